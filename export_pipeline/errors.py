@@ -1,0 +1,98 @@
+"""Errors, grouped by what to do next.
+
+Every error that a person is meant to see is an `ExportPipelineError` whose text is one sentence or two: what is
+wrong, the setting or value by name, and what to do. The three groups say whether trying again makes sense:
+
+- `InputError`: something that was typed or configured is wrong; correct it.
+- `PermanentError`: trying again changes nothing until something outside is mended (rights, a bucket, a schema).
+- `RetryableError`: trying again later may succeed.
+"""
+
+
+class ExportPipelineError(Exception):
+    """Base of all errors that the product raises on purpose; `str(error)` is meant for people."""
+
+
+class InputError(ExportPipelineError):
+    """A value that was given is wrong; the text names it and says what is accepted."""
+
+
+class PermanentError(ExportPipelineError):
+    """Trying again fails in the same way until something outside is mended."""
+
+
+class RetryableError(ExportPipelineError):
+    """Trying again later may succeed."""
+
+
+class SettingsError(InputError):
+    """A setting is missing, unknown or not usable."""
+
+
+class UnknownProjectError(InputError):
+    """A project that was named is not known."""
+
+
+class SourceUnusableError(PermanentError):
+    """The trace store answers but cannot be read as one: wrong database, tables or columns missing, no rights."""
+
+
+class SourceUnreachableError(RetryableError):
+    """The trace store does not answer, or broke off in the middle of a read."""
+
+
+class ControlUnreachableError(RetryableError):
+    """The control database does not answer or stays locked."""
+
+
+class ControlSchemaError(PermanentError):
+    """The control database holds no schema, an older or a newer one than this version needs."""
+
+
+class DestinationError(ExportPipelineError):
+    """The bucket's side failed.
+
+    `error_class` is one of "Access denied", "Bucket is not valid", "Key ID you provided does not exist",
+    "Invalid endpoint", "Unavailable"; `code` is the store's own code ("AccessDenied"), where it gave one.
+    """
+
+    def __init__(self, message: str, *, error_class: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+        self.code = code
+
+
+class DestinationRefusedError(DestinationError, PermanentError):
+    """The store refuses: credentials, rights, bucket or endpoint."""
+
+
+class DestinationUnavailableError(DestinationError, RetryableError):
+    """The store does not answer, or answers that it cannot serve now."""
+
+
+class DayBusyError(RetryableError):
+    """Another process holds the day's lease."""
+
+
+class LeaseLostError(RetryableError):
+    """This process lost the day's lease to another one and has stopped writing."""
+
+
+class DayCancelledError(ExportPipelineError):
+    """The day was cancelled before its commit."""
+
+
+class RowCountError(RetryableError):
+    """The rows read do not add up to the rows counted in the same snapshot; nothing was committed."""
+
+
+class ShrunkError(PermanentError):
+    """The source now has fewer rows for a committed day than were committed; the committed file is kept."""
+
+
+class ForeignCommitError(PermanentError):
+    """The bucket holds a newer commit of this day than the control database knows."""
+
+
+class DayTooLargeError(PermanentError):
+    """The day does not fit into one object at the configured part size; nothing was committed."""

@@ -1,0 +1,1 @@
+"""The embedded set-up: a local S3 server, sample traces, the demo."""

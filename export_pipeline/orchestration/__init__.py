@@ -1,0 +1,1 @@
+"""The Dagster layer: assets, partitions, IO manager, jobs, resources, sensors, schedule, checks."""

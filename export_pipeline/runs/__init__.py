@@ -1,0 +1,1 @@
+"""What a run is: the one Run schema and the pure transform of source rows into it."""

@@ -1,0 +1,175 @@
+"""Every setting: its environment name, default and meaning.
+
+Settings come from environment variables with the prefix `EXPORT_PIPELINE_`, or from a file `.env` in the working
+directory. *Embedded* means that none of SOURCE_URL, CONTROL_URL and BUCKET is set: then everything lives in `HOME`.
+As soon as one of them is set, all three are required.
+"""
+
+import difflib
+import os
+import re
+import uuid
+from datetime import date, time
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from export_pipeline.errors import SettingsError
+from export_pipeline.runs.schema import FormatVersion
+
+PREFIX = "EXPORT_PIPELINE_"
+MIB = 1024 * 1024
+
+Compression = Literal["none", "gzip", "snappy", "zstandard"]
+Patterns = Annotated[tuple[str, ...], NoDecode]
+
+_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]")
+_PREFIX_SEGMENT = re.compile(r"[A-Za-z0-9!_.*'() @,;:+&$-]+")
+
+
+class Settings(BaseSettings):
+    """The settings of one process; make it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    home: Path = Field(Path(".export_pipeline"), description="Folder of the embedded parts.")
+    source_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of the trace store: `sqlite:///…` or `postgresql://…`."
+    )
+    control_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of the control database: SQLite on a local disk, or PostgreSQL.",
+    )
+    bucket: str | None = Field(None, description="Bucket of the standing exports.")
+    prefix: str = Field("", description="Folder within the bucket; may be empty.")
+    region: str | None = Field(None, description="Region of the bucket, for AWS.")
+    endpoint_url: str | None = Field(None, description="Address of an S3-compatible store that is not AWS.")
+    access_key_id: str | None = Field(
+        None, description="Access key; without keys the process's own AWS credential chain is used."
+    )
+    secret_access_key: SecretStr | None = Field(None, description="Secret key.")
+    session_token: SecretStr | None = Field(None, description="Session token of temporary credentials.")
+    allow_private_endpoints: bool | None = Field(
+        None,
+        description="Lets `ENDPOINT_URL` be on loopback or a private network, over http there; on when embedded.",
+    )
+    format_version: FormatVersion = Field("v1", description="Layout of standing exports that begin.")
+    compression: Compression = Field("zstandard", description="Compression of standing exports that begin.")
+    mapping: Path | None = Field(None, description="YAML file that maps a trace store with another schema.")
+    tenant_id: uuid.UUID = Field(
+        uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"), description="Workspace where the store has none."
+    )
+    projects_include: Patterns = Field(
+        ("*",), description="Projects that become assets: shell patterns of names, separated by commas."
+    )
+    projects_exclude: Patterns = Field((), description="Projects that do not, even where included.")
+    include_experiments: bool = Field(False, description="Makes assets of projects that are experiments too.")
+    start_date: date | None = Field(
+        None,
+        description="First partition; by default the first day with rows at the first sync. Recorded once, never moved.",
+    )
+    daily_at: time = Field(time(0, 30), description="When the daily schedule runs, UTC.")
+    dagster_url: str = Field("http://127.0.0.1:3000", description="The running Dagster web server.")
+    part_size_mib: int = Field(16, ge=5, le=512, description="Size of an upload part, MiB; a day has at most 10,000.")
+    row_group_mib: int = Field(48, ge=1, le=512, description="Text bytes after which a row group is closed, MiB.")
+    lease_seconds: int = Field(30, ge=3, le=600, description="How long a day stays held after its worker was last heard.")
+
+    @field_validator("projects_include", "projects_exclude", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("bucket")
+    @classmethod
+    def _bucket(cls, value: str | None) -> str | None:
+        if value is not None and not _BUCKET.fullmatch(value):
+            raise ValueError(f"{value!r} is no bucket name: the name alone, without s3:// and without a path")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        value = value.strip("/")
+        for segment in value.split("/") if value else ():
+            if segment in {".", ".."} or not _PREFIX_SEGMENT.fullmatch(segment):
+                raise ValueError(
+                    f"{value!r} has the part {segment!r}: parts must not be empty, '.' or '..', "
+                    "nor contain '=', '%', backslashes or control characters"
+                )
+        return value
+
+    @property
+    def embedded(self) -> bool:
+        """Whether trace store, control database and bucket are the embedded ones in `home`."""
+        return self.source_url is None and self.control_url is None and self.bucket is None
+
+    @cached_property
+    def private_endpoints(self) -> bool:
+        """Whether the endpoint may be on loopback or a private network."""
+        return self.embedded if self.allow_private_endpoints is None else self.allow_private_endpoints
+
+    def refuse_half(self) -> None:
+        """Raises `SettingsError` that names what is missing where only some of the settings are given."""
+        urls = {"SOURCE_URL": self.source_url, "CONTROL_URL": self.control_url, "BUCKET": self.bucket}
+        if missing := [] if self.embedded else [PREFIX + name for name, value in urls.items() if value is None]:
+            given = [PREFIX + name for name, value in urls.items() if value is not None]
+            raise SettingsError(
+                f"{' and '.join(missing)} must be set too, because {' and '.join(given)} "
+                f"{'is' if len(given) == 1 else 'are'} set"
+            )
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise SettingsError(f"{PREFIX}ACCESS_KEY_ID and {PREFIX}SECRET_ACCESS_KEY must be set together")
+        if self.session_token is not None and self.access_key_id is None:
+            raise SettingsError(f"{PREFIX}SESSION_TOKEN needs {PREFIX}ACCESS_KEY_ID and {PREFIX}SECRET_ACCESS_KEY")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment; `overrides` (by field name) win.
+
+    Raises `SettingsError` that names each wrong value, a variable with the prefix that is no setting, and what is
+    missing where only half of the settings is given.
+    """
+    _refuse_unknown()
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(item) for item in error.errors())) from None
+    settings.refuse_half()
+    return settings
+
+
+def _refuse_unknown() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"{name} is not a setting of export-pipeline{hint}")
+
+
+def _explain(item: Any) -> str:
+    name = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "settings"
+    return f"{name}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def documentation_table() -> str:
+    """The settings as a Markdown table, as it stands in the README."""
+    rows = [f"| `{PREFIX}…` | meaning | default |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `{name.upper()}` | {field.description} | {_default(field.default)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: object) -> str:
+    if value is None or value in ("", ()):
+        return "–"
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    return f"`{value.strftime('%H:%M') if isinstance(value, time) else value}`"

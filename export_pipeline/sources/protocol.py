@@ -1,0 +1,91 @@
+"""What every trace store looks like to the rest of the product.
+
+Batches come in the *raw schema*: one column for each field of the Run schema, under its name, in the Run schema's
+order, whose type is one of those that `runs.raw.RAW_TYPES` allows for the field's kind and stays the same for the whole
+stream. Text is passed on as the store holds it, without being checked: it may not even be UTF-8. Parsing, checking
+and setting bad rows aside is the transform's work (`export_pipeline.runs.transform`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from export_pipeline.runs.window import Window
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of the trace store; `key` is its id as the store writes it, `name` may be any text."""
+
+    key: str
+    name: str
+    tenant_key: str | None = None
+    is_experiment: bool = False
+    start_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class DayFingerprint:
+    """What is needed to see later that a day's rows changed; None where the store has no such column."""
+
+    rows: int
+    max_modified_at: datetime | None = None
+    feedbacks: int | None = None
+    max_feedback_modified_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ColumnReport:
+    """Where a field comes from: "mapped" (a column or expression), "derived" (computed), or "missing" (null)."""
+
+    field: str
+    origin: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What `source check` prints; `problems` lists everything that keeps the store from being exported."""
+
+    url: str
+    columns: Sequence[ColumnReport]
+    problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    sample: dict[str, str | None] | None = None
+    index: str | None = None
+    projects: int = 0
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+class RunSnapshot(Protocol):
+    """The rows of one project and window, read in one read-only snapshot of the store."""
+
+    @property
+    def fingerprint(self) -> DayFingerprint:
+        """Counts and newest changes of exactly the rows that `batches` yields, from the same snapshot."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Batches in the raw schema, ordered by start_time and then id; to be iterated once."""
+
+
+class RunSource(Protocol):
+    """A trace store, read-only. Its methods may be called from several threads at once."""
+
+    def check(self) -> SourceReport:
+        """Everything that is wrong with the store, at once; raises only where it cannot be reached."""
+
+    def projects(self) -> list[Project]:
+        """All projects, oldest first."""
+
+    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
+        """The UTC days on which the project has rows, oldest first, within the window or over all time."""
+
+    def open(self, project: str, window: Window) -> AbstractContextManager[RunSnapshot]:
+        """A snapshot of the project's rows with `window.start <= start_time < window.end`."""
+
+    def close(self) -> None:
+        """Gives back connections; the source is not used afterwards."""
