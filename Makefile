@@ -1,0 +1,58 @@
+# Everything needed is installed into .venv, from the pinned versions in requirements.lock.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-quick lint types bench lock
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# Worker processes of the test run; each starts its own servers.
+JOBS ?= 2
+# Options for a single target: make test ARGS="-k manifest", make bench ARGS="--preset small"
+ARGS ?=
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install the pinned packages (needs Python 3.11 or newer)
+
+# The first Python that is new enough and can make an environment; `make setup PYTHON=…` names one.
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
+$(STAMP): requirements.lock pyproject.toml
+	@for python in $(PYTHON); do \
+	  if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    found=$$python; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo "No fit Python was found: Python 3.11 or newer with its venv module is needed (on Debian and Ubuntu:" \
+	    "apt-get install python3 python3-venv). Tried: $(PYTHON)." >&2; exit 1; fi; \
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || "$$found" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+	  "$$(grep -o '^uv==[^ ;]*' requirements.lock)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## Two weeks of sample traces, through Dagster, into a bucket on this machine
+	@$(BIN)/export-pipeline demo
+
+dev: $(STAMP) ## The Dagster UI on the demo's data, until Ctrl-C
+	@$(BIN)/export-pipeline dev
+
+test: $(STAMP) ## All tests
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-quick: $(STAMP) ## The tests that need no daemon, no browser and not many processes
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+lint: $(STAMP) ## Style, mistakes, and which room may import which
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-cache
+
+types: $(STAMP) ## Types, strictly
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## Memory and time of large days and small ones (several minutes; see benchmarks/)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra demo --group dev \
+	  --no-header --no-annotate --output-file requirements.lock pyproject.toml
