@@ -163,9 +163,7 @@ def polars_schema(fields: Iterable[RunField], format_version: FormatVersion) -> 
     """The Polars schema of the files of an export, as `scan_parquet` reports it."""
     return pl.Schema(
         {
-            field.name: pl.String()
-            if field.kind is Kind.STRINGS and format_version == "v1"
-            else _POLARS[field.kind]
+            field.name: pl.String() if field.kind is Kind.STRINGS and format_version == "v1" else _POLARS[field.kind]
             for field in fields
         }
     )
