@@ -7,6 +7,8 @@ Instants are BIGINT microseconds since 1970-01-01 UTC, always taken from the dat
 
 import sqlalchemy as sa
 
+JSON = sa.JSON(none_as_null=True)
+
 metadata = sa.MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -53,7 +55,7 @@ exports = sa.Table(
     sa.Column("region", sa.Text),
     sa.Column("format_version", sa.String(16), nullable=False),
     sa.Column("compression", sa.String(16), nullable=False),
-    sa.Column("fields", sa.JSON, nullable=False, comment="column names, in the schema's order"),
+    sa.Column("fields", JSON, nullable=False, comment="column names, in the schema's order"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("superseded_at", sa.BigInteger, comment="when a changed setting began a new table"),
     sa.Index(None, "project", "kind"),
@@ -64,17 +66,26 @@ days = sa.Table(
     metadata,
     sa.Column("export_id", sa.String(36), sa.ForeignKey("exports.export_id"), primary_key=True),
     sa.Column("day", sa.Date, primary_key=True),
-    sa.Column("status", sa.String(16), nullable=False, comment="Created, Running, Completed, Failed, Cancelled"),
+    sa.Column("status", sa.String(16), nullable=False, comment="Running, Completed, Failed, Cancelled"),
     sa.Column("epoch", sa.BigInteger, nullable=False, comment="the fencing token; grows at every claim"),
     sa.Column("owner", sa.Text, comment="who holds the lease: dagster:<run id> or process:<host>:<pid>"),
+    sa.Column("claim_id", sa.String(36), comment="one claim; finds its own claim again when an answer was lost"),
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("rows_read", sa.BigInteger, comment="progress of the attempt under way"),
     sa.Column("bytes_uploaded", sa.BigInteger, comment="progress of the attempt under way"),
-    sa.Column("intent", sa.JSON, comment="a commit decided on but not yet finished: a manifest without its seal"),
-    sa.Column("manifest", sa.JSON, comment="the last finished commit: the manifest's content"),
+    sa.Column("intent", JSON, comment="a commit decided on but not yet finished; see exports.commit_intent"),
+    sa.Column("manifest", JSON, comment="the last finished commit: the manifest's content"),
     sa.Column("manifest_key", sa.Text, comment="where that manifest lies in the bucket"),
-    sa.Column("snapshot_at", sa.BigInteger, comment="control database time just before that commit read its snapshot"),
+    sa.Column("commit_epoch", sa.BigInteger, comment="the epoch of the last finished commit"),
+    sa.Column("rows", sa.BigInteger, comment="rows of the last finished commit"),
+    sa.Column("bytes", sa.BigInteger, comment="size of its file; 0 where the day is empty"),
+    sa.Column("fingerprint", JSON, comment="the source's fingerprint of the day when it was last read and agreed"),
+    sa.Column(
+        "snapshot_at",
+        sa.BigInteger,
+        comment="control database time just before the source was last read and agreed with the commit",
+    ),
     sa.Column("completed_at", sa.BigInteger),
     sa.Column("error", sa.Text, comment="why the last attempt failed; null after a success"),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
@@ -90,7 +101,8 @@ uploads = sa.Table(
     sa.Column("upload_id", sa.String(1024), primary_key=True),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
-    comment="multipart uploads that may still be open; a row goes when its upload was completed or aborted",
+    comment="multipart uploads that may still be open: announced with an empty upload_id before they are created; "
+    "a row goes when its upload was completed or aborted",
 )
 
 commits = sa.Table(
