@@ -2,20 +2,28 @@
 
 Everything else that needs the columns is derived from `RUN_FIELDS`: the Arrow schema of the files, the Polars
 dtypes of the transform, the pydantic `Run`, Dagster's column schema and the table in the documentation.
+
+PyArrow and Polars are imported when their types are asked for, and no sooner: settings and the Dagster location need
+the columns alone, and are loaded by every process.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from export_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 FormatVersion = Literal["v1", "v2_beta"]
 FORMAT_VERSIONS: tuple[FormatVersion, ...] = ("v1", "v2_beta")
@@ -98,26 +106,39 @@ RUN_FIELDS: tuple[RunField, ...] = (
 FIELD_BY_NAME: dict[str, RunField] = {field.name: field for field in RUN_FIELDS}
 DEFAULT_FIELDS: tuple[str, ...] = tuple(field.name for field in RUN_FIELDS if field.by_default)
 
-_ARROW: dict[Kind, pa.DataType] = {
-    Kind.ID: pa.string(),
-    Kind.TEXT: pa.string(),
-    Kind.TIME: pa.timestamp("us", tz="UTC"),
-    Kind.JSON: pa.string(),
-    Kind.STRINGS: pa.list_(pa.field("element", pa.string(), nullable=False)),
-    Kind.COUNT: pa.int64(),
-    Kind.COST: pa.decimal128(COST_PRECISION, COST_SCALE),
-    Kind.FLAG: pa.bool_(),
-}
-_POLARS: dict[Kind, pl.DataType] = {
-    Kind.ID: pl.String(),
-    Kind.TEXT: pl.String(),
-    Kind.TIME: pl.Datetime("us", "UTC"),
-    Kind.JSON: pl.String(),
-    Kind.STRINGS: pl.List(pl.String()),
-    Kind.COUNT: pl.Int64(),
-    Kind.COST: pl.Decimal(COST_PRECISION, COST_SCALE),
-    Kind.FLAG: pl.Boolean(),
-}
+
+@cache
+def _arrow_types() -> dict[Kind, pa.DataType]:
+    import pyarrow as pa
+
+    return {
+        Kind.ID: pa.string(),
+        Kind.TEXT: pa.string(),
+        Kind.TIME: pa.timestamp("us", tz="UTC"),
+        Kind.JSON: pa.string(),
+        Kind.STRINGS: pa.list_(pa.field("element", pa.string(), nullable=False)),
+        Kind.COUNT: pa.int64(),
+        Kind.COST: pa.decimal128(COST_PRECISION, COST_SCALE),
+        Kind.FLAG: pa.bool_(),
+    }
+
+
+@cache
+def _polars_types() -> dict[Kind, pl.DataType]:
+    import polars as pl
+
+    return {
+        Kind.ID: pl.String(),
+        Kind.TEXT: pl.String(),
+        Kind.TIME: pl.Datetime("us", "UTC"),
+        Kind.JSON: pl.String(),
+        Kind.STRINGS: pl.List(pl.String()),
+        Kind.COUNT: pl.Int64(),
+        Kind.COST: pl.Decimal(COST_PRECISION, COST_SCALE),
+        Kind.FLAG: pl.Boolean(),
+    }
+
+
 _PYTHON: dict[Kind, Any] = {
     Kind.ID: str,
     Kind.TEXT: str,
@@ -145,15 +166,19 @@ def select_fields(names: Iterable[str] | None = None) -> tuple[RunField, ...]:
     return tuple(field for field in RUN_FIELDS if field.name in wanted)
 
 
+def _kind_in_files(field: RunField, format_version: FormatVersion) -> Kind:
+    return Kind.JSON if field.kind is Kind.STRINGS and format_version == "v1" else field.kind
+
+
 def arrow_type(field: RunField, format_version: FormatVersion) -> pa.DataType:
     """The Arrow type of a column in the files; in `v1` lists are JSON text, as in the original."""
-    if field.kind is Kind.STRINGS and format_version == "v1":
-        return pa.string()
-    return _ARROW[field.kind]
+    return _arrow_types()[_kind_in_files(field, format_version)]
 
 
 def arrow_schema(fields: Iterable[RunField], format_version: FormatVersion) -> pa.Schema:
     """The Arrow schema of the files of an export."""
+    import pyarrow as pa
+
     return pa.schema(
         pa.field(field.name, arrow_type(field, format_version), nullable=not field.required) for field in fields
     )
@@ -161,12 +186,10 @@ def arrow_schema(fields: Iterable[RunField], format_version: FormatVersion) -> p
 
 def polars_schema(fields: Iterable[RunField], format_version: FormatVersion) -> pl.Schema:
     """The Polars schema of the files of an export, as `scan_parquet` reports it."""
-    return pl.Schema(
-        {
-            field.name: pl.String() if field.kind is Kind.STRINGS and format_version == "v1" else _POLARS[field.kind]
-            for field in fields
-        }
-    )
+    import polars as pl
+
+    types = _polars_types()
+    return pl.Schema({field.name: types[_kind_in_files(field, format_version)] for field in fields})
 
 
 class RunModel(BaseModel):

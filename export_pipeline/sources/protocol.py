@@ -6,15 +6,18 @@ stream. Text is passed on as the store holds it, without being checked: it may n
 and setting bad rows aside is the transform's work (`export_pipeline.runs.transform`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from export_pipeline.runs.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
