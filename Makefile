@@ -17,6 +17,7 @@ setup: $(STAMP) ## Make .venv and install the pinned packages (needs Python 3.11
 # The first Python that is new enough and can make an environment; `make setup PYTHON=…` names one.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 $(STAMP): requirements.lock pyproject.toml
+	@echo "Making .venv with the pinned packages (once; the first time they are downloaded) …"
 	@for python in $(PYTHON); do \
 	  if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    found=$$python; break; fi; done; \
