@@ -1,0 +1,100 @@
+"""Instants as microseconds since 1970 in UTC: the one rule for every form in which a trace store writes a time.
+
+A text is a time where it is, blanks around it aside, either
+
+- ISO 8601 in the extended form: `2026-01-31`, then a `T` or a space and `23:59`, then `:59`, then `.` or `,` and any
+  number of digits, then a zone: `Z`, `UTC`, `+01`, `+0100`, `+01:00` or `+01:00:00`, with or without a space before
+  it. The parts may be left out from the end on; without a zone the time is in UTC; or
+- a decimal number, with or without fraction and exponent, that counts from 1970-01-01 in the epoch unit.
+
+What is finer than a microsecond is cut off (towards the past). Instants outside the years 0001 to 9999, `infinity`,
+years before Christ, the second 60 and the hour 24 are no times.
+"""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import isfinite
+from typing import Literal
+
+EpochUnit = Literal["s", "ms", "us", "ns"]
+
+MIN_MICROS = -62_135_596_800_000_000
+"""0001-01-01T00:00:00Z."""
+MAX_MICROS = 253_402_300_799_999_999
+"""9999-12-31T23:59:59.999999Z."""
+
+MICROS_IN_UNIT: dict[EpochUnit, tuple[int, int]] = {
+    "s": (1_000_000, 1),
+    "ms": (1_000, 1),
+    "us": (1, 1),
+    "ns": (1, 1_000),
+}
+"""Microseconds in one unit, as numerator and denominator."""
+
+BLANKS = " \t\r\n\f\v"
+"""The characters that are taken off both ends of a text before it is read as an id, a time, a number or a flag."""
+
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
+"""A decimal number as text; an exponent of more than five digits is no number."""
+
+_ISO = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]*))?)?"
+    r"(?: ?(?:[Zz]|[Uu][Tt][Cc]|([+-])([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}))?)?))?)?"
+)
+
+
+def micros(value: str | int | float | bytes | None, epoch_unit: EpochUnit = "s") -> int | None:
+    """The microseconds since 1970-01-01T00:00:00Z that a cell stands for; None where it is no time.
+
+    A float is taken by its shortest decimal form, so 1700000000.123456 keeps its six digits. Bytes are UTF-8 text.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return None
+    if isinstance(value, float):
+        return _of_number(repr(value), epoch_unit) if isfinite(value) else None
+    if isinstance(value, int):
+        numerator, denominator = MICROS_IN_UNIT[epoch_unit]
+        return _in_range(value * numerator // denominator)
+    text = value.strip(BLANKS)
+    if found := _ISO.fullmatch(text):
+        return _of_iso(found)
+    return _of_number(text, epoch_unit) if NUMBER.fullmatch(text) else None
+
+
+def _in_range(value: int) -> int | None:
+    return value if MIN_MICROS <= value <= MAX_MICROS else None
+
+
+def _of_number(text: str, epoch_unit: EpochUnit) -> int | None:
+    number = Decimal(text)
+    if not number:
+        return 0
+    if number.adjusted() > 24:  # beyond the year 9999 in any unit; spares the arithmetic on thousands of digits
+        return None
+    if number.adjusted() < -24:  # between -1 and 1 nanosecond
+        return -1 if number < 0 else 0
+    above, below = number.as_integer_ratio()
+    numerator, denominator = MICROS_IN_UNIT[epoch_unit]
+    return _in_range(above * numerator // (below * denominator))
+
+
+def _of_iso(found: re.Match[str]) -> int | None:
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3, 4, 5, 6))
+    try:
+        whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:  # the 30th of February, the year 0, the hour 24
+        return None
+    zone_hour, zone_minute, zone_second = (int(part or 0) for part in found.group(9, 10, 11))
+    if zone_hour > 23 or zone_minute > 59 or zone_second > 59:
+        return None
+    offset = (zone_hour * 60 + zone_minute) * 60 + zone_second
+    seconds = int((whole - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    seconds += offset if found.group(8) == "-" else -offset
+    return _in_range(seconds * 1_000_000 + int((found.group(7) or "")[:6].ljust(6, "0")))
