@@ -1,0 +1,221 @@
+"""The manifest: the record of one commit, stored in the bucket beside the data, and a public interface.
+
+It is canonical JSON (keys sorted, no spaces, UTF-8) whose `sha256` is the SHA-256 of the same JSON without that key.
+Of the manifests of a day the one with the greatest epoch is valid. Its JSON Schema is published as
+`docs/manifest.schema.json`.
+"""
+
+import hashlib
+import json
+import uuid
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from export_pipeline.errors import PermanentError
+from export_pipeline.runs.schema import FormatVersion
+from export_pipeline.settings import Compression
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST_VERSION = 1
+MAX_REJECTED_LISTED = 1000
+"""Rejected rows beyond these are counted, by reason too, but not listed."""
+
+Verified = Literal["read back", "by the store's answer"]
+
+
+class ManifestError(PermanentError):
+    """A manifest is not what was sealed, or of a version that is not known."""
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone")
+    return value.astimezone(UTC)
+
+
+def _writable(value: object) -> object:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+Instant = Annotated[
+    datetime,
+    AfterValidator(_utc),
+    PlainSerializer(lambda value: value.isoformat(timespec="microseconds"), return_type=str, when_used="json"),
+]
+Text = Annotated[str, BeforeValidator(_writable)]
+"""Text from a trace store; lone surrogates, which UTF-8 cannot hold, become question marks."""
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ManifestWindow(_Part):
+    """The instants `start <= start_time < end` that were exported."""
+
+    start: Instant
+    end: Instant
+
+
+class SourceFingerprint(_Part):
+    """What the trace store said of the rows when they were read; null where it has no such column."""
+
+    rows: Count
+    max_modified_at: Instant | None = None
+    feedbacks: Count | None = None
+    max_feedback_modified_at: Instant | None = None
+
+
+class RejectedRun(_Part):
+    """A row of the source that is not in the file, and why."""
+
+    id: Text | None
+    start_time: Text | None
+    reason: Text
+
+
+class Rejections(_Part):
+    """All rows that were set aside: how many, how many by reason, and the first thousand by name."""
+
+    count: Count = 0
+    by_reason: dict[Text, Count] = Field(default_factory=dict)
+    rows: tuple[RejectedRun, ...] = Field(default=(), max_length=MAX_REJECTED_LISTED)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if sum(self.by_reason.values()) != self.count or len(self.rows) != min(self.count, MAX_REJECTED_LISTED):
+            raise ValueError("rejected rows do not add up")
+        return self
+
+
+class ManifestFile(_Part):
+    """The one data file of the day."""
+
+    bucket: str
+    key: str
+    bytes: Count
+    rows: Count
+    etag: str | None = Field(None, description="As the store gave it; null where its answer was lost.")
+    version_id: str | None = Field(None, description="Null where the bucket keeps no versions.")
+    sha256: str = Field(description="Of the file's bytes, in hexadecimal.")
+    content_hash: str = Field(description="Of the rows: the same for the same rows in any file.")
+    row_groups: Count
+    min_start_time: Instant | None = None
+    max_start_time: Instant | None = None
+    first_id: str | None = None
+    last_id: str | None = None
+
+
+class Manifest(_Part):
+    """One commit: of a day, or of many days without rows."""
+
+    version: Literal[1] = 1
+    kind: Literal["day", "empty_days"]
+    commit_id: uuid.UUID
+    epoch: Count = Field(description="Grows with every attempt at a day; the greatest is valid.")
+    export_id: uuid.UUID
+    tenant_id: uuid.UUID
+    session_id: uuid.UUID
+    day: date | None = Field(None, description="The UTC day, where kind is day.")
+    days: tuple[date, ...] | None = Field(None, description="The UTC days, oldest first, where kind is empty_days.")
+    window: ManifestWindow
+    filter: str | None = None
+    snapshot_at: Instant = Field(description="Control database time just before the rows were read.")
+    source: SourceFingerprint
+    rows_source: Count = Field(description="Rows that were read: rows + rejected.count.")
+    rows: Count = Field(description="Rows in the file.")
+    rejected: Rejections = Rejections()
+    replaced: dict[Text, Count] = Field(
+        default_factory=dict, description="Cells that were changed, counted by column and kind of change."
+    )
+    file: ManifestFile | None = Field(None, description="Null where there are no rows.")
+    schema_fingerprint: str = Field(description="SHA-256 of the file's columns and types.")
+    fields: tuple[str, ...] = Field(description="The file's columns, in order.")
+    format_version: FormatVersion
+    compression: Compression
+    verified: Verified = Field("by the store's answer", description="Whether the file was read back after the commit.")
+    started_at: Instant = Field(description="When the attempt began, control database time.")
+    committed_at: Instant = Field(description="When the commit was decided, control database time.")
+    tool_version: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rows_source != self.rows + self.rejected.count:
+            raise ValueError("rows_source is not rows + rejected.count")
+        if (self.file.rows if self.file else 0) != self.rows or (self.file is not None and not self.rows):
+            raise ValueError("a file is there exactly where rows are, and holds them all")
+        if (self.day is None) != (self.kind == "empty_days") or (self.days is None) != (self.kind == "day"):
+            raise ValueError("a manifest stands for one day or for days")
+        if self.days is not None and (not self.days or list(self.days) != sorted(set(self.days)) or self.rows_source):
+            raise ValueError("empty days are sorted, without repeats and without rows")
+        return self
+
+    def completed(self, *, etag: str | None, version_id: str | None, verified: Verified) -> "Manifest":
+        """The same commit once its file is visible in the bucket."""
+        file = self.file and self.file.model_copy(update={"etag": etag, "version_id": version_id})
+        return self.model_copy(update={"file": file, "verified": verified})
+
+    def seal(self) -> bytes:
+        """The manifest as it is stored: canonical JSON with its own sha256."""
+        content = self.model_dump(mode="json")
+        return canonical_json({**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()})
+
+    @classmethod
+    def load(cls, data: bytes) -> "Manifest":
+        """The manifest of stored bytes; keys that a later version may add are ignored once the seal is checked.
+
+        Raises `ManifestError` where the bytes are not what was sealed, or of another version.
+        """
+        try:
+            content = json.loads(data)
+            sealed = content.pop("sha256")
+            intact = hashlib.sha256(canonical_json(content)).hexdigest() == sealed
+        except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
+            raise ManifestError("this is no manifest: a JSON object with its own sha256 was expected") from None
+        if not intact:
+            raise ManifestError("the manifest was changed after it was written: its sha256 does not match")
+        if (version := content.get("version")) != MANIFEST_VERSION:
+            raise ManifestError(f"the manifest has version {version!r}; this export-pipeline reads {MANIFEST_VERSION}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "manifest"
+            raise ManifestError(f"the manifest is not valid: {where}: {first['msg']}") from None
+
+
+def canonical_json(content: Any) -> bytes:
+    """JSON with sorted keys and without spaces, in UTF-8: the same bytes for the same content."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def schema_fingerprint(schema: "pa.Schema") -> str:
+    """SHA-256 of a file's columns: names, types and whether they may be null, in order."""
+    columns = [[field.name, str(field.type), field.nullable] for field in schema]
+    return hashlib.sha256(canonical_json(columns)).hexdigest()
+
+
+def manifest_json_schema() -> dict[str, Any]:
+    """The JSON Schema of a stored manifest, as it is published."""
+    schema = Manifest.model_json_schema(mode="serialization")
+    schema["properties"]["sha256"] = {
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "SHA-256 of this manifest's canonical JSON without this key.",
+    }
+    schema["required"] = sorted({*schema["required"], "sha256"})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
