@@ -70,6 +70,10 @@ class DestinationUnavailableError(DestinationError, RetryableError):
     """The store does not answer, or answers that it cannot serve now."""
 
 
+class EmbeddedError(PermanentError):
+    """A part of the embedded set-up cannot run here: its program is missing, a port is taken, it does not start."""
+
+
 class DayBusyError(RetryableError):
     """Another process holds the day's lease."""
 

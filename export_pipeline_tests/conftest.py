@@ -1,0 +1,87 @@
+"""Fixtures that all rooms share: a clean environment, and real servers that start when first asked for.
+
+A server lives for the whole session (one for each xdist worker). A test may kill it; before the next test begins it
+is started again.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import TypeVar
+
+import pytest
+
+from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
+
+_AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
+Server = TypeVar("Server", bound=S3Server)
+_running: list[S3Server | Postgres] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the developer's machine is seen: no keys, no settings, no `.env`, no `.export_pipeline`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(_AMBIENT):
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        patch.chdir(tmp_path_factory.mktemp("working-directory"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def servers_up() -> None:
+    """Starts again what an earlier test has killed."""
+    for server in _running:
+        if not server.alive:
+            server.start()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """SeaweedFS: durable, obeys signatures, rights and conditional writes."""
+    server = Weed(tmp_path_factory.mktemp("seaweedfs"))
+    yield from _serve(server)
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
+    """The rclone S3 server, which ignores conditional writes."""
+    yield from _serve(Rclone(tmp_path_factory.mktemp("rclone")))
+
+
+@pytest.fixture(scope="session", params=["seaweedfs", "rclone"])
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """Each of the two S3 servers in turn."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, S3Server)
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL; take a database of your own with `postgres.new_database()`."""
+    server = Postgres()
+    try:
+        server.initialise()
+        server.start()
+        _running.append(server)
+        yield server
+    finally:
+        if server in _running:
+            _running.remove(server)
+        server.stop()
+
+
+def _serve(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        _running.append(server)
+        yield server
+    finally:
+        if server in _running:
+            _running.remove(server)
+        server.stop()
