@@ -1,0 +1,88 @@
+"""How an S3 operation is carried out: counted, classified, and repeated where that makes sense."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from export_pipeline.destinations.classify import classify, not_s3
+from export_pipeline.destinations.config import DestinationConfig
+from export_pipeline.errors import DestinationError, DestinationUnavailableError
+
+_FIRST_WAIT = 0.2
+_LONGEST_WAIT = 5.0
+_random = random.SystemRandom()
+
+
+def _whole(answer: dict[str, Any]) -> Any:
+    return answer
+
+
+class Calls:
+    """The operations of one bucket by their S3 names ("UploadPart")."""
+
+    def __init__(self, config: DestinationConfig, client: Any, *, patience: float) -> None:
+        """`patience` is how many seconds an unavailable store is asked again; the client makes one attempt."""
+        self.config = config
+        self.patience = patience
+        self.requests: Counter[str] = Counter()
+        self.client = client
+        self._lock = threading.Lock()
+
+    def once(self, operation: str, *, take: Callable[[dict[str, Any]], Any] = _whole, **params: Any) -> Any:
+        """One attempt; `take` reads the answer, whose failures count as the operation's."""
+        from botocore import xform_name
+
+        with self._lock:
+            self.requests[operation] += 1
+        try:
+            return take(getattr(self.client, xform_name(operation))(Bucket=self.config.bucket, **params))
+        except DestinationError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- botocore and urllib3 raise from many trees; classify knows them
+            raise classify(error, self.config, operation) from None
+
+    def call(
+        self,
+        operation: str,
+        *,
+        stop: threading.Event | None = None,
+        take: Callable[[dict[str, Any]], Any] = _whole,
+        **params: Any,
+    ) -> Any:
+        """The operation, repeated while the store is unavailable; `stop` ends the waiting."""
+        backoff = Backoff(self.patience, stop)
+        while True:
+            try:
+                return self.once(operation, take=take, **params)
+            except DestinationUnavailableError:
+                if not backoff.wait():
+                    raise
+
+    def required(self, answer: dict[str, Any], name: str, operation: str) -> str:
+        """A part of an answer that every S3 store gives; without it this is some other server."""
+        if not (value := answer.get(name)):
+            raise not_s3(self.config, operation, name)
+        return str(value)
+
+
+class Backoff:
+    """Waits between attempts, longer each time, with jitter, until the patience is at its end."""
+
+    def __init__(self, patience: float, stop: threading.Event | None = None) -> None:
+        self._deadline = time.monotonic() + patience
+        self._longest = _FIRST_WAIT
+        self._stop = stop
+
+    def wait(self) -> bool:
+        """Whether there is to be another attempt, after waiting for it."""
+        pause = _random.uniform(self._longest / 4, self._longest)
+        self._longest = min(self._longest * 2, _LONGEST_WAIT)
+        if time.monotonic() + pause > self._deadline:
+            return False
+        if self._stop is None:
+            time.sleep(pause)
+            return True
+        return not self._stop.wait(pause)

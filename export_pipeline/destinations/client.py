@@ -1,0 +1,95 @@
+"""The S3 client: how requests are signed, addressed, timed and checked."""
+
+import os
+import threading
+from typing import Any
+
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.endpoint import check_addresses, guard_client, parse_endpoint
+from export_pipeline.errors import DestinationRefusedError
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+"""Between two pieces of an answer; a store that is joining the parts of a large upload sends blanks meanwhile."""
+MAX_CONNECTIONS = 16
+
+_making = threading.Lock()  # botocore's sessions are not safe to share while a client is made
+
+
+def make_client(config: DestinationConfig, credentials: Credentials | None, *, attempts: int = 1) -> Any:
+    """A botocore S3 client for a destination; `attempts` counts the first one too.
+
+    Given credentials are the only ones used: neither profiles, nor configuration files, nor the environment are
+    looked at then. Without any, `config.process_credentials` decides whether the process's own may be used. Raises
+    `DestinationRefusedError` for a forbidden endpoint, for missing credentials and for a malformed region.
+    """
+    endpoint = parse_endpoint(config)
+    if endpoint is not None:
+        check_addresses(config, endpoint)
+    if credentials is None and not config.process_credentials:
+        raise DestinationRefusedError(
+            f"No credentials are given for {config.place}: set {config.names.access_key_id} and "
+            f"{config.names.secret_access_key}.",
+            error_class="Access denied",
+        )
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        with _making:
+            client = _create(config, credentials, attempts)
+    except (BotoCoreError, ValueError) as error:
+        from export_pipeline.destinations.classify import classify
+
+        raise classify(error, config, "making a client") from None
+    client.meta.events.register_last("before-parameter-build.s3", _never_redirect)
+    if endpoint is not None:
+        guard_client(client, config, endpoint)
+    return client
+
+
+def _create(config: DestinationConfig, credentials: Credentials | None, attempts: int) -> Any:
+    from botocore.config import Config
+    from botocore.session import Session
+
+    own_store = config.endpoint_url is not None
+    checksums = "when_required" if own_store else "when_supported"
+    options: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "retries": {"total_max_attempts": attempts, "mode": "standard"},
+        "max_pool_connections": MAX_CONNECTIONS,
+        "tcp_keepalive": True,
+        "signature_version": "s3v4",
+        "request_checksum_calculation": checksums,
+        "response_checksum_validation": checksums,
+        "s3": {"addressing_style": "path"} if own_store else {},
+        "ignore_configured_endpoint_urls": True,
+        "user_agent_extra": "export-pipeline",
+    }
+    region = config.region or ("us-east-1" if own_store else None)
+    if credentials is None:
+        return Session().create_client(
+            "s3", region_name=region, endpoint_url=config.endpoint_url, config=Config(**options)
+        )
+    # No profile and no configuration files: an ambient AWS_PROFILE neither breaks nor changes this destination.
+    session = Session(
+        session_vars={
+            "profile": (None, [], None, None),
+            "config_file": (None, [], os.devnull, None),
+            "credentials_file": (None, [], os.devnull, None),
+        }
+    )
+    return session.create_client(
+        "s3",
+        region_name=region,
+        endpoint_url=config.endpoint_url,
+        aws_access_key_id=credentials.access_key_id,
+        aws_secret_access_key=credentials.secret_access_key,
+        aws_session_token=credentials.session_token,
+        config=Config(**options),
+    )
+
+
+def _never_redirect(context: dict[str, Any], **_: Any) -> None:
+    """Tells botocore's redirector that it has had its turn: a redirect must not lead to an unchecked endpoint."""
+    context.setdefault("s3_redirect", {})["redirected"] = True

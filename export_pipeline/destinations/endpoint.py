@@ -1,0 +1,160 @@
+"""Which addresses a destination's endpoint may have.
+
+Somebody who may name an endpoint must not reach through it what only this machine reaches: metadata services,
+loopback, private networks. The URL is checked when it is given, every address that its host resolves to before the
+first request, and the peer of every connection before a byte is sent, because a name may resolve differently later.
+
+The last check sits in the connection class: botocore's HTTP session keeps a urllib3 `PoolManager`, whose
+`pool_classes_by_scheme` is replaced by pools of guarded connections (`guard_client`). Connections through a proxy
+that the operator configured are not guarded: there the proxy resolves and connects.
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from export_pipeline.destinations.config import DestinationConfig
+from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
+_TEREDO = ipaddress.ip_network("2001::/32")
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
+
+
+class PeerBlockedError(Exception):
+    """A connection was made to an address that the endpoint's rules forbid; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The parts of an accepted endpoint URL."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def parse_endpoint(config: DestinationConfig) -> Endpoint | None:
+    """The endpoint of a destination, or None for AWS itself; raises `DestinationRefusedError` for a forbidden URL."""
+    url = config.endpoint_url
+    if url is None:
+        return None
+    if any(ord(letter) <= 0x20 or ord(letter) == 0x7F for letter in url) or "\\" in url:
+        raise _refused(config, "contains spaces, control characters or backslashes")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise _refused(config, "cannot be read as a URL") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise _refused(config, "must look like https://host or https://host:port")
+    if "@" in parts.netloc:
+        raise _refused(config, "must not contain a user name or password")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise _refused(config, "must end after host and port: no path, query or fragment")
+    if parts.scheme == "http" and not config.allow_private:
+        raise _refused(
+            config, f"must begin with https://; http is for private networks, with {config.names.allow_private}=true"
+        )
+    return Endpoint(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
+
+
+def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> None:
+    """Raises `DestinationRefusedError` where the host resolves to any address that is forbidden.
+
+    Raises `DestinationUnavailableError` where it does not resolve.
+    """
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise DestinationUnavailableError(
+            f"The host {endpoint.host!r} of {config.names.endpoint_url} has no known address. "
+            "Check its spelling and this machine's name resolution.",
+            error_class="Invalid endpoint",
+        ) from None
+    for item in found:
+        address = ipaddress.ip_address(str(item[4][0]).partition("%")[0])
+        if reason := why_blocked(address, endpoint.scheme, allow_private=config.allow_private):
+            raise _refused(config, f"leads to {address}, {reason}")
+
+
+def why_blocked(address: Address, scheme: str, *, allow_private: bool) -> str | None:
+    """Why an address may not be an endpoint, or None where it may."""
+    inner = _inner(address)
+    if isinstance(inner, str):
+        return inner
+    if inner in _METADATA or inner.is_link_local:
+        return "a link-local or metadata address, which is never allowed"
+    if inner.is_unspecified or inner.is_multicast:
+        return "an address that is no single machine"
+    private = inner.is_loopback or inner.is_private or inner.is_reserved or not inner.is_global or inner in _SHARED
+    if private and not allow_private:
+        return "a loopback or private address, which is not allowed here"
+    if scheme == "http" and not private:
+        return "a public address, which needs https"
+    return None
+
+
+def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> None:
+    """Makes every direct connection of a botocore client check its peer before anything is sent."""
+    from botocore import awsrequest
+
+    def checked(connection: Any, sock: socket.socket) -> socket.socket:
+        address = ipaddress.ip_address(str(sock.getpeername()[0]).partition("%")[0])
+        if reason := why_blocked(address, endpoint.scheme, allow_private=config.allow_private):
+            sock.close()
+            raise PeerBlockedError(f"{connection.host} leads to {address}, {reason}")
+        return sock
+
+    class GuardedHTTP(awsrequest.AWSHTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return checked(self, super()._new_conn())
+
+    class GuardedHTTPS(awsrequest.AWSHTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return checked(self, super()._new_conn())
+
+    class GuardedHTTPPool(awsrequest.AWSHTTPConnectionPool):
+        ConnectionCls = GuardedHTTP
+
+    class GuardedHTTPSPool(awsrequest.AWSHTTPSConnectionPool):
+        ConnectionCls = GuardedHTTPS
+
+    manager = client._endpoint.http_session._manager  # noqa: SLF001 -- botocore offers no public way in
+    manager.pool_classes_by_scheme = {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}
+
+
+def _inner(address: Address) -> Address | str:
+    """The address that traffic ends at: that inside a mapped, 6to4 or NAT64 address; or why it is refused."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _NAT64_LOCAL or address in _TEREDO:
+        return "a translated address whose end cannot be seen"
+    return address
+
+
+def _refused(config: DestinationConfig, reason: str) -> DestinationRefusedError:
+    shown = _without_user(config.endpoint_url or "")
+    return DestinationRefusedError(
+        f"{config.names.endpoint_url} {shown!r} {reason}.", error_class="Invalid endpoint", code=None
+    )
+
+
+def _without_user(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}".partition("?")[0]

@@ -1,0 +1,262 @@
+"""The few S3 calls that publishing needs, each with a defined end.
+
+Ordinary calls are repeated with backoff and jitter while the store is unavailable, for at most `patience` seconds.
+The two calls whose repetition would hide what happened are made once: CompleteMultipartUpload, and a PUT with
+`If-None-Match` (its own repetition would be answered 412 after the first answer was lost). Errors are
+`DestinationError`s and those of `outcomes`; ETags are told without quotes.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from export_pipeline.destinations.calls import Backoff, Calls
+from export_pipeline.destinations.client import make_client
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.outcomes import ObjectMissingError, OutcomeUnknownError, UploadGoneError
+from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
+
+__all__ = [
+    "Completed",
+    "ObjectInfo",
+    "ObjectMissingError",
+    "ObjectStore",
+    "OutcomeUnknownError",
+    "UploadGoneError",
+]
+
+_GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
+_NOT_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_CHECKSUM = " crc32="
+_TYPES = {".parquet": "application/vnd.apache.parquet", ".json": "application/json"}
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object of the bucket; `version_id` is None where the bucket keeps no versions, or in listings."""
+
+    key: str
+    size: int
+    etag: str
+    version_id: str | None
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What the store answered to a completed upload."""
+
+    etag: str
+    version_id: str | None
+
+
+class ObjectStore:
+    """One bucket. Its methods may be called from several threads at once."""
+
+    def __init__(
+        self,
+        config: DestinationConfig,
+        credentials: Credentials | None,
+        *,
+        patience: float = 60.0,
+        client: Any = None,
+    ) -> None:
+        """`patience` is how many seconds an unavailable store is asked again; a `client` must make one attempt."""
+        self.config = config
+        client = make_client(config, credentials) if client is None else client
+        self._calls = Calls(config, client, patience=patience)
+
+    @property
+    def requests(self) -> Counter[str]:
+        """HTTP requests made so far, by S3 operation."""
+        return self._calls.requests
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.config!r})"
+
+    def create_upload(self, key: str) -> str:
+        """Begins a multipart upload and tells its id."""
+        answer = self._calls.call("CreateMultipartUpload", Key=key, ContentType=content_type(key))
+        return self._calls.required(answer, "UploadId", "CreateMultipartUpload")
+
+    def upload_part(
+        self, key: str, upload_id: str, number: int, body: bytes | bytearray, *, stop: threading.Event | None = None
+    ) -> str:
+        """Uploads a part and tells its receipt: the ETag, followed by a checksum where one was made (on AWS).
+
+        Receipts are for `complete` only. Waiting between attempts ends when `stop` is set. Raises `UploadGoneError`.
+        """
+        try:
+            answer = self._calls.call(
+                "UploadPart", stop=stop, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+            )
+        except DestinationRefusedError as error:
+            if error.code in _GONE:
+                raise UploadGoneError(str(error), code=error.code) from None
+            raise
+        checksum = answer.get("ChecksumCRC32")
+        return self._calls.required(answer, "ETag", "UploadPart") + (f"{_CHECKSUM}{checksum}" if checksum else "")
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> Completed:
+        """Makes an upload visible; one attempt.
+
+        Raises `OutcomeUnknownError` where the store may have done it, `UploadGoneError` where the upload or a part of
+        it is not there, `DestinationRefusedError` where it certainly refused.
+        """
+        listed = []
+        for number, receipt in parts:
+            etag, _, checksum = receipt.partition(_CHECKSUM)
+            listed.append({"PartNumber": number, "ETag": etag} | ({"ChecksumCRC32": checksum} if checksum else {}))
+        try:
+            answer = self._calls.once(
+                "CompleteMultipartUpload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
+            )
+        except DestinationError as error:
+            if error.code in _GONE:
+                raise UploadGoneError(str(error), code=error.code) from None
+            if isinstance(error, DestinationUnavailableError) or error.code in _NOT_TAKEN:
+                raise OutcomeUnknownError(str(error), code=error.code) from None
+            raise
+        etag = self._calls.required(answer, "ETag", "CompleteMultipartUpload")
+        return Completed(etag.strip('"'), _version(answer))
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Removes an upload and its parts; one that is not there is fine."""
+        try:
+            self._calls.call("AbortMultipartUpload", Key=key, UploadId=upload_id)
+        except DestinationRefusedError as error:
+            if error.code not in {"NoSuchUpload", "NoSuchKey", "404"}:
+                raise
+
+    def list_uploads(self, key: str) -> list[str]:
+        """The ids of the open uploads of exactly this key; needs the right to list uploads."""
+        found: list[str] = []
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._calls.call("ListMultipartUploads", Prefix=key, **more)
+            found += [item["UploadId"] for item in answer.get("Uploads", ()) if item["Key"] == key]
+            if not answer.get("IsTruncated"):
+                return found
+            more = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """What the store knows of an object, None where there is none.
+
+        Raises `DestinationRefusedError` where it may not be looked at, also where the whole bucket is missing.
+        """
+        try:
+            answer = self._calls.call("HeadObject", Key=key)
+        except DestinationRefusedError as error:
+            if error.code not in {"404", "403", "400", "NoSuchKey"}:
+                raise
+            return self._stat_by_reading(key)
+        return ObjectInfo(
+            key, answer["ContentLength"], answer.get("ETag", "").strip('"'), _version(answer), answer["LastModified"]
+        )
+
+    def _stat_by_reading(self, key: str) -> ObjectInfo | None:
+        """The same through a GET, whose refusal has a code: a HEAD's is only its status."""
+        try:
+            self.read(key, 0, 1)
+        except ObjectMissingError:
+            return None
+        raise OutcomeUnknownError(f"The store denied an object and then had it: {key}")
+
+    def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes `start <= i < end` of an object, or all of it; raises `ObjectMissingError`."""
+        params: dict[str, Any] = {"Key": key}
+        if start is not None or end is not None:
+            params["Range"] = f"bytes={start or 0}-{'' if end is None else end - 1}"
+        try:
+            return bytes(self._calls.call("GetObject", take=lambda answer: answer["Body"].read(), **params))
+        except DestinationRefusedError as error:
+            if error.code == "NoSuchKey":
+                raise ObjectMissingError(str(error), error_class=error.error_class, code=error.code) from None
+            raise
+
+    def put(self, key: str, body: bytes) -> None:
+        """Writes an object, whatever is there."""
+        answer = self._calls.call("PutObject", Key=key, Body=body, ContentType=content_type(key))
+        self._calls.required(answer, "ETag", "PutObject")
+
+    def put_once(self, key: str, body: bytes) -> bool:
+        """Writes an object unless another one is there: True where `body` is there now, False where other bytes are.
+
+        Stores that ignore `If-None-Match` overwrite. Where an object is there and may not be read, it counts as ours:
+        such keys carry an epoch, and only its holder writes them.
+        """
+        backoff = Backoff(self._calls.patience)
+        while True:
+            try:
+                answer = self._calls.once(
+                    "PutObject", Key=key, Body=body, ContentType=content_type(key), IfNoneMatch="*"
+                )
+                self._calls.required(answer, "ETag", "PutObject")
+                return True
+            except DestinationError as error:
+                taken = error.code in _NOT_TAKEN or error.code == "412"
+                if not taken and not isinstance(error, DestinationUnavailableError):
+                    raise
+                if (there := self._same(key, body)) is not None:
+                    return there
+                if taken and error.code != "ConditionalRequestConflict":
+                    return True
+                if not backoff.wait():
+                    raise
+
+    def _same(self, key: str, body: bytes) -> bool | None:
+        """Whether the object holds exactly `body`; None where nothing is there or it may not be read."""
+        try:
+            return self.read(key) == body
+        except DestinationRefusedError:
+            return None
+
+    def delete_if(self, key: str, etag: str) -> bool:
+        """Deletes an object that still has this ETag: True where it is gone, False where another one is there."""
+        found = self.stat(key)
+        if found is None:
+            return True
+        if found.etag != etag.strip('"'):
+            return False
+        try:
+            # AWS compares the ETag once more in the delete itself; other stores ignore or refuse the condition.
+            self._calls.call("DeleteObject", Key=key, IfMatch=f'"{found.etag}"')
+        except DestinationRefusedError as error:
+            if error.code in {"PreconditionFailed", "412"}:
+                return False
+            if error.code not in {"NotImplemented", "InvalidArgument", "InvalidRequest", "501"}:
+                raise
+            self._calls.call("DeleteObject", Key=key)
+        return True
+
+    def delete(self, key: str) -> None:
+        """Deletes an object, whatever it is; one that is not there is fine."""
+        self._calls.call("DeleteObject", Key=key)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose keys begin with `prefix`, in the order of their keys."""
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._calls.call("ListObjectsV2", Prefix=prefix, **more)
+            for item in answer.get("Contents", ()):
+                yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), None, item["LastModified"])
+            if not answer.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._calls.client.close()
+
+
+def content_type(key: str) -> str:
+    """The media type of an object by its key; always sent, because some stores refuse to guess."""
+    return next((kind for suffix, kind in _TYPES.items() if key.endswith(suffix)), "application/octet-stream")
+
+
+def _version(answer: dict[str, Any]) -> str | None:
+    version = answer.get("VersionId")
+    return None if version in (None, "", "null") else str(version)
