@@ -159,14 +159,14 @@ def free_ports(count: int) -> int:
     raise EmbeddedError(f"no {count} free neighbouring ports between {LOWEST_PORT} and {HIGHEST_PORT}")
 
 
-def probe_client(endpoint_url: str, access_key_id: str, secret_access_key: str) -> Any:
-    """A boto3 S3 client for asking whether a server on this machine is there: one attempt, short time-outs."""
+def probe_client(endpoint_url: str, access_key_id: str, secret_access_key: str, *, read_timeout: float = 10) -> Any:
+    """A boto3 S3 client for asking whether a server on this machine is there: one attempt, short time-outs (s)."""
     import boto3
     from botocore.config import Config
 
     config = Config(
         connect_timeout=2,
-        read_timeout=10,
+        read_timeout=read_timeout,
         retries={"total_max_attempts": 1},
         s3={"addressing_style": "path"},
         proxies={},
