@@ -1,0 +1,117 @@
+"""One asset per project, whose partitions are the UTC days."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from export_pipeline.orchestration.checks import count_outside, outside_check_spec
+from export_pipeline.orchestration.columns import table_schema
+from export_pipeline.orchestration.failure import as_failure
+from export_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions, days_of_run
+from export_pipeline.orchestration.publishing import project_days
+from export_pipeline.orchestration.text import markdown, one_line
+from export_pipeline.runs.schema import select_fields
+from export_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.orchestration.parts import Parts
+
+KEY_PREFIX = "runs"
+IO_MANAGER = "day_files"
+PARTS = "parts"
+
+STANDING_RETRIES = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""Runs the asset and the IO manager again where trying again may help; days that were committed are not repeated."""
+
+
+class DayOptions(dg.Config):
+    """What can be chosen when an asset is launched."""
+
+    allow_shrink: bool = False
+    """Lets a day be replaced by fewer rows than are committed, after rows were purged on purpose."""
+
+
+def asset_key(asset_name: str) -> dg.AssetKey:
+    """The key of a project's asset; given once, it never changes."""
+    return dg.AssetKey([KEY_PREFIX, asset_name])
+
+
+def build_project_assets(
+    projects: Iterable["ProjectRecord"],
+    *,
+    start: date,
+    settings: Settings,
+    retry_policy: dg.RetryPolicy = STANDING_RETRIES,
+) -> list[dg.AssetsDefinition]:
+    """An asset for each project, all with the same partitions, so that they can be backfilled together."""
+    partitions = daily_partitions(start)
+    schema = table_schema(select_fields(), settings.format_version)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # of backfill_policy, once for each asset
+        return [
+            _project_asset(
+                project, partitions=partitions, start=start, schema=schema, settings=settings, retry_policy=retry_policy
+            )
+            for project in projects
+        ]
+
+
+def _project_asset(
+    project: "ProjectRecord",
+    *,
+    partitions: dg.DailyPartitionsDefinition,
+    start: date,
+    schema: dg.TableSchema,
+    settings: Settings,
+    retry_policy: dg.RetryPolicy,
+) -> dg.AssetsDefinition:
+    key = asset_key(project.asset_name)
+
+    @dg.asset(
+        key=key,
+        group_name=project.group_name,
+        description=_description(project, settings),
+        kinds={"polars", "parquet", "s3"},
+        tags={
+            "export_pipeline/project": str(project.session_id),
+            "export_pipeline/workspace": str(project.tenant_id),
+        },
+        metadata={
+            "dagster/column_schema": schema,
+            "dagster/table_name": f"{KEY_PREFIX}.{project.asset_name}",
+            "dagster/uri": _bucket_uri(settings),
+            "project": one_line(project.name),
+            "project_id": one_line(project.project),
+        },
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        retry_policy=retry_policy,
+        io_manager_key=IO_MANAGER,
+        required_resource_keys={PARTS},
+        check_specs=[outside_check_spec(key)],
+    )
+    def runs_of_project(context: dg.AssetExecutionContext, config: DayOptions) -> Iterator[Any]:
+        parts: Parts = context.resources.parts
+        with as_failure():
+            days = days_of_run(context.run.tags, start=start, today=datetime.now(UTC).date())
+            value = project_days(context, project=project, days=days, parts=parts, allow_shrink=config.allow_shrink)
+        yield dg.Output(value)
+        yield count_outside(parts.source, project=project.project, start=start, asset_key=key)
+
+    return runs_of_project
+
+
+def _bucket_uri(settings: Settings) -> str:
+    return f"s3://{settings.bucket}/{settings.prefix}".rstrip("/")
+
+
+def _description(project: "ProjectRecord", settings: Settings) -> str:
+    return (
+        f"The runs of the project **{markdown(project.name)}**, one Parquet file for each UTC day, "
+        f"in `{_bucket_uri(settings)}`.\n\n"
+        "A day is published whole or not at all. Days without rows have no file."
+    )

@@ -1,0 +1,82 @@
+"""Puts the Dagster location together: one function, in which every part can be replaced."""
+
+import logging
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
+from export_pipeline.orchestration.assets import STANDING_RETRIES, build_project_assets
+from export_pipeline.orchestration.jobs import build_export_job
+from export_pipeline.orchestration.resources import build_resources
+from export_pipeline.orchestration.schedule import build_daily_schedule
+from export_pipeline.orchestration.sensors import build_project_sensor
+from export_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.records import ProjectRecord
+
+log = logging.getLogger("dagster.export_pipeline")
+
+
+def build_definitions(
+    settings: Settings | None = None,
+    *,
+    projects: "Sequence[ProjectRecord] | None" = None,
+    start: date | None = None,
+    retry_policy: dg.RetryPolicy = STANDING_RETRIES,
+    resources: dict[str, object] | None = None,
+    extra_assets: Sequence[Any] = (),
+) -> dg.Definitions:
+    """Assets, job, schedule, sensor and resources.
+
+    Without `projects` and `start` they are read from the control database, and nothing else is: the trace store and
+    the bucket are not touched, so that the location loads while those are down. Without a usable control database, or
+    before the first sync, it loads without assets and says so in the log. `resources` replaces resources by key;
+    `extra_assets` are assets of your own, downstream of the projects.
+
+    Raises `SettingsError` where settings are missing or wrong.
+    """
+    settings = (load_settings() if settings is None else settings).resolved()
+    if projects is None:
+        projects, start = _recorded_projects(settings)
+    made = {**build_resources(settings), **(resources or {})}
+    sensor = build_project_sensor(settings)
+    if not projects or start is None:
+        return dg.Definitions(
+            assets=list(extra_assets), sensors=[sensor], resources=made, executor=dg.in_process_executor
+        )
+    assets = build_project_assets(projects, start=start, settings=settings, retry_policy=retry_policy)
+    job = build_export_job()
+    return dg.Definitions(
+        assets=[*assets, *extra_assets],
+        jobs=[job],
+        schedules=[build_daily_schedule(job, projects=projects, start=start, settings=settings)],
+        sensors=[sensor],
+        resources=made,
+        executor=dg.in_process_executor,
+    )
+
+
+def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], date | None]":
+    from export_pipeline.exports.control import open_control
+    from export_pipeline.exports.projects import list_projects, partitions_start
+
+    control = open_control(settings)
+    try:
+        control.check_schema()
+        projects, start = list_projects(control, only_assets=True, settings=settings), partitions_start(control)
+    except (ControlUnreachableError, ControlSchemaError) as error:
+        log.warning("export-pipeline loads without assets: %s", error)
+        return [], None
+    finally:
+        control.close()
+    if not projects:
+        log.warning(
+            "export-pipeline loads without assets: no project is known yet; run `export-pipeline projects sync`"
+        )
+    elif start is None:
+        log.warning("export-pipeline loads without assets: no project has had a row yet, so there is no first day")
+    return projects, start

@@ -1,0 +1,50 @@
+"""The parts that days are exported with, opened when they are first used.
+
+A plain object that knows nothing of Dagster: resources hand it to assets, sensors and the schedule.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from export_pipeline.exports.control import ControlDatabase, open_control
+from export_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.sources.protocol import RunSource
+
+
+class Parts:
+    """Control database, trace store and bucket of one process; `settings` are resolved ones.
+
+    Nothing connects before a part is used. `close` gives back what was opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def control(self) -> ControlDatabase:
+        """The control database; its schema has not been checked."""
+        return open_control(self.settings)
+
+    @cached_property
+    def source(self) -> "RunSource":
+        """The trace store."""
+        from export_pipeline.sources.factory import open_source
+
+        return open_source(self.settings)
+
+    @cached_property
+    def store(self) -> "ObjectStore":
+        """The bucket of the standing exports, through dagster-aws's S3 resource."""
+        from export_pipeline.orchestration.s3 import DestinationS3
+
+        return DestinationS3.of(self.settings, max_attempts=1).open_store()
+
+    def close(self) -> None:
+        """Gives back the connections of every part that was opened."""
+        for name in ("source", "control"):
+            part = self.__dict__.pop(name, None)
+            if part is not None:
+                part.close()

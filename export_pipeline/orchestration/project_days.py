@@ -1,0 +1,119 @@
+"""What a project's asset returns: not rows, but the way to publish the days that a run was asked for.
+
+Nothing here knows Dagster's contexts: the asset passes the ways to report as callables.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from export_pipeline.errors import ExportPipelineError, RetryableError
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.publish import DayOutcome
+
+DayMetadata = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ProjectDays:
+    """The days of one project that one run publishes.
+
+    `publish` yields each day once with what came of it; `report` attaches metadata to the day's materialization, which
+    Dagster records when the whole step succeeds; `record` records a materialization at once, whatever comes after.
+    `log` takes a line for people.
+    """
+
+    project: str
+    days: tuple[date, ...]
+    publish: Callable[[], "Iterator[tuple[date, DayOutcome | ExportPipelineError]]"]
+    report: Callable[[date, DayMetadata], None]
+    record: Callable[[date, DayMetadata], None]
+    log: Callable[[str], None]
+
+
+class DaysFailedError(Exception):
+    """Some days of a run failed; `str` names each with its cause. `retryable`: whether trying again may help."""
+
+    def __init__(self, project: str, failed: Mapping[date, ExportPipelineError], asked: int) -> None:
+        self.failed = dict(failed)
+        self.retryable = any(isinstance(error, RetryableError) for error in failed.values())
+        count = f"{len(failed)} of {asked} days" if asked > 1 else "the day"
+        super().__init__(f"{count} of {project} failed: {'; '.join(_causes(failed))}")
+
+
+@dataclass
+class _Progress:
+    done: "dict[date, DayOutcome]" = field(default_factory=dict)
+    failed: dict[date, ExportPipelineError] = field(default_factory=dict)
+
+
+def publish_days_of(value: ProjectDays) -> None:
+    """Publishes every day and reports it; one bad day does not stop the others.
+
+    Raises `DaysFailedError` when all are through and some failed. Whatever ends the work, an interruption included,
+    the days committed until then are recorded, so that only the others count as missing.
+    """
+    progress = _Progress()
+    complete = False
+    try:
+        for day, result in value.publish():
+            if isinstance(result, ExportPipelineError):
+                progress.failed[day] = result
+                value.log(f"{day}: failed: {result}")
+            else:
+                progress.done[day] = result
+                value.report(day, day_metadata(result))
+                if result.rows or result.rejected:
+                    value.log(f"{day}: {describe(result)}")
+        if missing := set(value.days) - progress.done.keys() - progress.failed.keys():
+            raise RuntimeError(f"nothing came back for the days {sorted(map(str, missing))}")
+        if progress.failed:
+            raise DaysFailedError(value.project, progress.failed, len(value.days))
+        complete = True
+    finally:
+        if not complete:
+            for day, outcome in progress.done.items():
+                value.record(day, day_metadata(outcome))
+
+
+def day_metadata(outcome: "DayOutcome") -> dict[str, Any]:
+    """What Dagster shows of a published day."""
+    metadata: dict[str, Any] = {
+        "outcome": outcome.outcome,
+        "dagster/partition_row_count": outcome.rows,
+        "dagster/size_bytes": outcome.bytes,
+        "rejected_rows": outcome.rejected,
+        "replaced_cells": outcome.replaced,
+        "seconds": round(outcome.seconds, 3),
+        "epoch": outcome.epoch,
+    }
+    if outcome.uri is not None:
+        metadata["dagster/uri"] = outcome.uri
+    if outcome.manifest_uri is not None:
+        metadata["manifest"] = outcome.manifest_uri
+    return metadata
+
+
+def describe(outcome: "DayOutcome") -> str:
+    """A published day in a few words."""
+    text = f"{outcome.outcome}, {outcome.rows:,} rows, {outcome.bytes:,} bytes, {outcome.seconds:.2f} s"
+    return text + (f", {outcome.rejected:,} rows rejected" if outcome.rejected else "")
+
+
+def _causes(failed: Mapping[date, ExportPipelineError]) -> Iterator[str]:
+    """The causes, each with its days, stretches of days with the same cause together."""
+    stretch: list[date] = []
+    for day in sorted(failed):
+        if stretch and ((day - stretch[-1]).days != 1 or str(failed[day]) != str(failed[stretch[-1]])):
+            yield _cause(stretch, failed)
+            stretch = []
+        stretch.append(day)
+    if stretch:
+        yield _cause(stretch, failed)
+
+
+def _cause(stretch: list[date], failed: Mapping[date, ExportPipelineError]) -> str:
+    days = str(stretch[0]) if len(stretch) == 1 else f"{stretch[0]} to {stretch[-1]}"
+    return f"{days}: {failed[stretch[0]]}"

@@ -1,0 +1,46 @@
+"""The bucket of the standing exports as dagster-aws's `S3Resource`.
+
+Imported when a bucket is first used: dagster-aws brings boto3 with it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from dagster_aws.s3.resources import S3Resource
+from pydantic import PrivateAttr
+
+from export_pipeline.destinations.client import make_client
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from export_pipeline.destinations.store import ObjectStore
+
+
+class DestinationS3(S3Resource):
+    """An `S3Resource` whose client is made by the rules for destinations.
+
+    The rules (time-outs, checksums for stores that are not AWS, endpoints that are allowed, no ambient credentials
+    beside given ones) are those of `destinations.client`. The keys are no fields, so no `repr` and no configuration
+    shows them.
+    """
+
+    _destination: DestinationConfig = PrivateAttr()
+    _credentials: Credentials | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, settings: Settings, *, max_attempts: int) -> "DestinationS3":
+        """The resource of the settings' bucket; raises `SettingsError` where they name none."""
+        made = cls(region_name=settings.region, endpoint_url=settings.endpoint_url, max_attempts=max_attempts)
+        made._destination = DestinationConfig.from_settings(settings)
+        made._credentials = Credentials.from_settings(settings)
+        return made
+
+    def get_client(self) -> Any:
+        """A new botocore S3 client; raises `DestinationRefusedError` for endpoints that are not allowed."""
+        return make_client(self._destination, self._credentials, attempts=self.max_attempts)
+
+    def open_store(self) -> "ObjectStore":
+        """The bucket as publishing uses it; it repeats calls by itself, so its client makes one attempt."""
+        from export_pipeline.destinations.store import ObjectStore
+
+        return ObjectStore(self._destination, self._credentials, client=self.get_client())

@@ -1,0 +1,66 @@
+"""The sensor that keeps the list of projects, and with it the assets, like the trace store."""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from export_pipeline.orchestration.assets import KEY_PREFIX, PARTS
+from export_pipeline.orchestration.parts import Parts
+from export_pipeline.orchestration.reload import ReloadFailedError, reload_location
+from export_pipeline.settings import Settings
+
+SYNC_SECONDS = 300
+_MOST_NAMES = 10
+
+
+def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = reload_location) -> dg.SensorDefinition:
+    """Reads the projects of the trace store every five minutes.
+
+    A failed read fails the tick and changes nothing. Where the list then differs from the assets that are loaded, the
+    web server is asked to load the location again.
+    """
+
+    @dg.sensor(
+        name="sync_projects",
+        minimum_interval_seconds=SYNC_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={PARTS},
+        description="Reads the list of projects from the trace store; loads the location again when it has changed.",
+    )
+    def sync_projects_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from export_pipeline.exports.projects import list_projects, sync_projects
+
+        parts: Parts = context.resources.parts
+        sync_projects(parts.control, parts.source, settings)
+        wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
+        loaded = _loaded_assets(context)
+        if wanted == loaded:
+            return dg.SkipReason(f"{len(wanted)} projects, as loaded")
+        return dg.SkipReason(f"{_difference(wanted, loaded)}; {_reload(settings.dagster_url, reload)}")
+
+    return sync_projects_sensor
+
+
+def _loaded_assets(context: dg.SensorEvaluationContext) -> set[str]:
+    repository = context.repository_def
+    if repository is None:
+        return set()
+    keys = repository.asset_graph.get_all_asset_keys()
+    return {key.path[1] for key in keys if len(key.path) == 2 and key.path[0] == KEY_PREFIX}
+
+
+def _difference(wanted: set[str], loaded: set[str]) -> str:
+    parts = [
+        f"{len(names)} {what}: {', '.join(sorted(names)[:_MOST_NAMES])}{', …' if len(names) > _MOST_NAMES else ''}"
+        for what, names in (("new", wanted - loaded), ("gone", loaded - wanted))
+        if names
+    ]
+    return "; ".join(parts)
+
+
+def _reload(url: str, reload: Callable[[str], None]) -> str:
+    try:
+        reload(url)
+    except ReloadFailedError as error:
+        return f"load the code location again by hand, in the UI under Deployment ({error})"
+    return f"the web server at {url} has loaded the location again"

@@ -1,0 +1,141 @@
+"""How the days of a run are published and reported, whatever becomes of each."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.errors import DestinationUnavailableError, ExportPipelineError, ShrunkError
+from export_pipeline.exports.publish import DayOutcome
+from export_pipeline.orchestration.failure import as_failure
+from export_pipeline.orchestration.project_days import DaysFailedError, ProjectDays, publish_days_of
+
+DAYS = tuple(date(2026, 3, 1) + timedelta(days=number) for number in range(5))
+
+
+def outcome(rows: int = 3) -> DayOutcome:
+    return DayOutcome(
+        outcome="committed" if rows else "empty",
+        rows=rows,
+        rejected=1,
+        replaced=2,
+        bytes=rows * 100,
+        uri="s3://b/key" if rows else None,
+        manifest_uri="s3://b/manifest",
+        epoch=4,
+        commit_id=uuid.uuid4(),
+        seconds=0.25,
+    )
+
+
+class Recorder:
+    """Publishes what it is told to and remembers what is reported."""
+
+    def __init__(self, *results: DayOutcome | BaseException) -> None:
+        self.results = results
+        self.reported: dict[date, Any] = {}
+        self.recorded: dict[date, Any] = {}
+        self.lines: list[str] = []
+
+    def value(self) -> ProjectDays:
+        return ProjectDays(
+            project="project 'chat'",
+            days=DAYS[: len(self.results)],
+            publish=self._publish,
+            report=self.reported.__setitem__,
+            record=self.recorded.__setitem__,
+            log=self.lines.append,
+        )
+
+    def _publish(self) -> Iterator[tuple[date, DayOutcome | ExportPipelineError]]:
+        for day, result in zip(DAYS, self.results, strict=False):
+            if isinstance(result, ExportPipelineError | DayOutcome):
+                yield day, result
+            else:
+                raise result
+
+
+def unavailable(text: str = "the bucket does not answer") -> DestinationUnavailableError:
+    return DestinationUnavailableError(text, error_class="Unavailable")
+
+
+def test_every_day_is_reported_with_what_became_of_it() -> None:
+    recorder = Recorder(outcome(3), outcome(0))
+    publish_days_of(recorder.value())
+    assert recorder.reported == {
+        DAYS[0]: {
+            "outcome": "committed",
+            "dagster/partition_row_count": 3,
+            "dagster/size_bytes": 300,
+            "rejected_rows": 1,
+            "replaced_cells": 2,
+            "seconds": 0.25,
+            "epoch": 4,
+            "dagster/uri": "s3://b/key",
+            "manifest": "s3://b/manifest",
+        },
+        DAYS[1]: {
+            "outcome": "empty",
+            "dagster/partition_row_count": 0,
+            "dagster/size_bytes": 0,
+            "rejected_rows": 1,
+            "replaced_cells": 2,
+            "seconds": 0.25,
+            "epoch": 4,
+            "manifest": "s3://b/manifest",
+        },
+    }
+    assert recorder.recorded == {}
+
+
+def test_one_bad_day_does_not_stop_the_others_and_only_it_goes_unrecorded() -> None:
+    recorder = Recorder(outcome(), unavailable(), outcome())
+    with pytest.raises(DaysFailedError, match=r"1 of 3 days of project 'chat' failed: 2026-03-02: the bucket does not"):
+        publish_days_of(recorder.value())
+    assert list(recorder.recorded) == [DAYS[0], DAYS[2]]
+
+
+def test_days_in_a_row_with_one_cause_are_named_together() -> None:
+    recorder = Recorder(unavailable(), unavailable(), outcome(), unavailable(), ShrunkError("fewer rows"))
+    with pytest.raises(DaysFailedError) as caught:
+        publish_days_of(recorder.value())
+    assert str(caught.value) == (
+        "4 of 5 days of project 'chat' failed: 2026-03-01 to 2026-03-02: the bucket does not answer; "
+        "2026-03-04: the bucket does not answer; 2026-03-05: fewer rows"
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "again"),
+    [
+        ((unavailable(),), True),
+        ((ShrunkError("fewer rows"),), False),
+        ((ShrunkError("fewer rows"), unavailable()), True),
+    ],
+)
+def test_a_failure_is_tried_again_only_where_that_may_help(
+    errors: tuple[ExportPipelineError, ...], again: bool
+) -> None:
+    with pytest.raises(dg.Failure) as caught, as_failure():
+        publish_days_of(Recorder(*errors).value())
+    assert caught.value.allow_retries is again
+    assert caught.value.metadata["failed_days"] == dg.MetadataValue.int(len(errors))
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), ValueError("a mistake of ours")])
+def test_what_was_committed_before_an_interruption_is_recorded(interruption: BaseException) -> None:
+    recorder = Recorder(outcome(), outcome(), interruption, outcome())
+    with pytest.raises(type(interruption)):
+        publish_days_of(recorder.value())
+    assert list(recorder.recorded) == [DAYS[0], DAYS[1]]
+
+
+def test_a_day_of_which_nothing_is_heard_is_never_green() -> None:
+    recorder = Recorder(outcome(), outcome())
+    value = recorder.value()
+    more = ProjectDays(**{**vars(value), "days": DAYS})
+    with pytest.raises(RuntimeError, match="nothing came back for the days"):
+        publish_days_of(more)
