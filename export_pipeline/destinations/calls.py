@@ -28,7 +28,7 @@ class Calls:
         self.config = config
         self.patience = patience
         self.requests: Counter[str] = Counter()
-        self.client = client
+        self._client = client
         self._lock = threading.Lock()
 
     def once(self, operation: str, *, take: Callable[[dict[str, Any]], Any] = _whole, **params: Any) -> Any:
@@ -38,7 +38,7 @@ class Calls:
         with self._lock:
             self.requests[operation] += 1
         try:
-            return take(getattr(self.client, xform_name(operation))(Bucket=self.config.bucket, **params))
+            return take(getattr(self._client, xform_name(operation))(Bucket=self.config.bucket, **params))
         except DestinationError:
             raise
         except Exception as error:  # noqa: BLE001 -- botocore and urllib3 raise from many trees; classify knows them

@@ -77,7 +77,7 @@ _RULES: dict[str, Rule] = {
     "NoSuchKey": Rule("Missing", "The object is not in the bucket."),
     "NoSuchUpload": Rule("Missing", "The upload was removed, by another writer or by a lifecycle rule."),
     "InvalidPart": Rule("Missing", "Parts of the upload were removed."),
-    "InvalidRange": Rule("Unavailable", "The object was replaced meanwhile.", retry=True),
+    "InvalidRange": Rule("Unavailable", "The object is shorter than it was."),
     "PreconditionFailed": Rule("Unavailable", "The object was written by somebody else meanwhile."),
     "ConditionalRequestConflict": Rule("Unavailable", _LATER, retry=True),
     "OperationAborted": Rule("Unavailable", _LATER, retry=True),

@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.endpoint import check_addresses, guard_client, parse_endpoint
+from export_pipeline.destinations.endpoint import check_addresses, guard_client, is_private, parse_endpoint
 from export_pipeline.errors import DestinationRefusedError
 
 CONNECT_SECONDS = 5
@@ -24,8 +24,7 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
     `DestinationRefusedError` for a forbidden endpoint, for missing credentials and for a malformed region.
     """
     endpoint = parse_endpoint(config)
-    if endpoint is not None:
-        check_addresses(config, endpoint)
+    addresses = [] if endpoint is None else check_addresses(config, endpoint)
     if credentials is None and not config.process_credentials:
         raise DestinationRefusedError(
             f"No credentials are given for {config.place}: set {config.names.access_key_id} and "
@@ -36,7 +35,7 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
 
     try:
         with _making:
-            client = _create(config, credentials, attempts)
+            client = _create(config, credentials, _options(config, attempts, local=any(map(is_private, addresses))))
     except (BotoCoreError, ValueError) as error:
         from export_pipeline.destinations.classify import classify
 
@@ -47,11 +46,9 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
     return client
 
 
-def _create(config: DestinationConfig, credentials: Credentials | None, attempts: int) -> Any:
-    from botocore.config import Config
-    from botocore.session import Session
-
+def _options(config: DestinationConfig, attempts: int, *, local: bool) -> dict[str, Any]:
     own_store = config.endpoint_url is not None
+    # AWS takes and gives checksums of its own, and buckets with Object Lock demand them; others refuse them.
     checksums = "when_required" if own_store else "when_supported"
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
@@ -62,11 +59,19 @@ def _create(config: DestinationConfig, credentials: Credentials | None, attempts
         "signature_version": "s3v4",
         "request_checksum_calculation": checksums,
         "response_checksum_validation": checksums,
-        "s3": {"addressing_style": "path"} if own_store else {},
+        "s3": {"addressing_style": "path" if own_store else "auto"},
         "ignore_configured_endpoint_urls": True,
         "user_agent_extra": "export-pipeline",
     }
-    region = config.region or ("us-east-1" if own_store else None)
+    # The way to a private address does not lead through a proxy that the environment may name.
+    return options | ({"proxies": {}} if local else {})
+
+
+def _create(config: DestinationConfig, credentials: Credentials | None, options: dict[str, Any]) -> Any:
+    from botocore.config import Config
+    from botocore.session import Session
+
+    region = config.region or ("us-east-1" if config.endpoint_url is not None else None)
     if credentials is None:
         return Session().create_client(
             "s3", region_name=region, endpoint_url=config.endpoint_url, config=Config(**options)

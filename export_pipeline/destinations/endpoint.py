@@ -65,8 +65,8 @@ def parse_endpoint(config: DestinationConfig) -> Endpoint | None:
     return Endpoint(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
 
 
-def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> None:
-    """Raises `DestinationRefusedError` where the host resolves to any address that is forbidden.
+def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> list[Address]:
+    """The addresses of the endpoint's host; raises `DestinationRefusedError` where any of them is forbidden.
 
     Raises `DestinationUnavailableError` where it does not resolve.
     """
@@ -78,10 +78,11 @@ def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> None:
             "Check its spelling and this machine's name resolution.",
             error_class="Invalid endpoint",
         ) from None
-    for item in found:
-        address = ipaddress.ip_address(str(item[4][0]).partition("%")[0])
+    addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
+    for address in addresses:
         if reason := why_blocked(address, endpoint.scheme, allow_private=config.allow_private):
             raise _refused(config, f"leads to {address}, {reason}")
+    return addresses
 
 
 def why_blocked(address: Address, scheme: str, *, allow_private: bool) -> str | None:
@@ -93,12 +94,16 @@ def why_blocked(address: Address, scheme: str, *, allow_private: bool) -> str | 
         return "a link-local or metadata address, which is never allowed"
     if inner.is_unspecified or inner.is_multicast:
         return "an address that is no single machine"
-    private = inner.is_loopback or inner.is_private or inner.is_reserved or not inner.is_global or inner in _SHARED
-    if private and not allow_private:
+    if is_private(inner) and not allow_private:
         return "a loopback or private address, which is not allowed here"
-    if scheme == "http" and not private:
+    if scheme == "http" and not is_private(inner):
         return "a public address, which needs https"
     return None
+
+
+def is_private(address: Address) -> bool:
+    """Whether an address is on this machine or on a network that is not the public one."""
+    return not address.is_global or address.is_reserved or address in _SHARED
 
 
 def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> None:

@@ -30,6 +30,8 @@ __all__ = [
 
 _GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _NOT_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_HEAD_CODES = frozenset({"400", "403", "404", "NoSuchKey"})
+_NO_CONDITIONS = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
 _CHECKSUM = " crc32="
 _TYPES = {".parquet": "application/vnd.apache.parquet", ".json": "application/json"}
 
@@ -66,8 +68,8 @@ class ObjectStore:
     ) -> None:
         """`patience` is how many seconds an unavailable store is asked again; a `client` must make one attempt."""
         self.config = config
-        client = make_client(config, credentials) if client is None else client
-        self._calls = Calls(config, client, patience=patience)
+        self.client = make_client(config, credentials) if client is None else client
+        self._calls = Calls(config, self.client, patience=patience)
 
     @property
     def requests(self) -> Counter[str]:
@@ -147,23 +149,22 @@ class ObjectStore:
 
         Raises `DestinationRefusedError` where it may not be looked at, also where the whole bucket is missing.
         """
-        try:
-            answer = self._calls.call("HeadObject", Key=key)
-        except DestinationRefusedError as error:
-            if error.code not in {"404", "403", "400", "NoSuchKey"}:
-                raise
-            return self._stat_by_reading(key)
-        return ObjectInfo(
-            key, answer["ContentLength"], answer.get("ETag", "").strip('"'), _version(answer), answer["LastModified"]
+        for _ in range(2):
+            try:
+                answer = self._calls.call("HeadObject", Key=key)
+            except DestinationRefusedError as error:
+                if error.code not in _HEAD_CODES:
+                    raise
+            else:
+                version, etag = _version(answer), answer.get("ETag", "").strip('"')
+                return ObjectInfo(key, answer["ContentLength"], etag, version, answer["LastModified"])
+            try:  # a HEAD is refused with a bare status; the refusal of a GET says whether object or bucket is missing
+                self.read(key, 0, 1)
+            except ObjectMissingError:
+                return None
+        raise DestinationUnavailableError(
+            f"The store has {key} and denies it at the same time. Try again later.", error_class="Unavailable"
         )
-
-    def _stat_by_reading(self, key: str) -> ObjectInfo | None:
-        """The same through a GET, whose refusal has a code: a HEAD's is only its status."""
-        try:
-            self.read(key, 0, 1)
-        except ObjectMissingError:
-            return None
-        raise OutcomeUnknownError(f"The store denied an object and then had it: {key}")
 
     def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes `start <= i < end` of an object, or all of it; raises `ObjectMissingError`."""
@@ -175,6 +176,8 @@ class ObjectStore:
         except DestinationRefusedError as error:
             if error.code == "NoSuchKey":
                 raise ObjectMissingError(str(error), error_class=error.error_class, code=error.code) from None
+            if error.code == "InvalidRange":  # it was replaced by a shorter one: look again, but ask for something else
+                raise DestinationUnavailableError(str(error), error_class=error.error_class, code=error.code) from None
             raise
 
     def put(self, key: str, body: bytes) -> None:
@@ -185,8 +188,8 @@ class ObjectStore:
     def put_once(self, key: str, body: bytes) -> bool:
         """Writes an object unless another one is there: True where `body` is there now, False where other bytes are.
 
-        Stores that ignore `If-None-Match` overwrite. Where an object is there and may not be read, it counts as ours:
-        such keys carry an epoch, and only its holder writes them.
+        Stores that ignore or refuse `If-None-Match` overwrite. Where an object is there and may not be read, it
+        counts as ours: such keys carry an epoch, and only its holder writes them.
         """
         backoff = Backoff(self._calls.patience)
         while True:
@@ -198,6 +201,9 @@ class ObjectStore:
                 return True
             except DestinationError as error:
                 taken = error.code in _NOT_TAKEN or error.code == "412"
+                if error.code in _NO_CONDITIONS:
+                    self.put(key, body)
+                    return True
                 if not taken and not isinstance(error, DestinationUnavailableError):
                     raise
                 if (there := self._same(key, body)) is not None:
@@ -227,7 +233,7 @@ class ObjectStore:
         except DestinationRefusedError as error:
             if error.code in {"PreconditionFailed", "412"}:
                 return False
-            if error.code not in {"NotImplemented", "InvalidArgument", "InvalidRequest", "501"}:
+            if error.code not in _NO_CONDITIONS:
                 raise
             self._calls.call("DeleteObject", Key=key)
         return True
@@ -249,7 +255,7 @@ class ObjectStore:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._calls.client.close()
+        self.client.close()
 
 
 def content_type(key: str) -> str:

@@ -127,11 +127,6 @@ def empty_manifest_key(
     return _checked(f"{root}/empty_days/{_iso(first)}_{_iso(last)}_{commit_id}.json")
 
 
-def probe_key(prefix: str, probe_id: uuid.UUID) -> str:
-    """The key that a destination check writes to; it lies outside of every data tree."""
-    return _checked(f"{_base(prefix)}{OWN_FOLDER}/probes/{probe_id}")
-
-
 def parse_data_key(key: str) -> DataPath | None:
     """What a key says, or None where it is no data file's key."""
     if (match := _DATA_KEY.fullmatch(key)) is None or (day := _day_key(match)) is None:
