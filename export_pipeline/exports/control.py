@@ -61,10 +61,14 @@ class ControlDatabase:
         text = "control_now()" if self.is_sqlite else "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
         return sa.literal_column(text, sa.BigInteger)
 
-    def now(self) -> int:
-        """The database's clock, in microseconds since 1970."""
-        with self.read() as connection:
-            return connection.execute(sa.select(self.now_sql)).scalar_one()
+    def now(self, *, patience: float = 0.0) -> int:
+        """The database's clock, in microseconds since 1970; asked for again for `patience` seconds."""
+
+        def ask() -> int:
+            with self.read() as connection:
+                return connection.execute(sa.select(self.now_sql)).scalar_one()
+
+        return _again(ask, patience=patience)
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -86,17 +90,12 @@ class ControlDatabase:
 
         The answer of a commit may have been lost, so `work` must find out by itself whether it already happened.
         """
-        deadline = time.monotonic() + patience
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                with self.begin() as connection:
-                    return work(connection)
-            except ControlUnreachableError:
-                if time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 2, _LONGEST_PAUSE)
+
+        def once() -> T:
+            with self.begin() as connection:
+                return work(connection)
+
+        return _again(once, patience=patience)
 
     def schema_version(self) -> str | None:
         """The version of the database's schema, or None where it holds none."""
@@ -168,6 +167,19 @@ class ControlDatabase:
             if explained := explain(error, self.url):
                 raise explained from error
             raise
+
+
+def _again(call: Callable[[], T], *, patience: float) -> T:
+    deadline = time.monotonic() + patience
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except ControlUnreachableError:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def open_control(settings: Settings) -> ControlDatabase:

@@ -1,0 +1,70 @@
+"""Looking at the bucket: whether the object at a key is the file of a certain commit."""
+
+import random
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from export_pipeline.destinations.store import ObjectInfo, ObjectMissingError, ObjectStore
+from export_pipeline.errors import DestinationRefusedError
+from export_pipeline.files.parquet import read_footer
+
+ACCESS_DENIED = "Access denied"
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
+
+
+class Found(StrEnum):
+    """What lies at a key, seen from one commit."""
+
+    MINE = "the commit's file"
+    OTHER = "another object"
+    ABSENT = "nothing"
+    UNREADABLE = "an answer that the credentials may not see"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What lies at a key; `info` is there where it could be seen."""
+
+    found: Found
+    info: ObjectInfo | None = None
+
+
+def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Look:
+    """Compares size and the commit id in the Parquet footer; raises `DestinationUnavailableError` without an answer."""
+    try:
+        info = store.stat(key)
+        if info is None:
+            return Look(Found.ABSENT)
+        if info.size != size:
+            return Look(Found.OTHER, info)
+        footer = read_footer(lambda start, end: store.read(key, start, end), info.size)
+    except ValueError:
+        return Look(Found.OTHER, info)
+    except ObjectMissingError:
+        return Look(Found.ABSENT)
+    except DestinationRefusedError as error:
+        if error.error_class != ACCESS_DENIED:
+            raise
+        return Look(Found.UNREADABLE)
+    return Look(Found.MINE if footer.get("commit_id") == str(commit_id) else Found.OTHER, info)
+
+
+def pauses() -> "Pauses":
+    """Seconds to wait between attempts: growing, never the same in two processes."""
+    return Pauses()
+
+
+class Pauses:
+    """An endless iterator of seconds."""
+
+    def __init__(self) -> None:
+        self._next = _FIRST_PAUSE
+
+    def __iter__(self) -> "Pauses":
+        return self
+
+    def __next__(self) -> float:
+        pause, self._next = self._next, min(self._next * 2, _LONGEST_PAUSE)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
