@@ -24,5 +24,8 @@ def parse_uuid(text: str) -> uuid.UUID | None:
 
 
 def uuid_of(text: str) -> uuid.UUID:
-    """The UUID of an id: the one that it writes, else uuid5 of `NAMESPACE` and the text as it is."""
-    return parse_uuid(text) or uuid.uuid5(NAMESPACE, text)
+    """The UUID of an id: the one that it writes, else uuid5 of `NAMESPACE` and the text as it is.
+
+    A lone surrogate, which UTF-8 cannot hold, counts as its Python escape.
+    """
+    return parse_uuid(text) or uuid.uuid5(NAMESPACE, text.encode(errors="backslashreplace").decode())

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 from export_pipeline.errors import InputError
 
@@ -140,13 +139,13 @@ def _polars_types() -> dict[Kind, pl.DataType]:
 
 
 _PYTHON: dict[Kind, Any] = {
-    Kind.ID: str,
+    Kind.ID: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")],
     Kind.TEXT: str,
-    Kind.TIME: datetime,
+    Kind.TIME: AwareDatetime,
     Kind.JSON: str,
     Kind.STRINGS: list[str],
-    Kind.COUNT: int,
-    Kind.COST: Decimal,
+    Kind.COUNT: Annotated[int, Field(ge=-(2**63), lt=2**63)],
+    Kind.COST: Annotated[Decimal, Field(max_digits=COST_PRECISION, decimal_places=COST_SCALE)],
     Kind.FLAG: bool,
 }
 

