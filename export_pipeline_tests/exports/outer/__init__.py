@@ -1,0 +1,1 @@
+"""Tests of projects, standing exports, planning, changes, verifying, recovering and status."""

@@ -1,0 +1,61 @@
+"""Control databases, settings and trace stores of these tests."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.settings import Settings, load_settings
+from export_pipeline.sources.protocol import Project
+from export_pipeline_tests.exports.outer.stores import MemorySource
+
+TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[ControlDatabase]:
+    """An SQLite control database with its schema."""
+    database = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def make_settings() -> MakeSettings:
+    """Makes settings that name a store, a control database and a bucket; overrides by field name."""
+
+    def make(**overrides: Any) -> Settings:
+        values = {
+            "source_url": "sqlite:///traces.db",
+            "control_url": "sqlite:///control.db",
+            "bucket": "traces",
+            "endpoint_url": "http://127.0.0.1:1",
+            "allow_private_endpoints": True,
+            "tenant_id": TENANT,
+        }
+        return load_settings(**{**values, **overrides})
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Settings without anything special."""
+    return make_settings()
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """A trace store with one project and no rows."""
+    return MemorySource([project("chatbot")])
+
+
+def project(name: str, number: int = 1, **values: Any) -> Project:
+    """A project whose id is made from its number."""
+    return Project(key=str(uuid.UUID(int=number)), name=name, **values)
