@@ -10,7 +10,6 @@ import os
 import re
 import uuid
 from datetime import date, time
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +18,12 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from export_pipeline.errors import SettingsError
+from export_pipeline.home import embedded_bucket
 from export_pipeline.runs.schema import FormatVersion
 
 PREFIX = "EXPORT_PIPELINE_"
 MIB = 1024 * 1024
+EMBEDDED_BUCKET = "llm-traces"
 
 Compression = Literal["none", "gzip", "snappy", "zstandard"]
 Patterns = Annotated[tuple[str, ...], NoDecode]
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
         """Whether trace store, control database and bucket are the embedded ones in `home`."""
         return self.source_url is None and self.control_url is None and self.bucket is None
 
-    @cached_property
+    @property
     def private_endpoints(self) -> bool:
         """Whether the endpoint may be on loopback or a private network."""
         return self.embedded if self.allow_private_endpoints is None else self.allow_private_endpoints
@@ -127,10 +128,43 @@ class Settings(BaseSettings):
                 f"{' and '.join(missing)} must be set too, because {' and '.join(given)} "
                 f"{'is' if len(given) == 1 else 'are'} set"
             )
+        if self.embedded and (lone := self._lone()):
+            raise SettingsError(
+                f"{lone} is set, but {PREFIX}BUCKET is not: either set {PREFIX}SOURCE_URL, {PREFIX}CONTROL_URL and "
+                f"{PREFIX}BUCKET too, or remove it to use the embedded parts"
+            )
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise SettingsError(f"{PREFIX}ACCESS_KEY_ID and {PREFIX}SECRET_ACCESS_KEY must be set together")
         if self.session_token is not None and self.access_key_id is None:
             raise SettingsError(f"{PREFIX}SESSION_TOKEN needs {PREFIX}ACCESS_KEY_ID and {PREFIX}SECRET_ACCESS_KEY")
+
+    def _lone(self) -> str:
+        """What describes a bucket of one's own."""
+        names = ("endpoint_url", "region", "access_key_id", "secret_access_key", "session_token")
+        return ", ".join(PREFIX + name.upper() for name in names if getattr(self, name) is not None)
+
+    def resolved(self) -> "Settings":
+        """These settings, or where embedded a copy in which `home`, URLs, bucket, endpoint and keys are concrete.
+
+        Makes the folder `home` and the keys in it at the first call. Starts nothing: see `local.embedded`.
+        """
+        if not self.embedded:
+            return self
+        home = self.home.absolute()
+        s3 = embedded_bucket(home)
+        return self.model_copy(
+            update={
+                "home": home,
+                "source_url": SecretStr(f"sqlite:///{home / 'traces.db'}"),
+                "control_url": SecretStr(f"sqlite:///{home / 'control.db'}"),
+                "bucket": EMBEDDED_BUCKET,
+                "region": "us-east-1",
+                "endpoint_url": s3.endpoint_url,
+                "access_key_id": s3.access_key_id,
+                "secret_access_key": SecretStr(s3.secret_access_key),
+                "allow_private_endpoints": True,
+            }
+        )
 
 
 def load_settings(**overrides: Any) -> Settings:

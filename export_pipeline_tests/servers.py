@@ -19,7 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from export_pipeline.local.seaweedfs import REGION, Identity, SeaweedFS, free_ports, probe_client
+from export_pipeline.home import free_ports
+from export_pipeline.local.seaweedfs import REGION, Identity, SeaweedFS, probe_client
 
 BUCKET = "exports"
 """The bucket that is there from the start, to which the limited identities of `Weed` are bound."""

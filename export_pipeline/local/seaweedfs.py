@@ -6,9 +6,7 @@ not exist, so an answer to a signed request shows that it is our server that ans
 
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -21,12 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from export_pipeline.errors import EmbeddedError
+from export_pipeline.home import HOST, S3_PORTS, free_ports, taken_ports
 
-HOST = "127.0.0.1"
 REGION = "us-east-1"
-PORTS = 8
-LOWEST_PORT, HIGHEST_PORT = 10_240, 32_000
-"""Free ports are looked for below the range that Linux gives to outgoing connections (32768 to 60999)."""
 
 _READY_SECONDS = 60.0
 _READY_KEY = ".ready"
@@ -90,10 +85,10 @@ class SeaweedFS:
         weed = _program()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.port is None:
-            self.port = free_ports(PORTS)
-        elif taken := [port for port in range(self.port, self.port + PORTS) if not _is_free(port)]:
+            self.port = free_ports(S3_PORTS)
+        elif taken := taken_ports(self.port, S3_PORTS):
             raise EmbeddedError(
-                f"the embedded S3 server needs the ports {self.port} to {self.port + PORTS - 1}, and "
+                f"the embedded S3 server needs the ports {self.port} to {self.port + S3_PORTS - 1}, and "
                 f"{', '.join(map(str, taken))} is taken; end the program that uses it"
             )
         config = self.folder / "s3.json"
@@ -149,16 +144,6 @@ class SeaweedFS:
         return " | ".join(lines[-3:]) or f"it printed nothing to {self.log}"
 
 
-def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports on loopback that nobody listens on now."""
-    chooser = random.SystemRandom()  # several processes look at the same time: they must not walk the same way
-    for _ in range(200):
-        first = chooser.randrange(LOWEST_PORT, HIGHEST_PORT - count)
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
-    raise EmbeddedError(f"no {count} free neighbouring ports between {LOWEST_PORT} and {HIGHEST_PORT}")
-
-
 def probe_client(endpoint_url: str, access_key_id: str, secret_access_key: str, *, read_timeout: float = 10) -> Any:
     """A boto3 S3 client for asking whether a server on this machine is there: one attempt, short time-outs (s)."""
     import boto3
@@ -192,16 +177,6 @@ def _is_ready(client: Any, buckets: Sequence[str]) -> bool:
             client.delete_object(Bucket=bucket, Key=_READY_KEY)
         return True
     return False
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
 
 
 def _program() -> Path:

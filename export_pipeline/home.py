@@ -1,0 +1,100 @@
+"""The file in `HOME` that holds what the embedded bucket needs: its keys and its port.
+
+It is made once, whole or not at all, for its owner's eyes only. The port is recorded because an export remembers its
+endpoint: were the port another one at the next start, a new table would begin.
+"""
+
+import json
+import os
+import random
+import secrets
+import socket
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from export_pipeline.errors import EmbeddedError, SettingsError
+
+HOST = "127.0.0.1"
+S3_PORTS = 8
+"""The embedded S3 server needs so many ports in a row."""
+
+LOWEST_PORT, HIGHEST_PORT = 10_240, 32_000
+"""Free ports are looked for below the range that Linux gives to outgoing connections (32768 to 60999)."""
+
+_FILE = "embedded.json"
+
+
+@dataclass(frozen=True)
+class EmbeddedBucket:
+    """The embedded S3 server's first port and its one user."""
+
+    port: int
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where S3 is served."""
+        return f"http://{HOST}:{self.port}"
+
+
+def embedded_bucket(home: Path) -> EmbeddedBucket:
+    """What is recorded in `home`; made there, with the folder, by the first process that asks.
+
+    Raises `SettingsError` where the folder cannot be made or the file cannot be read.
+    """
+    path = home / _FILE
+    try:
+        if not path.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            _make(path)
+        return EmbeddedBucket(**json.loads(path.read_text()))
+    except OSError as error:
+        raise SettingsError(f"EXPORT_PIPELINE_HOME: {error.filename or home}: {error.strerror}") from None
+    except (ValueError, TypeError):
+        raise SettingsError(
+            f"{path} is damaged; remove the folder {home} to begin anew, or restore the file from a backup"
+        ) from None
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports on loopback that nobody listens on now."""
+    chooser = random.SystemRandom()  # several processes look at the same time: they must not walk the same way
+    for _ in range(200):
+        first = chooser.randrange(LOWEST_PORT, HIGHEST_PORT - count)
+        if not taken_ports(first, count):
+            return first
+    raise EmbeddedError(f"no {count} free neighbouring ports between {LOWEST_PORT} and {HIGHEST_PORT}")
+
+
+def taken_ports(first: int, count: int) -> list[int]:
+    """Those of `count` ports from `first` on that cannot be listened on."""
+    return [port for port in range(first, first + count) if not _is_free(port)]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _make(path: Path) -> None:
+    bucket = EmbeddedBucket(free_ports(S3_PORTS), secrets.token_hex(10), secrets.token_hex(20))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # has mode 600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(asdict(bucket), file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(temporary)  # unlike a rename it never replaces what another process was quicker to make
+        except FileExistsError:
+            return
+    finally:
+        temporary.unlink()
