@@ -2,18 +2,21 @@
 
 Batches come in the *raw schema*: one column for each field of the Run schema, under its name, in the Run schema's
 order, whose type is one of those that `runs.raw.RAW_TYPES` allows for the field's kind and stays the same for the whole
-stream. Text is passed on as the store holds it, without being checked: it may not even be UTF-8. Parsing, checking
-and setting bad rows aside is the transform's work (`export_pipeline.runs.transform`).
+stream. Text is passed on as the store holds it, without being checked: it may not even be UTF-8. `start_time` alone
+always comes as a timestamp, because the store has to place a row in its day; rows where it is null or cannot be read
+are in no window and are counted by `outside`. Parsing, checking and setting bad rows aside is the transform's work
+(`export_pipeline.runs.transform`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 
 if TYPE_CHECKING:
@@ -39,6 +42,20 @@ class DayFingerprint:
     max_modified_at: datetime | None = None
     feedbacks: int | None = None
     max_feedback_modified_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class OutsideRows:
+    """How many of a project's rows lie in no partition: before the first, after the last, or at no readable time."""
+
+    before: int
+    after: int
+    unreadable: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.before + self.after + self.unreadable
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,13 @@ class RunSnapshot(Protocol):
 
 
 class RunSource(Protocol):
-    """A trace store, read-only. Its methods may be called from several threads at once."""
+    """A trace store, read-only. Its methods may be called from several threads at once.
+
+    A read that fails raises `SourceUnreachableError` or `SourceUnusableError`; it never ends early without an error.
+    """
+
+    epoch_unit: EpochUnit
+    """The unit of epoch numbers in raw columns."""
 
     def check(self) -> SourceReport:
         """Everything that is wrong with the store, at once; raises only where it cannot be reached."""
@@ -87,8 +110,17 @@ class RunSource(Protocol):
     def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
         """The UTC days on which the project has rows, oldest first, within the window or over all time."""
 
-    def open(self, project: str, window: Window) -> AbstractContextManager[RunSnapshot]:
-        """A snapshot of the project's rows with `window.start <= start_time < window.end`."""
+    def outside(self, project: str, window: Window) -> OutsideRows:
+        """The project's rows that start before the window, at its end or later, or at no readable time."""
+
+    def open(
+        self, project: str, window: Window, fields: Collection[str] | None = None
+    ) -> AbstractContextManager[RunSnapshot]:
+        """A snapshot of the project's rows with `window.start <= start_time < window.end`.
+
+        `fields` are those of the export, by default the 29; payload columns that are not among them, and `tenant_id`
+        and `session_id`, which the caller knows, may come as nulls.
+        """
 
     def close(self) -> None:
         """Gives back connections; the source is not used afterwards."""

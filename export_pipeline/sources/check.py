@@ -1,0 +1,124 @@
+"""What `export-pipeline source check` prints: how the trace store is read, and everything wrong with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
+from export_pipeline.settings import PREFIX
+from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
+from export_pipeline.sources.projects import as_text, read_projects
+from export_pipeline.sources.protocol import ColumnReport, SourceReport
+from export_pipeline.sources.queries import RunQueries
+from export_pipeline.sources.times import clamp
+
+_SAMPLE_CHARACTERS = 80
+_DERIVED = {
+    "trace_id": ("dotted_order",),
+    "parent_run_id": ("dotted_order",),
+    "parent_run_ids": ("dotted_order",),
+    "is_root": ("dotted_order", "parent_run_id"),
+    "status": ("error", "end_time"),
+}
+"""What a missing column is derived from by `runs.transform`."""
+
+Rows = Callable[[str], list[tuple[Any, ...]]]
+
+
+def report(plan: Plan, rows: Rows, *, place: str) -> SourceReport:
+    """Everything about the plan, with a sample row and the number of projects where the store can be read."""
+    if plan.runs is None or plan.projects is None or plan.problems:
+        return SourceReport(
+            url=place, columns=_columns(plan), problems=tuple(plan.problems), warnings=tuple(plan.warnings)
+        )
+    serving = [index.name for index in indexes_on(plan.runs.relation, plan, *_day_columns(plan.runs))]
+    return SourceReport(
+        url=place,
+        columns=_columns(plan),
+        warnings=(*plan.warnings, *_index_warnings(plan, plan.runs, served=bool(serving))),
+        sample=_sample(plan, rows),
+        index=serving[0] if serving else None,
+        projects=len(read_projects(plan, rows)),
+        extra={
+            "dialect": plan.dialect.name,
+            "runs": plan.runs.relation.label,
+            "feedback": "none" if plan.feedbacks is None else plan.feedbacks.relation.label,
+            "epoch unit": plan.mapping.epoch_unit,
+            "ids": "unique" if plan.runs.id_is_unique else "may repeat: the version modified last is exported",
+        },
+    )
+
+
+def _day_columns(runs: RunsPlan) -> tuple[Any, Any]:
+    return runs.fields["session_id"], runs.fields["start_time"]
+
+
+def _columns(plan: Plan) -> tuple[ColumnReport, ...]:
+    return tuple(_column(plan, field.name) for field in RUN_FIELDS)
+
+
+def _tenant(plan: Plan) -> ColumnReport:
+    if plan.mapping.tenant is not None:
+        return ColumnReport("tenant_id", "mapped", "constant of the mapping")
+    if plan.projects is not None and "tenant_id" in plan.projects.columns:
+        return ColumnReport("tenant_id", "mapped", f"{plan.projects.columns['tenant_id'].detail} of the project")
+    return ColumnReport("tenant_id", "derived", f"setting {PREFIX}TENANT_ID")
+
+
+def _column(plan: Plan, name: str) -> ColumnReport:
+    fields = {} if plan.runs is None else plan.runs.fields
+    if name == "tenant_id":
+        return _tenant(plan)
+    if name in fields:
+        return ColumnReport(name, "mapped", fields[name].detail)
+    if name == "feedbacks" and plan.feedbacks is not None:
+        return ColumnReport(name, "mapped", plan.feedbacks.relation.label)
+    if origins := [origin for origin in _DERIVED.get(name, ()) if origin in fields]:
+        return ColumnReport(name, "derived", f"from {' and '.join(origins)}")
+    return ColumnReport(name, "missing", "null")
+
+
+def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
+    quote, relation = plan.dialect.quote, runs.relation
+    if not relation.identity:
+        return [f"{relation.label}: whether an index serves project and start_time cannot be seen"]
+    warnings = []
+    if not served:
+        names = _plain_names(plan, *_day_columns(runs))
+        advice = (
+            f"run: CREATE INDEX ON {relation.source} ({', '.join(map(quote, names))})"
+            if names
+            else "put one on the expressions of session_id and start_time"
+        )
+        if plan.dialect.name == "sqlite":
+            advice = advice.replace("INDEX ON", f"INDEX {quote('runs_by_project_and_start')} ON")
+        warnings.append(f"no index serves project and start_time, so each day reads the whole table; {advice}")
+    if not runs.id_is_unique and not indexes_on(relation, plan, runs.fields["id"]):
+        warnings.append("id has no index, so looking for newer versions of a run reads the whole table")
+    if plan.feedbacks is not None and plan.feedbacks.relation.identity:
+        run_id = plan.feedbacks.columns["run_id"].sql.removeprefix("f.")
+        if not any(quote(index.columns[0]) == run_id for index in plan.feedbacks.relation.indexes):
+            warnings.append("the feedback's run_id has no index, so exporting feedbacks is slow")
+    return warnings
+
+
+def _plain_names(plan: Plan, *columns: Any) -> list[str]:
+    names = {f"r.{plan.dialect.quote(name)}": name for name in plan.runs.relation.columns} if plan.runs else {}
+    found = [names[column.sql] for column in columns if column.sql in names]
+    return found if len(found) == len(columns) else []
+
+
+def _sample(plan: Plan, rows: Rows) -> dict[str, str | None] | None:
+    found = rows(RunQueries(plan, "").sample())
+    if not found:
+        return None
+    return {name: _cut(plan, name, value) for name, value in zip(FIELD_BY_NAME, found[0], strict=True)}
+
+
+def _cut(plan: Plan, name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    instant = isinstance(value, int) and FIELD_BY_NAME[name].kind is Kind.TIME
+    if instant and (name == "start_time" or plan.dialect.name == "postgresql"):
+        return clamp(value).isoformat()
+    text = as_text(value)
+    return text if len(text) <= _SAMPLE_CHARACTERS else text[: _SAMPLE_CHARACTERS - 1] + "…"

@@ -1,0 +1,227 @@
+"""The mapping held against what the database really has: which column serves which field, and everything wrong."""
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from export_pipeline.errors import SourceUnusableError
+from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.sources.mapping import (
+    REQUIRED_FIELDS,
+    ColumnRef,
+    Expression,
+    FeedbacksMapping,
+    Mapping,
+    ProjectsMapping,
+    RelationMapping,
+    is_explicit,
+)
+from export_pipeline.sources.sql import Column, Dialect, Index, Relation
+
+
+class Catalog(Protocol):
+    """What a database says about its tables."""
+
+    def relation(self, mapping: RelationMapping) -> Relation | str | None:
+        """The table, view or query; None where there is no such table; in words what else is wrong with it."""
+
+    def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
+        """The expression with its type; or in words what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class RunsPlan:
+    """How runs are read. `fields` has the fields that the store holds; the others are null or derived."""
+
+    relation: Relation
+    fields: dict[str, Column]
+    deleted: Column | None
+    inserted_at: Column | None
+    modified_at: Column | None
+    id_is_unique: bool
+    plain: bool
+    """Whether everything is a plain column, so that `columns` suffice."""
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProjectsPlan:
+    """How projects are read; without a relation they are the distinct values of the runs' `session_id`."""
+
+    relation: Relation | None
+    columns: dict[str, Column]
+
+
+@dataclass(frozen=True)
+class FeedbacksPlan:
+    """How feedback is read."""
+
+    relation: Relation
+    columns: dict[str, Column]
+
+
+@dataclass
+class Plan:
+    """All of it. With `problems` nothing can be exported, and `runs` may be None."""
+
+    dialect: Dialect
+    mapping: Mapping
+    runs: RunsPlan | None = None
+    projects: ProjectsPlan | None = None
+    feedbacks: FeedbacksPlan | None = None
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def usable(self) -> tuple[RunsPlan, ProjectsPlan]:
+        """The parts that an export needs; raises `SourceUnusableError` with all problems at once."""
+        if self.problems or self.runs is None or self.projects is None:
+            raise SourceUnusableError("the trace store cannot be read: " + "; ".join(self.problems))
+        return self.runs, self.projects
+
+
+class _Resolver:
+    """Finds the columns of one relation and gathers what is wrong."""
+
+    def __init__(self, plan: Plan, catalog: Catalog, *, section: str, relation: Relation, alias: str) -> None:
+        self._plan, self._catalog = plan, catalog
+        self._section, self._relation, self._alias = section, relation, alias
+        self.plain = True
+        self.used: dict[str, None] = {}
+
+    def find(self, key: str, ref: ColumnRef, *, must: bool) -> Column | None:
+        """The column that `ref` means; None where there is none, which is a problem only if it must be there."""
+        if ref is None:
+            return None
+        if isinstance(ref, Expression):
+            self.plain = False
+            found = self._catalog.expression(self._relation, alias=self._alias, sql=ref.sql)
+            if isinstance(found, str):
+                self._plan.problems.append(f"{self._section}.{key}: the expression {ref.sql!r} fails: {found}")
+                return None
+            return found
+        name = self._exact(ref)
+        if name is None or name in self._relation.forbidden:
+            self._absent(key, ref, must=must, forbidden=name is not None)
+            return None
+        self.used[name] = None
+        return Column(f"{self._alias}.{self._plan.dialect.quote(name)}", self._relation.columns[name], f"column {name}")
+
+    def _exact(self, ref: str) -> str | None:
+        if ref in self._relation.columns:
+            return ref
+        if self._plan.dialect.name == "sqlite":
+            return next((name for name in self._relation.columns if name.lower() == ref.lower()), None)
+        return None
+
+    def _absent(self, key: str, ref: str, *, must: bool, forbidden: bool) -> None:
+        label = self._relation.label
+        if forbidden:
+            text = f"{self._section}.{key}: no right to read the column {ref} of {label}; grant SELECT on it"
+            (self._plan.problems if must else self._plan.warnings).append(text)
+        elif must:
+            close = difflib.get_close_matches(ref, self._relation.columns, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self._plan.problems.append(f"{self._section}.{key}: {label} has no column {ref}{hint}")
+
+
+def make_plan(mapping: Mapping, catalog: Catalog, dialect: Dialect) -> Plan:
+    """Holds the mapping against the database; problems are gathered, not raised."""
+    plan = Plan(dialect, mapping)
+    _plan_runs(plan, catalog)
+    _plan_projects(plan, catalog)
+    if mapping.feedbacks is not None:
+        _plan_feedbacks(plan, catalog, mapping.feedbacks)
+    return plan
+
+
+def _plan_runs(plan: Plan, catalog: Catalog) -> None:
+    runs = plan.mapping.runs
+    named = runs.named("runs")
+    relation = catalog.relation(named)
+    if not isinstance(relation, Relation):
+        plan.problems.append(f"runs: {relation or f'{named} does not exist'}")
+        return
+    resolver = _Resolver(plan, catalog, section="runs", relation=relation, alias="r")
+    fields: dict[str, Column] = {}
+    for item in RUN_FIELDS:
+        if item.name in {"tenant_id", "feedbacks"} and item.name not in runs.fields:
+            continue
+        must = item.name in REQUIRED_FIELDS or item.name in runs.fields
+        ref = runs.fields.get(item.name, item.name)
+        column = resolver.find(f"fields.{item.name}" if item.name in runs.fields else item.name, ref, must=must)
+        if column is not None and (complaint := plan.dialect.complaint(item, column)):
+            plan.problems.append(f"runs.{item.name}: {column.detail} {complaint}")
+        elif column is not None:
+            fields[item.name] = column
+    extras = {
+        key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key))
+        for key in ("deleted", "inserted_at", "modified_at")
+    }
+    if any(name not in fields for name in REQUIRED_FIELDS):
+        return
+    unique = runs.id_is_unique
+    if unique is None:
+        unique = any(index.unique and len(index.columns) == 1 for index in indexes_on(relation, plan, fields["id"]))
+    plan.runs = RunsPlan(
+        relation=relation,
+        fields=fields,
+        id_is_unique=unique,
+        plain=resolver.plain,
+        columns=tuple(resolver.used),
+        **extras,
+    )
+
+
+def indexes_on(relation: Relation, plan: Plan, *columns: Column) -> list[Index]:
+    """The indexes whose first key columns are these."""
+    names = {f"r.{plan.dialect.quote(name)}": name for name in relation.columns}
+    wanted = tuple(names.get(column.sql) for column in columns)
+    return [index for index in relation.indexes if index.columns[: len(wanted)] == wanted]
+
+
+def _plan_projects(plan: Plan, catalog: Catalog) -> None:
+    projects = plan.mapping.projects
+    keys = ("name", "tenant_id", "start_time", "reference_dataset_id")
+    if projects.from_runs:
+        if plan.runs is not None:
+            resolver = _Resolver(plan, catalog, section="projects", relation=plan.runs.relation, alias="r")
+            columns = _find(resolver, projects, [key for key in keys if is_explicit(projects, key)])
+            plan.projects = ProjectsPlan(None, columns)
+        return
+    named = projects.named("sessions")
+    relation = catalog.relation(named)
+    if not isinstance(relation, Relation):
+        plan.problems.append(f"projects: {relation or f'{named} does not exist'}")
+        return
+    resolver = _Resolver(plan, catalog, section="projects", relation=relation, alias="s")
+    columns = _find(resolver, projects, list(keys), must=("id", "name"))
+    if {"id", "name"} <= columns.keys():
+        plan.projects = ProjectsPlan(relation, columns)
+
+
+def _plan_feedbacks(plan: Plan, catalog: Catalog, feedbacks: FeedbacksMapping) -> None:
+    named = feedbacks.named("feedbacks")
+    relation = catalog.relation(named)
+    if not isinstance(relation, Relation):
+        if relation is not None or feedbacks.table is not None:
+            plan.problems.append(f"feedbacks: {relation or f'{named} does not exist'}")
+        return
+    resolver = _Resolver(plan, catalog, section="feedbacks", relation=relation, alias="f")
+    columns = _find(resolver, feedbacks, ["id", "created_at", "modified_at"], must=("run_id",))
+    if "run_id" in columns:
+        plan.feedbacks = FeedbacksPlan(relation, columns)
+
+
+def _find(
+    resolver: _Resolver,
+    section: ProjectsMapping | FeedbacksMapping | BaseModel,
+    keys: list[str],
+    must: tuple[str, ...] = (),
+) -> dict[str, Column]:
+    found = {
+        key: resolver.find(key, getattr(section, key), must=key in must or is_explicit(section, key))
+        for key in dict.fromkeys((*must, *keys))
+    }
+    return {key: column for key, column in found.items() if column is not None}

@@ -1,0 +1,105 @@
+"""What PostgreSQL's catalog says about the tables of a trace store."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from export_pipeline.errors import SourceUnusableError
+from export_pipeline.sources.mapping import RelationMapping
+from export_pipeline.sources.postgres_session import PostgresSession
+from export_pipeline.sources.postgres_sql import C_TEXT
+from export_pipeline.sources.sql import Column, Index, Relation
+
+# A domain counts as the type it is made of.
+_TYPE = """CASE WHEN b.typcategory = 'A' THEN 'array' WHEN b.typcategory = 'C' THEN 'composite'
+  WHEN b.typname IN ('text', 'varchar') AND {collation} THEN '{c_text}' ELSE b.typname::text END"""
+_COLUMN_TYPE = _TYPE.format(
+    c_text=C_TEXT,
+    collation="""(a.attcollation IN (SELECT oid FROM pg_collation WHERE collcollate IN ('C', 'POSIX'))
+    OR a.attcollation = 'pg_catalog."default"'::regcollation
+    AND (SELECT datcollate IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database()))""",
+)
+_FIND = "SELECT c.oid::int8, c.relkind::text FROM pg_class c WHERE c.oid = to_regclass($1)"
+_COLUMNS = f"""SELECT a.attname::text, {_COLUMN_TYPE}, has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
+_INDEXES = """SELECT i.indexrelid::regclass::text, i.indisunique, k.position::int8, a.attname::text
+FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
+LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
+WHERE i.indrelid = $1::int8::oid AND i.indisvalid AND i.indpred IS NULL AND k.position <= i.indnkeyatts
+ORDER BY 1, 3"""
+_TYPE_BY_OID = f"""SELECT {_TYPE.format(collation="false", c_text=C_TEXT)} FROM pg_type t
+JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END WHERE t.oid = $1::int8::oid"""
+
+
+class PostgresCatalog:
+    """See `plan.Catalog`."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session, self._rows = session, session.rows
+
+    def relation(self, mapping: RelationMapping) -> Relation | str | None:
+        """See `plan.Catalog`."""
+        if mapping.query is not None:
+            return self._query(mapping)
+        quoted = ".".join(_quote(part) for part in (mapping.in_schema, mapping.table) if part is not None)
+        found = self._rows(_FIND, [quoted])
+        if not found:
+            return None
+        oid, kind = found[0]
+        columns = self._rows(_COLUMNS, [str(oid)])
+        if not any(allowed for _, _, allowed in columns):
+            return f"no right to read {mapping}; grant SELECT on it to the user of the URL"
+        return Relation(
+            source=quoted,
+            label=str(mapping),
+            columns={name: type_ for name, type_, _ in columns},
+            identity=("tableoid", "ctid") if kind in {"r", "p", "m"} else (),
+            indexes=_indexes(self._rows(_INDEXES, [str(oid)])),
+            forbidden=frozenset(name for name, _, allowed in columns if not allowed),
+        )
+
+    def _query(self, mapping: RelationMapping) -> Relation | str:
+        source = f"({str(mapping.query).strip().rstrip(';')}\n)"
+        names = self._try(lambda: self._session.names(f"SELECT * FROM {source} AS r LIMIT 0"))
+        if isinstance(names, str):
+            return f"{mapping} fails: {names}"
+        relation = Relation(source=source, label=str(mapping), columns={})
+        for name in names:
+            column = self.expression(relation, alias="r", sql=f"r.{_quote(name)}")
+            if isinstance(column, str):
+                return f"{mapping} fails at its column {name}: {column}"
+            relation.columns[name] = column.type
+        return relation
+
+    def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
+        """See `plan.Catalog`."""
+        probe = (
+            f"SELECT pg_typeof(x.value)::oid::int8 FROM (SELECT 1) AS one LEFT JOIN LATERAL "
+            f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)} LIMIT 0) AS x ON true"
+        )
+        oid = self._try(lambda: self._rows(probe)[0][0])
+        if isinstance(oid, str):
+            return oid
+        kind = self._rows(_TYPE_BY_OID, [str(oid)])[0][0]
+        return Column(f"({sql}\n)", kind, "expression")
+
+    def _try(self, attempt: Callable[[], Any]) -> Any:
+        """The answer, or the server's complaint; the transaction stays usable."""
+        self._session.run("SAVEPOINT export_pipeline")
+        try:
+            return attempt()
+        except SourceUnusableError as error:
+            self._session.run("ROLLBACK TO SAVEPOINT export_pipeline")
+            return str(error).partition("cannot be read: ")[2].removeprefix("ERROR: ")
+
+
+def _indexes(rows: Sequence[tuple[Any, ...]]) -> tuple[Index, ...]:
+    found: dict[str, tuple[bool, list[str]]] = {}
+    for name, unique, _, column in rows:
+        found.setdefault(name, (unique, []))[1].append(column or "")
+    return tuple(Index(name, tuple(columns), unique) for name, (unique, columns) in found.items())
+
+
+def _quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

@@ -1,0 +1,97 @@
+"""One read-only transaction on one PostgreSQL connection."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from export_pipeline.errors import ExportPipelineError
+from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.adbc import Adbc
+from export_pipeline.sources.postgres_sql import PROJECT_SETTING, can_be_text
+from export_pipeline.sources.queries import Output, RunQueries
+
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SETTINGS = (
+    "SET LOCAL TimeZone = 'UTC'; SET LOCAL client_encoding = 'UTF8'; SET LOCAL extra_float_digits = 1; "
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL DateStyle = 'ISO'"
+)
+
+
+class PostgresSession:
+    """See `source.Session`."""
+
+    def __init__(self, adbc: Adbc, project: str | None) -> None:
+        self._adbc = adbc
+        self._connection = adbc.connect()
+        try:
+            self.run(_BEGIN)
+            self.run(_SETTINGS)
+            if project is not None and can_be_text(project):
+                # A bound value in the streamed query itself would make the driver collect the whole answer.
+                self.rows("SELECT set_config($1, $2, true)", [PROJECT_SETTING, project])
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """See `source.Session`."""
+        return self._adbc.rows(self._connection, sql, parameters)
+
+    def run(self, sql: str) -> None:
+        """Statements that give no rows."""
+        self._adbc.run(self._connection, sql)
+
+    def names(self, sql: str) -> list[str]:
+        """The names of a query's columns."""
+        return self._adbc.names(self._connection, sql)
+
+    def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
+        """See `source.Session`."""
+        stream = self._adbc.stream(self._connection, _stream_sql(queries, window, outputs))
+        try:
+            for batch in stream:
+                yield _raw(batch, outputs)
+                del batch
+        finally:
+            stream.close()
+
+    def cancel(self) -> None:
+        """See `source.Session`."""
+        self._adbc.cancel(self._connection)
+
+    def close(self) -> None:
+        """See `source.Session`."""
+        try:
+            self.run("ROLLBACK")
+        except ExportPipelineError:
+            pass  # the connection is lost, and the transaction with it
+        finally:
+            self._connection.close()
+
+
+def _stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output]) -> str:
+    """Ordered inside, cast outside: without an index the server then sorts pointers to payloads, not their text."""
+    casts = ", ".join(f'{output.sql} AS "{output.field.name}"' for output in outputs if output.sql is not None)
+    return (
+        f"SELECT {casts} FROM (SELECT {queries.columns()} {queries.kept(window)} "
+        f"ORDER BY {', '.join(queries.order())} OFFSET 0) AS r"
+    )
+
+
+def _raw(batch: pa.RecordBatch, outputs: Sequence[Output]) -> pa.RecordBatch:
+    arrays = []
+    for output in outputs:
+        if output.sql is None:
+            arrays.append(pa.nulls(batch.num_rows, _null_type(output.field)))
+            continue
+        array = batch.column(output.field.name)
+        if output.field.name == "start_time" and pa.types.is_integer(array.type):
+            array = array.cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in RUN_FIELDS])
+
+
+def _null_type(field: RunField) -> pa.DataType:
+    return pa.timestamp("us", tz="UTC") if field.kind is Kind.TIME else pa.string()

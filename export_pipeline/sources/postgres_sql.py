@@ -1,0 +1,247 @@
+"""PostgreSQL's words for the queries. Values reach the server through `set_config`, never inside the SQL."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from export_pipeline.runs.schema import Kind, RunField
+from export_pipeline.runs.times import MICROS_IN_UNIT, EpochUnit
+from export_pipeline.sources.sql import Column, Relation, TimeSql
+from export_pipeline.sources.times import (
+    DAY_MICROS,
+    TEXT_NUMBER,
+    TEXT_TIME,
+    clamp,
+    number_bounds,
+    text_bounds,
+)
+
+PROJECT_SETTING = "export_pipeline.project"
+C_TEXT = "text in C order"
+"""The type of a text column that sorts by its bytes; other text columns do as their language does."""
+
+_INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
+_NUMBERS = {"float4", "float8", "numeric"}
+_NATIVE = {"timestamptz", "timestamp", "date"}
+_INT64 = 2**63 - 1
+_UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NESTED = {"array", "composite"}
+_FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
+
+# The driver shifts infinity by an overflow into the past, and years after 294,000 too.
+_FIRST, _LAST = "'0001-12-31 00:00:00+00 BC'", "'10000-01-01 00:00:00+00'"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class NativeTime:
+    """timestamptz, or timestamp and date, which are UTC."""
+
+    sql: str
+    type: str
+
+    @property
+    def _native(self) -> str:
+        return "timestamptz" if self.type == "timestamptz" else "timestamp"
+
+    @property
+    def instant(self) -> str:
+        """See `TimeSql`."""
+        return f"{self.sql}::timestamp" if self.type == "date" else self.sql
+
+    @property
+    def raw(self) -> str:
+        """See `TimeSql`."""
+        zoned = self.sql if self.type == "timestamptz" else f"({self.instant} AT TIME ZONE 'UTC')"
+        return (
+            f"CASE WHEN {zoned} >= timestamptz {_LAST} THEN timestamptz {_LAST} "
+            f"WHEN {zoned} < timestamptz {_FIRST} THEN timestamptz {_FIRST} ELSE {zoned} END"
+        )
+
+    @property
+    def day(self) -> str:
+        """See `TimeSql`."""
+        local = f"({self.sql} AT TIME ZONE 'UTC')" if self.type == "timestamptz" else self.sql
+        return f"({local}::date - date '1970-01-01')::int8"
+
+    @property
+    def newest(self) -> str:
+        """See `TimeSql`."""
+        return NativeTime(f"max({self.sql})", self.type).raw
+
+    @property
+    def rank(self) -> str:
+        """See `TimeSql`."""
+        return f"COALESCE({self.instant}, '-infinity'::{self._native})"
+
+    def literal(self, micros: int) -> str:
+        """See `TimeSql`."""
+        zone = "+00" if self.type == "timestamptz" else ""
+        return f"{self._native} '{clamp(micros).replace(tzinfo=None).isoformat(' ')}{zone}'"
+
+    def within(self, low: int, high: int, *, also: str) -> str:
+        """See `TimeSql`."""
+        return f"{also} AND {self.instant} >= {self.literal(low)} AND {self.instant} < {self.literal(high)}"
+
+
+@dataclass(frozen=True)
+class NumberTime:
+    """An epoch number, or text that is ISO 8601 or an epoch number: its instant is numeric microseconds."""
+
+    sql: str
+    type: str
+    unit: EpochUnit
+
+    @property
+    def instant(self) -> str:
+        """See `TimeSql`."""
+        multiply, divide = MICROS_IN_UNIT[self.unit]
+        if self.type in _INTEGERS:
+            return f"floor({self.sql}::numeric * {multiply} / {divide})"
+        # The cast through text is exact where float8::numeric keeps 15 digits only.
+        text = f"({self.sql})::text"
+        number = f"floor({text}::numeric * {multiply} / {divide})"
+        if self.type in _NUMBERS:
+            pattern = TEXT_NUMBER + "(?:[eE][+-]?[0-9]{1,2})?"
+            return f"CASE WHEN {text} ~ '^{pattern}$' THEN {number} END"
+        cut = f"regexp_replace({text}, '([.][0-9]{{6}})[0-9]+', '\\1')"
+        return (
+            f"CASE WHEN {text} ~ '^{TEXT_NUMBER}$' THEN {number} WHEN {text} ~ '^{TEXT_TIME}$' "
+            f"THEN round((extract(epoch FROM {cut}::timestamptz) * 1000000)::numeric) END"
+        )
+
+    @property
+    def raw(self) -> str:
+        """See `TimeSql`."""
+        return f"({self.instant})::int8"
+
+    @property
+    def day(self) -> str:
+        """See `TimeSql`."""
+        return f"floor({self.instant} / {DAY_MICROS})::int8"
+
+    @property
+    def newest(self) -> str:
+        """See `TimeSql`."""
+        return f"max({self.instant})"
+
+    @property
+    def rank(self) -> str:
+        """See `TimeSql`."""
+        return f"COALESCE({self.instant}, -1e40)"
+
+    def literal(self, micros: int) -> str:
+        """See `TimeSql`."""
+        return f"{micros}::numeric"
+
+    def within(self, low: int, high: int, *, also: str) -> str:
+        """See `TimeSql`."""
+        if self.type in _INTEGERS:
+            first, last = number_bounds(low, high, self.unit)
+            # A constant beyond 64 bits would be numeric and keep the index from being used.
+            bounds = [f"{self.sql} >= {max(first, -_INT64)}", *([f"{self.sql} < {last}"] if last <= _INT64 else [])]
+            return " AND ".join([also, *bounds]) if first <= _INT64 else "false"
+        exact = f"{self.instant} >= {low} AND {self.instant} < {high}"
+        if self.type in _NUMBERS:
+            return f"{also} AND {exact}"
+        by_bytes = self.sql if self.type == C_TEXT else f'{self.sql}::text COLLATE "C"'
+        ranges = " OR ".join(
+            f"{by_bytes} >= {_literal(first)} AND {by_bytes} < {_literal(last)}"
+            for first, last in text_bounds(low, high, self.unit)
+        )
+        return f"{also} AND ({ranges}) AND {exact}"
+
+
+class PostgresDialect:
+    """See `Dialect`."""
+
+    name = "postgresql"
+
+    def __init__(self, unit: EpochUnit) -> None:
+        self._unit = unit
+
+    def quote(self, identifier: str) -> str:
+        """See `Dialect`."""
+        return '"' + identifier.replace('"', '""') + '"'
+
+    def time(self, column: Column) -> TimeSql:
+        """See `Dialect`."""
+        if column.type in _NATIVE:
+            return NativeTime(column.sql, column.type)
+        return NumberTime(column.sql, column.type, self._unit)
+
+    def raw(self, field: RunField, column: Column) -> str:
+        """See `Dialect`."""
+        if field.kind is Kind.TIME and column.type in _NATIVE:
+            return NativeTime(column.sql, column.type).raw
+        if field.kind is Kind.COUNT and column.type in _INTEGERS:
+            return f"{column.sql}::int8"
+        if field.kind is Kind.FLAG and column.type == "bool":
+            return column.sql
+        return self.text(column)
+
+    def text(self, column: Column) -> str:
+        """See `Dialect`."""
+        if column.type in _NESTED:
+            return f"to_json({column.sql})::text"
+        if column.type == "money":
+            return f"{column.sql}::numeric::text"
+        return f"({column.sql})::text"
+
+    def truth(self, column: Column) -> str:
+        """See `Dialect`."""
+        if column.type == "bool":
+            return f"({column.sql} IS TRUE)"
+        if column.type in _INTEGERS or column.type in _NUMBERS:
+            return f"(COALESCE({column.sql}, 0) <> 0)"
+        if column.type in _NATIVE:
+            return f"({column.sql} IS NOT NULL)"
+        return f"(lower(COALESCE({column.sql}::text, '')) NOT IN {_FALSY})"
+
+    def is_project(self, column: Column, project: str) -> str:
+        """See `Dialect`."""
+        value = f"current_setting('{PROJECT_SETTING}')"
+        if column.type == "uuid":
+            return f"{column.sql} = {value}::uuid" if _UUID.fullmatch(project) else "false"
+        if column.type in _INTEGERS:
+            limit = _INTEGERS[column.type]
+            fits = project.lstrip("-").isdecimal() and project.isascii() and -limit <= int(project) < limit
+            return f"{column.sql} = {value}::{column.type}" if fits else "false"
+        if not can_be_text(project):
+            return "false"
+        return f"{column.sql}{'' if column.type in {'text', 'varchar', C_TEXT} else '::text'} = {value}"
+
+    def order(self, column: Column) -> str:
+        """See `Dialect`."""
+        if column.type == "uuid" or column.type in _INTEGERS:
+            return column.sql
+        return f'({self.text(column)}) COLLATE "C"'
+
+    def same(self, left: Column, right: Column) -> str:
+        """See `Dialect`."""
+        if left.type == right.type:
+            return f"{left.sql} = {right.sql}"
+        if "uuid" in {left.type, right.type} or left.type in _INTEGERS or right.type in _INTEGERS:
+            return f"({left.sql})::text = ({right.sql})::text"
+        return f"{left.sql} = {right.sql}"
+
+    def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
+        """See `Dialect`."""
+        by = f" ORDER BY {', '.join(order)}" if order else ""
+        return f"(SELECT COALESCE(json_agg(row_to_json(f){by})::text, '[]') FROM {relation.from_('f')} WHERE {where})"
+
+    def complaint(self, field: RunField, column: Column) -> str | None:
+        """See `Dialect`."""
+        if column.type == "bytea":
+            return "holds bytes; map an expression such as convert_from(column, 'UTF8')"
+        if field.kind is Kind.TIME and column.type in {"bool", "uuid", "json", "jsonb", "interval", "time", *_NESTED}:
+            return f"is of type {column.type}, which is no time"
+        return None
+
+
+def can_be_text(value: str) -> bool:
+    """Whether PostgreSQL can hold the text: no NUL, no lone surrogates."""
+    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)

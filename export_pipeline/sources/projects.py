@@ -1,0 +1,72 @@
+"""Reads the projects of a trace store."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from export_pipeline.sources.plan import Plan, ProjectsPlan, RunsPlan
+from export_pipeline.sources.protocol import Project
+from export_pipeline.sources.sql import Column
+from export_pipeline.sources.times import clamp
+
+
+def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> list[Project]:
+    """All projects, oldest first; those without a start last."""
+    runs, projects = plan.usable()
+    sql = _from_runs(plan, runs, projects) if projects.relation is None else _from_table(plan, projects)
+    found = []
+    for key, name, tenant, start, experiment in rows(sql):
+        text = as_text(key)
+        found.append(
+            Project(
+                key=text,
+                name=text if name is None else as_text(name),
+                tenant_key=plan.mapping.tenant or (None if tenant is None else as_text(tenant)),
+                is_experiment=bool(experiment),
+                start_time=None if start is None else clamp(start),
+            )
+        )
+    return sorted(found, key=_age)
+
+
+def _age(project: Project) -> tuple[bool, datetime, str]:
+    return project.start_time is None, project.start_time or datetime.max.replace(tzinfo=UTC), project.key
+
+
+def as_text(value: Any) -> str:
+    """A value of either database as text; bytes that are not UTF-8 are replaced."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _from_table(plan: Plan, projects: ProjectsPlan) -> str:
+    assert projects.relation is not None  # noqa: S101
+    id_ = projects.columns["id"]
+    return f"SELECT {_values(plan, projects, id_)} FROM {projects.relation.from_('s')} WHERE {id_.sql} IS NOT NULL"
+
+
+def _from_runs(plan: Plan, runs: RunsPlan, projects: ProjectsPlan) -> str:
+    id_, start = runs.fields["session_id"], plan.dialect.time(runs.fields["start_time"])
+    name = projects.columns.get("name")
+    tenant, reference = projects.columns.get("tenant_id"), projects.columns.get("reference_dataset_id")
+    parts = [
+        plan.dialect.text(id_),
+        "NULL" if name is None else f"max({plan.dialect.text(name)})",
+        "NULL" if tenant is None else f"max({plan.dialect.text(tenant)})",
+        f"min({start.raw})",
+        "0" if reference is None else f"count({reference.sql})",
+    ]
+    return f"SELECT {', '.join(parts)} FROM {runs.relation.from_('r')} WHERE {id_.sql} IS NOT NULL GROUP BY {id_.sql}"
+
+
+def _values(plan: Plan, projects: ProjectsPlan, id_: Column) -> str:
+    columns = projects.columns
+    tenant, start, reference = (columns.get(key) for key in ("tenant_id", "start_time", "reference_dataset_id"))
+    return ", ".join(
+        [
+            plan.dialect.text(id_),
+            plan.dialect.text(columns["name"]),
+            "NULL" if tenant is None else plan.dialect.text(tenant),
+            "NULL" if start is None else plan.dialect.time(start).raw,
+            "0" if reference is None else f"CASE WHEN {reference.sql} IS NULL THEN 0 ELSE 1 END",
+        ]
+    )

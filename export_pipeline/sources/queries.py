@@ -1,0 +1,182 @@
+"""The queries over a plan, in the words of its dialect. Every SELECT of run rows is made here.
+
+*Kept* rows are those that count: of versions with the same id only the one with the greatest `modified_at` (then
+`inserted_at`, then `start_time`, then the row's place), wherever the others lie, and no rows marked deleted. The
+relation of runs is always aliased r; subqueries never refer outward, so the alias may repeat.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS, RunField
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.plan import FeedbacksPlan, Plan
+from export_pipeline.sources.sql import Column, TimeSql
+from export_pipeline.sources.times import to_micros
+
+_VERSION = "export pipeline version"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A raw column: its expression, or None where the store has none or it was not asked for."""
+
+    field: RunField
+    sql: str | None
+
+
+class RunQueries:
+    """SQL for one project's runs; the project's key is bound by the session (`Dialect.is_project`)."""
+
+    def __init__(self, plan: Plan, project: str) -> None:
+        self._runs, _ = plan.usable()
+        self._plan, self._dialect = plan, plan.dialect
+        self._id = self._runs.fields["id"]
+        self._project = self._dialect.is_project(self._runs.fields["session_id"], project)
+        self.start = self._dialect.time(self._runs.fields["start_time"])
+
+    def _time(self, column: Column | None) -> TimeSql | None:
+        return None if column is None else self._dialect.time(column)
+
+    def selection(self, window: Window | None) -> str:
+        """The condition for all versions of the project's rows in the window, or of all rows of the project."""
+        if window is None:
+            return self._project
+        return self.start.within(to_micros(window.start), to_micros(window.end), also=self._project)
+
+    def kept(self, window: Window | None) -> str:
+        """`FROM … AS r WHERE …` over the rows that count."""
+        return " WHERE ".join(self._kept(window))
+
+    def _kept(self, window: Window | None) -> tuple[str, str]:
+        runs, chosen = self._runs, self.selection(window)
+        conditions = [chosen]
+        if runs.deleted is not None:
+            conditions.append(f"NOT {self._dialect.truth(runs.deleted)}")
+        source = f"FROM {runs.relation.from_('r')}"
+        if not runs.id_is_unique:
+            if runs.relation.identity:
+                conditions.append(self._newest_by_identity(chosen))
+            else:
+                source = f"FROM ({self._versions('r.*', chosen)}) AS r"
+                conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
+        return source, " AND ".join(conditions)
+
+    def _newest_by_identity(self, chosen: str) -> str:
+        names = self._runs.relation.identity
+        keys = ", ".join(f"r.{name}" for name in names)
+        aliased = ", ".join(f'r.{name} AS "key {name}"' for name in names)
+        picked = ", ".join(f'v."key {name}"' for name in names)
+        left = f"({keys})" if len(names) > 1 else keys
+        return (
+            f"({self._id.sql} IS NULL OR {left} IN "
+            f'(SELECT {picked} FROM ({self._versions(aliased, chosen)}) AS v WHERE v."{_VERSION}" = 1))'
+        )
+
+    def _versions(self, columns: str, chosen: str) -> str:
+        """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first."""
+        runs = self._runs
+        source = runs.relation.from_("r")
+        ranks = [
+            f"{time.rank} DESC"
+            for time in (self._time(runs.modified_at), self._time(runs.inserted_at), self.start)
+            if time is not None
+        ]
+        if runs.relation.identity:
+            ranks += [f"r.{name} DESC" for name in runs.relation.identity]
+        else:
+            ranks += [self._dialect.order(column) for name, column in runs.fields.items() if name != "start_time"]
+        null_ids = "" if runs.relation.identity else f" OR ({self._id.sql} IS NULL AND {chosen})"
+        return (
+            f"SELECT {columns}, row_number() OVER (PARTITION BY {self._id.sql} ORDER BY {', '.join(ranks)}) "
+            f'AS "{_VERSION}" FROM {source} '
+            f"WHERE {self._id.sql} IN (SELECT {self._id.sql} FROM {source} WHERE {chosen}){null_ids}"
+        )
+
+    @property
+    def source(self) -> str:
+        """The relation of runs, aliased r."""
+        return self._runs.relation.from_("r")
+
+    @property
+    def row_key(self) -> str | None:
+        """The one column that tells rows apart and finds them quickly, where there is one."""
+        identity = self._runs.relation.identity
+        return f"r.{identity[0]}" if len(identity) == 1 else None
+
+    def columns(self) -> str:
+        """The columns that the outputs are made of, for an inner SELECT."""
+        if not self._runs.plain:
+            return "r.*"
+        return ", ".join(f"r.{self._dialect.quote(name)}" for name in self._runs.columns)
+
+    def sample(self) -> str:
+        """One row of whatever project, all fields."""
+        outputs = ", ".join(output.sql or "NULL" for output in self.outputs(FIELD_BY_NAME))
+        return f"SELECT {outputs} FROM {self._runs.relation.from_('r')} LIMIT 1"
+
+    def order(self) -> list[str]:
+        """The sort keys: instant, then id, then the row's place."""
+        places = [] if self._runs.id_is_unique else [f"r.{name}" for name in self._runs.relation.identity]
+        return [self.start.instant, self._dialect.order(self._id), *places]
+
+    def fingerprint(self, window: Window) -> str:
+        """One row: count and newest change."""
+        return f"SELECT count(*), {self._newest()} {self.kept(window)}"
+
+    def _newest(self) -> str:
+        modified = self._time(self._runs.modified_at)
+        return "NULL" if modified is None else modified.newest
+
+    def days(self, window: Window) -> str:
+        """Rows of day number, count, newest change; oldest first."""
+        return f"SELECT {self.start.day}, count(*), {self._newest()} {self.kept(window)} GROUP BY 1 ORDER BY 1"
+
+    def outside(self, window: Window) -> list[str]:
+        """Three queries of one count each: rows before the window, from its end on, without a readable start."""
+        kept, instant = self.kept(None), self.start.instant
+        return [
+            f"SELECT count(*) {kept} AND {instant} < {self.start.literal(to_micros(window.start))}",
+            f"SELECT count(*) {kept} AND {instant} >= {self.start.literal(to_micros(window.end))}",
+            f"SELECT count(*) {kept} AND {instant} IS NULL",
+        ]
+
+    def feedback(self, window: Window, *, by_day: bool) -> str | None:
+        """Rows of (day number,) count, newest change of the feedback of the rows that count; None without feedback."""
+        feedbacks = self._plan.feedbacks
+        if feedbacks is None:
+            return None
+        modified = self._time(feedbacks.columns.get("modified_at"))
+        newest = "NULL" if modified is None else modified.newest
+        source, condition = self._kept(window)
+        joined = f"{source} JOIN {feedbacks.relation.from_('f')} ON {self._same_run(feedbacks)}"
+        if not by_day:
+            return f"SELECT count(*), {newest} {joined} WHERE {condition}"
+        return f"SELECT {self.start.day}, count(*), {newest} {joined} WHERE {condition} GROUP BY 1"
+
+    def _same_run(self, feedbacks: FeedbacksPlan) -> str:
+        return self._dialect.same(feedbacks.columns["run_id"], self._id)
+
+    def outputs(self, fields: Collection[str] | None) -> list[Output]:
+        """One for each field of the Run schema, in its order. Payloads that were not asked for are not read."""
+        wanted = set(DEFAULT_FIELDS if fields is None else fields)
+        if "status" in wanted and "status" not in self._runs.fields:
+            wanted.add("error")  # a missing status is derived from it
+        return [Output(field, self._output(field, wanted)) for field in RUN_FIELDS]
+
+    def _output(self, field: RunField, wanted: set[str]) -> str | None:
+        if field.payload and field.name not in wanted:
+            return None
+        if field.name == "start_time":
+            return self.start.raw
+        if (column := self._runs.fields.get(field.name)) is not None:
+            return self._dialect.raw(field, column)
+        if field.name == "feedbacks" and self._plan.feedbacks is not None:
+            return self._records(self._plan.feedbacks)
+        return None
+
+    def _records(self, feedbacks: FeedbacksPlan) -> str:
+        found = feedbacks.columns
+        order = [self._dialect.time(found["created_at"]).instant] if "created_at" in found else []
+        order += [self._dialect.order(found["id"])] if "id" in found else []
+        return self._dialect.records(feedbacks.relation, where=self._same_run(feedbacks), order=order)

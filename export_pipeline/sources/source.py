@@ -1,0 +1,211 @@
+"""What the SQL trace stores have in common: a `RunSource` over sessions."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.errors import SourceUnusableError
+from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.runs.times import EpochUnit
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.check import report
+from export_pipeline.sources.mapping import Mapping
+from export_pipeline.sources.plan import Catalog, Plan, make_plan
+from export_pipeline.sources.projects import read_projects
+from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, RunSnapshot, SourceReport
+from export_pipeline.sources.queries import Output, RunQueries
+from export_pipeline.sources.readahead import ReadAhead
+from export_pipeline.sources.slots import Slots
+from export_pipeline.sources.sql import Dialect
+from export_pipeline.sources.times import clamp
+
+ALL_TIME = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+_FIRST_DAY = date(1970, 1, 1)
+_START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
+
+
+class Session(Protocol):
+    """One read-only transaction, in which everything is read as it was at its first query.
+
+    Its methods raise only `SourceUnusableError` and `SourceUnreachableError`.
+    """
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a small query; instants as microseconds since 1970."""
+
+    def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
+        """The kept rows in order, in raw batches of a few MB."""
+
+    def cancel(self) -> None:
+        """Makes what is under way stop; may come from another thread."""
+
+    def close(self) -> None:
+        """Ends the transaction and the connection."""
+
+
+class SqlSource(ABC):
+    """A `RunSource` in a SQL database."""
+
+    def __init__(self, *, mapping: Mapping, dialect: Dialect, place: str) -> None:
+        self.epoch_unit: EpochUnit = mapping.epoch_unit
+        self._mapping, self._dialect, self._place = mapping, dialect, place
+        self._slots = Slots()
+        self._lock = threading.Lock()
+        self._known: Plan | None = None
+
+    @abstractmethod
+    def _begin(self, project: str | None) -> Session:
+        """A new session; `project` is the key that its queries ask for."""
+
+    @abstractmethod
+    def _catalog(self, session: Session) -> Catalog:
+        """The catalog, read in the session."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Called when the source is closed and its last session ended."""
+
+    @contextmanager
+    def _session(self, project: str | None = None) -> Iterator[Session]:
+        try:
+            with self._slots.take():
+                session = self._begin(project)
+                try:
+                    yield session
+                finally:
+                    session.close()
+        finally:
+            if self._slots.deserted:
+                self._release()
+
+    def _plan(self, session: Session) -> Plan:
+        with self._lock:
+            if self._known is None:
+                plan = make_plan(self._mapping, self._catalog(session), self._dialect)
+                if plan.problems:
+                    return plan
+                self._known = plan
+            return self._known
+
+    def connect(self) -> None:
+        """Opens and closes one session, so that a wrong URL is told at once."""
+        with self._session():
+            pass
+
+    def check(self) -> SourceReport:
+        """See `RunSource`."""
+        with self._session() as session:
+            plan = make_plan(self._mapping, self._catalog(session), self._dialect)
+            return report(plan, session.rows, place=self._place)
+
+    def projects(self) -> list[Project]:
+        """See `RunSource`."""
+        with self._session() as session:
+            return read_projects(self._plan(session), session.rows)
+
+    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
+        """See `RunSource`."""
+        with self._session(project) as session:
+            plan = self._plan(session)
+            queries = RunQueries(plan, project)
+            found = session.rows(queries.days(window or ALL_TIME))
+            feedback_sql = queries.feedback(window or ALL_TIME, by_day=True)
+            feedback = None
+            if feedback_sql is not None:
+                feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
+        days = {}
+        for number, count, newest in found:
+            records = None if feedback is None else feedback.get(number, (0, None))
+            days[_FIRST_DAY + timedelta(days=number)] = _fingerprint((count, newest), records)
+        return days
+
+    def outside(self, project: str, window: Window) -> OutsideRows:
+        """See `RunSource`."""
+        with self._session(project) as session:
+            queries = RunQueries(self._plan(session), project)
+            counts = [session.rows(sql)[0][0] for sql in queries.outside(window)]
+        return OutsideRows(before=counts[0], after=counts[1], unreadable=counts[2])
+
+    @contextmanager
+    def _snapshot(self, project: str, window: Window, fields: Collection[str] | None) -> Iterator[RunSnapshot]:
+        with self._session(project) as session:
+            queries = RunQueries(self._plan(session), project)
+            snapshot = SqlSnapshot(session, queries=queries, window=window, outputs=queries.outputs(fields))
+            try:
+                yield snapshot
+            finally:
+                snapshot.close()
+
+    def open(
+        self, project: str, window: Window, fields: Collection[str] | None = None
+    ) -> AbstractContextManager[RunSnapshot]:
+        """See `RunSource`."""
+        return self._snapshot(project, window, fields)
+
+    def close(self) -> None:
+        """See `RunSource`; what is being read is read to its end."""
+        self._slots.close()
+        if self._slots.deserted:
+            self._release()
+
+
+class SqlSnapshot:
+    """See `RunSnapshot`."""
+
+    def __init__(self, session: Session, *, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> None:
+        self._session, self._queries, self._window, self._outputs = session, queries, window, outputs
+        self._ahead: ReadAhead | None = None
+        feedback = queries.feedback(window, by_day=False)
+        counted = session.rows(queries.fingerprint(window))[0]
+        self._fingerprint = _fingerprint(counted, None if feedback is None else session.rows(feedback)[0])
+
+    @property
+    def fingerprint(self) -> DayFingerprint:
+        """See `RunSnapshot`."""
+        return self._fingerprint
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `RunSnapshot`."""
+        if self._ahead is not None:
+            raise RuntimeError("the batches of a snapshot are read once")
+        batches = self._session.batches(self._queries, self._window, self._outputs)
+        self._ahead = ReadAhead(batches, cancel=self._session.cancel)
+        return _in_order(self._ahead)
+
+    def close(self) -> None:
+        """Stops reading; nothing is read afterwards."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+
+def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, checked: a store that hands rows over unordered must not get into a file that claims order."""
+    last: int | None = None
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        starts = batch.column(_START_COLUMN).cast(pa.int64())
+        falls = pc.any(pc.less(starts[1:], starts[:-1])).as_py()
+        if falls or (last is not None and starts[0].as_py() < last):
+            raise SourceUnusableError("the trace store gave rows that are not ordered by start_time")
+        last = starts[-1].as_py()
+        yield batch
+        del batch
+
+
+def _fingerprint(counted: tuple[Any, ...], feedback: tuple[Any, ...] | None) -> DayFingerprint:
+    rows, newest = counted
+    records, newest_record = feedback or (None, None)
+    return DayFingerprint(
+        rows=rows,
+        max_modified_at=None if newest is None else clamp(newest),
+        feedbacks=records,
+        max_feedback_modified_at=None if newest_record is None else clamp(newest_record),
+    )

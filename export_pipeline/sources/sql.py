@@ -1,0 +1,111 @@
+"""What the two SQL dialects share: the words that plans and queries are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from export_pipeline.runs.schema import RunField
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column or expression of a relation: its SQL, its type in the database's own words, and how people name it."""
+
+    sql: str
+    type: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index of a table: its key columns in order. Partial and invalid ones are left out."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, view or query as the database has it.
+
+    `source` is its SQL in a FROM clause, without an alias; `columns` maps names to types; `identity` names what
+    tells its rows apart physically, and is empty for views and queries.
+    """
+
+    source: str
+    label: str
+    columns: dict[str, str]
+    identity: tuple[str, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    forbidden: frozenset[str] = frozenset()
+
+    def from_(self, alias: str) -> str:
+        """The relation in a FROM clause."""
+        return f"{self.source} AS {alias}"
+
+
+class TimeSql(Protocol):
+    """A time column or expression in SQL."""
+
+    @property
+    def instant(self) -> str:
+        """A value that sorts as the instant does: null where there is none or it is unreadable."""
+
+    @property
+    def raw(self) -> str:
+        """The value of a raw column: the instant as native timestamp or in microseconds."""
+
+    @property
+    def day(self) -> str:
+        """The UTC day as days since 1970; only for instants in the years 1 to 9999."""
+
+    @property
+    def newest(self) -> str:
+        """The aggregate that gives the newest, as `raw` does."""
+
+    @property
+    def rank(self) -> str:
+        """As `instant`, but never null: what has none comes before everything else."""
+
+    def literal(self, micros: int) -> str:
+        """A constant to compare `instant` with."""
+
+    def within(self, low: int, high: int, *, also: str) -> str:
+        """The condition `also AND low <= instant < high` (microseconds), so written that an index can serve it."""
+
+
+class Dialect(Protocol):
+    """How one database writes what the queries need."""
+
+    name: str
+
+    def quote(self, identifier: str) -> str:
+        """An identifier in quotes."""
+
+    def time(self, column: Column) -> TimeSql:
+        """A time."""
+
+    def raw(self, field: RunField, column: Column) -> str:
+        """The expression of a raw column (`runs.raw`), times as text or native."""
+
+    def text(self, column: Column) -> str:
+        """The value as text, or null."""
+
+    def truth(self, column: Column) -> str:
+        """Whether a marker is set; never null."""
+
+    def is_project(self, column: Column, project: str) -> str:
+        """The condition that a run belongs to the project that the session was opened for."""
+
+    def order(self, column: Column) -> str:
+        """A sort key by the value's bytes, whatever the database's collation."""
+
+    def same(self, left: Column, right: Column) -> str:
+        """The condition that two ids of perhaps different types are equal."""
+
+    def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
+        """A subquery that gives the rows (alias f) as a JSON list of objects; `[]` where there are none."""
+
+    def complaint(self, field: RunField, column: Column) -> str | None:
+        """Why a column's type cannot be exported as this field."""

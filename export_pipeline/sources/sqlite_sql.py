@@ -1,0 +1,137 @@
+"""SQLite's words for the queries. Columns hold any type there, so types are looked at row by row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from export_pipeline.runs.schema import Kind, RunField
+from export_pipeline.runs.times import EpochUnit
+from export_pipeline.sources.sql import Column, Relation, TimeSql
+from export_pipeline.sources.times import number_bounds, text_bounds
+
+MICROS_FUNCTION = "export_pipeline_micros"
+DAY_FUNCTION = "export_pipeline_day"
+PROJECT_PARAMETERS = ("project_text", "project_blob", "project_number")
+
+_FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
+
+
+@dataclass(frozen=True)
+class LooseTime:
+    """A time of any form; `times.parse_micros` reads it."""
+
+    sql: str
+    unit: EpochUnit
+
+    @property
+    def _value(self) -> str:
+        # Text reaches Python as bytes only in this way; it may not be UTF-8.
+        x = self.sql
+        return f"CASE typeof({x}) WHEN 'text' THEN CAST({x} AS BLOB) WHEN 'blob' THEN NULL ELSE {x} END"
+
+    @property
+    def instant(self) -> str:
+        """See `TimeSql`."""
+        return f"{MICROS_FUNCTION}({self._value})"
+
+    @property
+    def raw(self) -> str:
+        """See `TimeSql`."""
+        return self.instant
+
+    @property
+    def day(self) -> str:
+        """See `TimeSql`."""
+        return f"{DAY_FUNCTION}({self._value})"
+
+    @property
+    def newest(self) -> str:
+        """See `TimeSql`."""
+        return f"max({self.instant})"
+
+    @property
+    def rank(self) -> str:
+        """See `TimeSql`."""
+        return f"COALESCE({self.instant}, {-(2**63)})"
+
+    def literal(self, micros: int) -> str:
+        """See `TimeSql`."""
+        return str(micros)
+
+    def within(self, low: int, high: int, *, also: str) -> str:
+        """See `TimeSql`: `also` stands in every branch, so that each is a search of its own in the index."""
+        ranges = [(f"'{first}'", f"'{last}'") for first, last in text_bounds(low, high, self.unit)]
+        first_number, last_number = number_bounds(low, high, self.unit)
+        ranges.append((str(first_number - 1), str(last_number + 1)))
+        branches = " OR ".join(f"({also} AND {self.sql} >= {a} AND {self.sql} < {b})" for a, b in ranges)
+        return f"({branches}) AND {self.instant} BETWEEN {low} AND {high - 1}"
+
+
+class SqliteDialect:
+    """See `Dialect`."""
+
+    name = "sqlite"
+
+    def __init__(self, unit: EpochUnit) -> None:
+        self._unit = unit
+
+    def quote(self, identifier: str) -> str:
+        """See `Dialect`."""
+        return '"' + identifier.replace('"', '""') + '"'
+
+    def time(self, column: Column) -> TimeSql:
+        """See `Dialect`."""
+        return LooseTime(column.sql, self._unit)
+
+    def raw(self, field: RunField, column: Column) -> str:
+        """See `Dialect`: values as they are; a UUID of 16 bytes as hexadecimal digits."""
+        return self.text(column) if field.kind is Kind.ID else column.sql
+
+    def text(self, column: Column) -> str:
+        """See `Dialect`."""
+        return f"CASE typeof({column.sql}) WHEN 'blob' THEN hex({column.sql}) ELSE {column.sql} END"
+
+    def truth(self, column: Column) -> str:
+        """See `Dialect`."""
+        x = column.sql
+        return (
+            f"(CASE typeof({x}) WHEN 'null' THEN 0 WHEN 'text' THEN lower({x}) NOT IN {_FALSY} "
+            f"WHEN 'blob' THEN 1 ELSE {x} <> 0 END)"
+        )
+
+    def is_project(self, column: Column, project: str) -> str:  # noqa: ARG002 - the session binds the value
+        """See `Dialect`."""
+        text, blob, number = PROJECT_PARAMETERS
+        return f"{column.sql} IN (CAST(:{text} AS TEXT), :{blob}, :{number})"
+
+    def order(self, column: Column) -> str:
+        """See `Dialect`."""
+        return f"{column.sql} COLLATE BINARY"
+
+    def same(self, left: Column, right: Column) -> str:
+        """See `Dialect`."""
+        return f"{left.sql} = {right.sql}"
+
+    def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
+        """See `Dialect`. Columns declared JSON are nested, all others are values."""
+        members = ", ".join(
+            f"'{name.replace(chr(39), chr(39) * 2)}', {self._member(name, declared)}"
+            for name, declared in relation.columns.items()
+        )
+        by = f" ORDER BY {', '.join(order)}" if order else ""
+        return (
+            f"(SELECT json_group_array(json(record)) FROM (SELECT json_object({members}) AS record "
+            f"FROM {relation.from_('f')} WHERE {where}{by}))"
+        )
+
+    def _member(self, name: str, declared: str) -> str:
+        x = f"f.{self.quote(name)}"
+        nested = (
+            f" WHEN 'text' THEN CASE WHEN json_valid({x}) THEN json({x}) ELSE {x} END"
+            if "json" in declared.lower()
+            else ""
+        )
+        return f"CASE typeof({x}) WHEN 'blob' THEN hex({x}){nested} ELSE {x} END"
+
+    def complaint(self, field: RunField, column: Column) -> str | None:  # noqa: ARG002 - any type may hold any value
+        """See `Dialect`."""
+        return None

@@ -1,0 +1,80 @@
+"""How a trace store's `start_time` and `modified_at` become exact microseconds since 1970, UTC.
+
+The rule is `runs.times`, but a text has to be in one of the two forms below, without blanks around it: so SQLite
+(here, in Python) and PostgreSQL (in SQL) agree to the microsecond, and an index can find a day among texts. The two
+patterns keep to what both kinds of regular expression know.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+
+from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros
+
+DAY_MICROS = 86_400_000_000
+FAR = 2**63 - 1
+"""Stands for every number beyond the years 1 to 9999, with its sign."""
+
+_DATE = (
+    "(?!0000)(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
+)
+_CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,30})?)?"
+_ZONE = "(?: ?(?:[Zz]|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?))?"
+TEXT_TIME = f"{_DATE}(?:[Tt ]{_CLOCK}{_ZONE})?"
+TEXT_NUMBER = "-?(?:0|[1-9][0-9]{0,29})(?:[.][0-9]{1,30})?"
+
+_TEXT = re.compile(f"{TEXT_TIME}|{TEXT_NUMBER}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_micros(value: datetime) -> int:
+    """Microseconds since 1970 of an aware time."""
+    return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+def clamp(value: int) -> datetime:
+    """The aware time of microseconds since 1970; beyond the years 1 to 9999 their first or last microsecond."""
+    return _EPOCH + timedelta(microseconds=min(max(value, MIN_MICROS), MAX_MICROS))
+
+
+def parse_micros(value: bytes | int | float | None, unit: EpochUnit) -> int | None:
+    """The instant of a value as SQLite holds it; None where it is no time. Never raises."""
+    if value is None:
+        return None
+    text = ""
+    if isinstance(value, bytes):
+        text = value.decode("utf-8", "replace")
+        if not _TEXT.fullmatch(text):
+            return None
+        found = micros(text, unit)
+    elif isinstance(value, float) and not isfinite(value):
+        return None
+    else:
+        found = micros(value, unit)
+    if found is not None:
+        return found
+    is_past = text.startswith("-") if text else value < 0  # type: ignore[operator]  # a number where there is no text
+    return -FAR if is_past or text[:4] == "0001" else FAR
+
+
+def number_bounds(low: int, high: int, unit: EpochUnit) -> tuple[int, int]:
+    """The epoch numbers `a <= n < b` are exactly those whose instant lies in `low <= micros < high`."""
+    multiply, divide = MICROS_IN_UNIT[unit]
+    return -(-low * divide // multiply), -(-high * divide // multiply)
+
+
+def text_bounds(low: int, high: int, unit: EpochUnit) -> list[tuple[str, str]]:
+    """Ranges `a <= text < b`, compared byte by byte, that hold every text whose instant is in `low <= micros < high`.
+
+    They hold more than that: they only save reading a whole project through an index.
+    """
+    first, last = clamp(low - DAY_MICROS), clamp(high + DAY_MICROS)
+    start, end = number_bounds(low, high, unit)
+    shortest, longest = str(start - 1), str(end + 1)
+    same_length = start > 1 and len(shortest) == len(longest)
+    return [
+        (first.date().isoformat(), last.date().isoformat() + "~"),
+        (shortest, longest + "~") if same_length else ("-", ":"),
+    ]
