@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -54,14 +55,17 @@ Instant = Annotated[
     datetime,
     AfterValidator(_utc),
     PlainSerializer(lambda value: value.isoformat(timespec="microseconds"), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+"""A time in UTC; RFC 3339 with microseconds in JSON."""
 Text = Annotated[str, BeforeValidator(_writable)]
 """Text from a trace store; lone surrogates, which UTF-8 cannot hold, become question marks."""
 Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class ManifestWindow(_Part):
@@ -109,9 +113,9 @@ class ManifestFile(_Part):
     key: str
     bytes: Count
     rows: Count
-    etag: str | None = Field(None, description="As the store gave it; null where its answer was lost.")
-    version_id: str | None = Field(None, description="Null where the bucket keeps no versions.")
-    sha256: str = Field(description="Of the file's bytes, in hexadecimal.")
+    etag: str | None = Field(default=None, description="As the store gave it; null where its answer was lost.")
+    version_id: str | None = Field(default=None, description="Null where the bucket keeps no versions.")
+    sha256: Sha256 = Field(description="Of the file's bytes, in hexadecimal.")
     content_hash: str = Field(description="Of the rows: the same for the same rows in any file.")
     row_groups: Count
     min_start_time: Instant | None = None
@@ -130,8 +134,8 @@ class Manifest(_Part):
     export_id: uuid.UUID
     tenant_id: uuid.UUID
     session_id: uuid.UUID
-    day: date | None = Field(None, description="The UTC day, where kind is day.")
-    days: tuple[date, ...] | None = Field(None, description="The UTC days, oldest first, where kind is empty_days.")
+    day: date | None = Field(default=None, description="The UTC day, where kind is day.")
+    days: tuple[date, ...] | None = Field(default=None, description="The UTC days, oldest first, for empty_days.")
     window: ManifestWindow
     filter: str | None = None
     snapshot_at: Instant = Field(description="Control database time just before the rows were read.")
@@ -142,12 +146,12 @@ class Manifest(_Part):
     replaced: dict[Text, Count] = Field(
         default_factory=dict, description="Cells that were changed, counted by column and kind of change."
     )
-    file: ManifestFile | None = Field(None, description="Null where there are no rows.")
-    schema_fingerprint: str = Field(description="SHA-256 of the file's columns and types.")
+    file: ManifestFile | None = Field(default=None, description="Null where there are no rows.")
+    schema_fingerprint: Sha256 = Field(description="SHA-256 of the file's columns and types.")
     fields: tuple[str, ...] = Field(description="The file's columns, in order.")
     format_version: FormatVersion
     compression: Compression
-    verified: Verified = Field("by the store's answer", description="Whether the file was read back after the commit.")
+    verified: Verified = Field(default="by the store's answer", description="How the commit was verified.")
     started_at: Instant = Field(description="When the attempt began, control database time.")
     committed_at: Instant = Field(description="When the commit was decided, control database time.")
     tool_version: str

@@ -1,0 +1,1 @@
+"""The files of a day: paths, Parquet, content hash, manifest."""
