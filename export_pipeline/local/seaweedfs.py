@@ -42,7 +42,8 @@ class SeaweedFS:
     """One server over one folder; a context manager.
 
     `identities`: the first must have all rights, since it makes the buckets. `port`: the first of eight, or None for
-    free ones. Data survive `stop`, `kill` and a new `start` over the same folder.
+    free ones. Data survive `stop` and a new `start` over the same folder. On Linux the server ends with the thread
+    that started it, however that ends: start it from the main thread.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class SeaweedFS:
         config.write_text(json.dumps({"identities": [_as_json(identity) for identity in self.identities]}))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(weed), *_arguments(self.port)],
+                [*_end_with_us(), str(weed), *_arguments(self.port)],
                 cwd=self.folder,  # the names of Unix sockets may have 107 bytes: they are given relative to it
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -193,6 +194,12 @@ def _program() -> Path:
 def _as_json(identity: Identity) -> dict[str, Any]:
     credentials = [{"accessKey": identity.access_key_id, "secretKey": identity.secret_access_key}]
     return {"name": identity.name, "credentials": credentials, "actions": list(identity.actions)}
+
+
+def _end_with_us() -> list[str]:
+    # So that no server is left behind when we are killed. Linux only; it acts when the thread ends that started it.
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def _environment() -> dict[str, str]:
