@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_YET = ""
+_NOT_YET = "0" * 64
 
 
 def day_manifest(

@@ -126,7 +126,7 @@ def claim_of(connection: sa.Connection, row: Mapping[Any, Any], claim_id: uuid.U
         claim_id=claim_id,
         committed=committed_of(row),
         intent=None if row["intent"] is None else Intent.from_json(row["intent"]),
-        stale_uploads=tuple(StaleUpload(*upload) for upload in stale.tuples()),
+        stale_uploads=tuple(StaleUpload(upload.epoch, upload.upload_id, upload.key) for upload in stale),
     )
 
 

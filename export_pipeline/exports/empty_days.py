@@ -54,7 +54,7 @@ def commit_empty_days(
 
     `snapshot_at`: control database microseconds, taken before the source said that the days have no rows.
     """
-    commit = _Commit(export, empty, owner, snapshot_at, control, limits)
+    commit = _Commit(export, empty, owner=owner, snapshot_at=snapshot_at, control=control, limits=limits)
     taken = control.run(commit.decide, patience=limits.patience)
     if not taken:
         return None
@@ -106,6 +106,7 @@ class _Commit:
         self,
         export: ExportRecord,
         empty: Sequence[DayWindow],
+        *,
         owner: str,
         snapshot_at: int,
         control: ControlDatabase,

@@ -1,0 +1,125 @@
+"""Attempts in processes of their own, which kill or stop themselves at a step.
+
+The processes are forked from a server process that has imported everything and run nothing: a fork of the test
+process itself would lack the threads of Polars and Arrow and hang.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from export_pipeline.errors import ExportPipelineError
+from export_pipeline.exports.commit_job import PublishLimits
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.records import ExportRecord
+from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
+from export_pipeline_tests.exports.core.memory_source import MemorySource, Row
+
+_PRELOADED = [
+    "export_pipeline_tests.exports.core.children",
+    "export_pipeline.runs.transform",
+    "export_pipeline.exports.publish_days",
+    "botocore.session",
+    "pyarrow.parquet",
+]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """As much of an S3 server as a bench needs in another process."""
+
+    endpoint_url: str
+    region: str
+    access_key_id: str
+    secret_access_key: str
+
+    def identity(self, name: str) -> tuple[str, str]:
+        """The one user."""
+        return self.access_key_id, self.secret_access_key
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a day in another process: at step `at` (its `nth` time) it sends itself `how`."""
+
+    control_url: str
+    server: Credentials
+    export: ExportRecord
+    rows: tuple[Row, ...]
+    day: date = DAY
+    at: str | None = None
+    nth: int = 1
+    how: signal.Signals = signal.SIGKILL
+    limits: PublishLimits = QUICK
+    launched_at: int | None = None
+    allow_shrink: bool = False
+    wait_for_lease: float = 30.0
+
+
+def attempt_of(bench: Bench, rows: list[Row], **options: Any) -> Attempt:
+    """An attempt over the bench's places."""
+    server = bench.server
+    seen = Credentials(server.endpoint_url, server.region, server.access_key_id, server.secret_access_key)
+    return Attempt(bench.control.url.render_as_string(hide_password=False), seen, bench.export, tuple(rows), **options)
+
+
+def start(attempt: Attempt, report: Any = None) -> BaseProcess:
+    """Begins an attempt; `report`, a queue, is told the outcome's or the error's name, and the owner is its pid."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    process = context.Process(target=_work, args=(attempt, report), daemon=True)
+    process.start()
+    return process
+
+
+def run(attempt: Attempt) -> int:
+    """Runs an attempt to its end and tells how it ended: an exit status, or the negative number of a signal."""
+    process = start(attempt)
+    process.join(60)
+    assert process.exitcode is not None, f"the attempt hangs: {attempt.at}"
+    return process.exitcode
+
+
+def new_queue() -> Any:
+    """A queue for `start`."""
+    return multiprocessing.get_context("forkserver").Queue()
+
+
+def _work(attempt: Attempt, report: Any) -> None:
+    control = ControlDatabase(attempt.control_url)
+    bench = Bench(control, make_store(attempt.server, attempt.export.bucket), attempt.export, attempt.server)  # type: ignore[arg-type]
+    try:
+        outcome = bench.publish(
+            MemorySource(list(attempt.rows)),
+            day=attempt.day,
+            limits=attempt.limits,
+            on_step=_signal_at(attempt),
+            owner=f"process:test:{os.getpid()}",
+            launched_at=attempt.launched_at,
+            allow_shrink=attempt.allow_shrink,
+            wait_for_lease=attempt.wait_for_lease,
+        )
+        if report is not None:
+            report.put(outcome.outcome)
+    except ExportPipelineError as error:
+        if report is None:
+            raise
+        report.put(type(error).__name__)
+
+
+def _signal_at(attempt: Attempt) -> Callable[[str], None]:
+    seen = 0
+
+    def on_step(name: str) -> None:
+        nonlocal seen
+        if name == attempt.at:
+            seen += 1
+            if seen == attempt.nth:
+                os.kill(os.getpid(), attempt.how)
+
+    return on_step

@@ -1,0 +1,58 @@
+"""Fixtures of a migrated control database and a bench over a real S3 server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline_tests.exports.core.bench import Bench, make_store, new_export
+from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[ControlDatabase]:
+    """A migrated SQLite control database."""
+    database = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def postgres_control(postgres: Postgres) -> Iterator[ControlDatabase]:
+    """A migrated PostgreSQL control database."""
+    database = ControlDatabase(postgres.new_database())
+    database.migrate()
+    yield database
+    database.close()
+
+
+def make_bench(control: ControlDatabase, server: S3Server) -> Bench:
+    """A bench with a bucket of its own."""
+    bucket = server.new_bucket()
+    return Bench(control, make_store(server, bucket), new_export(control, bucket), server)
+
+
+@pytest.fixture
+def bench(control: ControlDatabase, rclone: Rclone) -> Iterator[Bench]:
+    """SQLite and rclone, which starts quickest."""
+    made = make_bench(control, rclone)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def weed_bench(control: ControlDatabase, seaweedfs: Weed) -> Iterator[Bench]:
+    """SQLite and SeaweedFS, which has conditional writes and rights."""
+    made = make_bench(control, seaweedfs)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def any_bench(control: ControlDatabase, s3_server: S3Server) -> Iterator[Bench]:
+    """SQLite and each S3 server in turn."""
+    made = make_bench(control, s3_server)
+    yield made
+    made.store.close()

@@ -1,0 +1,127 @@
+"""A trace store in memory, so that tests can change a day's rows between two attempts in one line."""
+
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from export_pipeline.runs.raw import RAW_TYPES
+from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport
+
+PROJECT = "a-project"
+_SCHEMA = pa.schema([pa.field(item.name, RAW_TYPES[item.kind][0]) for item in RUN_FIELDS])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: what a test may want to say of it."""
+
+    id: str
+    start_time: datetime
+    name: str = "a run"
+    inputs: str | None = None
+    total_cost: str | None = None
+
+
+def rows_of(day: date, count: int, *, name: str = "a run", inputs: str | None = None) -> list[Row]:
+    """`count` rows a second apart; the same day and number give the same ids."""
+    start = Window.of_day(day).start
+    return [
+        Row(
+            id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{day} {number}")),
+            start_time=start + timedelta(seconds=number),
+            name=name,
+            inputs=inputs,
+        )
+        for number in range(count)
+    ]
+
+
+@dataclass
+class MemorySource:
+    """A `RunSource` of one project over a list of rows."""
+
+    rows: list[Row] = field(default_factory=list)
+    batch_rows: int = 10
+    miscount: int = 0
+    on_open: Callable[[Window], None] = lambda window: None
+    opened: int = 0
+    epoch_unit: Literal["s", "ms", "us", "ns"] = "s"
+
+    def check(self) -> SourceReport:
+        """Nothing to check."""
+        return SourceReport("memory", ())
+
+    def projects(self) -> list[Project]:
+        """The one project."""
+        return [Project(PROJECT, PROJECT)]
+
+    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
+        """Rows counted by day."""
+        found: dict[date, DayFingerprint] = {}
+        for row in self._sorted(window):
+            day = row.start_time.date()
+            found[day] = replace(found.get(day, DayFingerprint(0)), rows=found.get(day, DayFingerprint(0)).rows + 1)
+        return found
+
+    def outside(self, project: str, *, before: datetime, after: datetime) -> OutsideRows:
+        """Not asked for by the code under test."""
+        raise NotImplementedError
+
+    @contextmanager
+    def open(
+        self, project: str, window: Window, fields: Collection[str] | None = None
+    ) -> Iterator["MemorySnapshot"]:
+        """The rows as they are now."""
+        self.opened += 1
+        self.on_open(window)
+        yield MemorySnapshot(self._sorted(window), self.batch_rows, self.miscount)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _sorted(self, window: Window | None) -> list[Row]:
+        inside = [row for row in self.rows if window is None or window.start <= row.start_time < window.end]
+        return sorted(inside, key=lambda row: (row.start_time, row.id))
+
+
+@dataclass
+class MemorySnapshot:
+    """What `open` gives."""
+
+    rows: Sequence[Row]
+    batch_rows: int
+    miscount: int
+
+    @property
+    def fingerprint(self) -> DayFingerprint:
+        """The rows, counted (wrongly where the test says so)."""
+        return DayFingerprint(len(self.rows) + self.miscount)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in the raw schema."""
+        for start in range(0, len(self.rows), self.batch_rows):
+            yield _batch(self.rows[start : start + self.batch_rows])
+
+
+def _batch(rows: Sequence[Row]) -> pa.RecordBatch:
+    values: dict[str, Callable[[Row], Any]] = {
+        "id": lambda row: row.id,
+        "trace_id": lambda row: row.id,
+        "name": lambda row: row.name,
+        "run_type": lambda row: "chain",
+        "start_time": lambda row: row.start_time,
+        "status": lambda row: "success",
+        "is_root": lambda row: True,
+        "inputs": lambda row: row.inputs,
+        "total_cost": lambda row: row.total_cost,
+    }
+    nothing: Callable[[Row], Any] = lambda row: None  # noqa: E731 - a value like those above
+    arrays = [pa.array([values.get(item.name, nothing)(row) for row in rows], item.type) for item in _SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
