@@ -16,6 +16,9 @@ VERSION = "xxh3-1"
 """Stands at the head of every hash, so that hashes of another form never compare as equal."""
 
 
+_NULL_LENGTH = (-1).to_bytes(4, "little", signed=True)
+
+
 class ContentHash:
     """Takes batches of one schema in order; `hexdigest` tells the hash of all rows so far."""
 
@@ -48,17 +51,25 @@ class _FixedWidth:
 
     def __init__(self, data_type: pa.DataType) -> None:
         self._type = pa.uint8() if pa.types.is_boolean(data_type) else data_type
-        zero = pa.py_buffer(bytes(self._type.bit_width // 8))
-        self._zero = pa.Array.from_buffers(self._type, 1, [None, zero])[0]
+        self._width = self._type.bit_width // 8
+        self._zero = pa.Array.from_buffers(self._type, 1, [None, pa.py_buffer(bytes(self._width))])[0]
         self._valid = xxhash.xxh3_128()
         self._values = xxhash.xxh3_128()
 
     def update(self, array: Any) -> None:
-        self._valid.update(_fixed_bytes(pc.is_valid(array).cast(pa.uint8())))
-        array = array.cast(self._type)
-        if array.null_count:
-            array = pc.fill_null(array, self._zero)
-        self._values.update(_fixed_bytes(array))
+        # Arrow's compute calls cost more than hashing short columns: they are left out where all or none are null.
+        if not array.null_count:
+            self._valid.update(b"\x01" * len(array))
+            self._values.update(_fixed_bytes(self._cast(array)))
+        elif array.null_count == len(array):
+            self._valid.update(bytes(len(array)))
+            self._values.update(bytes(len(array) * self._width))
+        else:
+            self._valid.update(_fixed_bytes(pc.is_valid(array).cast(pa.uint8())))
+            self._values.update(_fixed_bytes(pc.fill_null(self._cast(array), self._zero)))
+
+    def _cast(self, array: Any) -> Any:
+        return array if array.type == self._type else array.cast(self._type)
 
     def digest(self) -> bytes:
         return bytes(self._valid.digest() + self._values.digest())
@@ -72,11 +83,16 @@ class _Text:
         self._values = xxhash.xxh3_128()
 
     def update(self, array: Any) -> None:
+        if array.null_count == len(array):
+            self._lengths.update(_NULL_LENGTH * len(array))
+            return
         lengths = pc.binary_length(array)
-        self._lengths.update(_fixed_bytes(pc.fill_null(lengths, -1)))
         values = _text_bytes(array)
-        if len(values) != (pc.sum(lengths).as_py() or 0):
-            values = _text_bytes(pc.fill_null(array, ""))  # a null slot may span bytes, which are no content
+        if array.null_count:
+            if len(values) != pc.sum(lengths).as_py():
+                values = _text_bytes(pc.fill_null(array, ""))  # a null slot may span bytes, which are no content
+            lengths = pc.fill_null(lengths, -1)
+        self._lengths.update(_fixed_bytes(lengths))
         self._values.update(values)
 
     def digest(self) -> bytes:
@@ -91,7 +107,8 @@ class _List:
         self._elements = _column_hash(data_type.value_type)
 
     def update(self, array: Any) -> None:
-        self._lengths.update(_fixed_bytes(pc.fill_null(pc.list_value_length(array), -1)))
+        lengths = pc.list_value_length(array)
+        self._lengths.update(_fixed_bytes(pc.fill_null(lengths, -1) if array.null_count else lengths))
         self._elements.update(array.flatten())
 
     def digest(self) -> bytes:
