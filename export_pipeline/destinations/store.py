@@ -24,6 +24,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectMissingError",
     "ObjectStore",
+    "OpenUpload",
     "OutcomeUnknownError",
     "UploadGoneError",
 ]
@@ -53,6 +54,15 @@ class Completed:
 
     etag: str
     version_id: str | None
+
+
+@dataclass(frozen=True)
+class OpenUpload:
+    """A multipart upload that is neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    initiated: datetime
 
 
 class ObjectStore:
@@ -135,13 +145,17 @@ class ObjectStore:
 
     def list_uploads(self, key: str) -> list[str]:
         """The ids of the open uploads of exactly this key; needs the right to list uploads."""
-        found: list[str] = []
+        return [upload.upload_id for upload in self.uploads_below(key) if upload.key == key]
+
+    def uploads_below(self, prefix: str) -> Iterator[OpenUpload]:
+        """The open uploads of all keys that begin with `prefix`; needs the right to list uploads."""
         more: dict[str, Any] = {}
         while True:
-            answer = self._calls.call("ListMultipartUploads", Prefix=key, **more)
-            found += [item["UploadId"] for item in answer.get("Uploads", ()) if item["Key"] == key]
+            answer = self._calls.call("ListMultipartUploads", Prefix=prefix, **more)
+            for item in answer.get("Uploads", ()):
+                yield OpenUpload(item["Key"], item["UploadId"], item["Initiated"])
             if not answer.get("IsTruncated"):
-                return found
+                return
             more = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     def stat(self, key: str) -> ObjectInfo | None:

@@ -1,6 +1,5 @@
 """Reading the list of projects from the trace store into the control database."""
 
-import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ LOOK_BACK_YEARS = 10
 
 GROUP, EXPERIMENTS_GROUP = "projects", "experiments"
 
-_START = "partitions_start"
+START = "partitions_start"
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def sync_projects(
         writing = _Writing(connection, began=began, settings=settings)
         writing.write(found)
         if start is not None:
-            insert_missing(connection, facts, [{"name": _START, "value": start.isoformat()}])
-        recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == _START)).scalar()
+            insert_missing(connection, facts, [{"name": START, "value": start.isoformat()}])
+        recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
     return SyncReport(
         added=tuple(writing.added),
         renamed=tuple(writing.renamed),
@@ -125,7 +124,7 @@ def _distinct(found: Iterable[Project]) -> tuple[dict[uuid.UUID, Project], list[
 
 def _recorded_start(control: ControlDatabase) -> date | None:
     with control.read() as connection:
-        value = connection.execute(sa.select(facts.c.value).where(facts.c.name == _START)).scalar()
+        value = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
     return None if value is None else date.fromisoformat(value)
 
 
@@ -151,10 +150,9 @@ def _outside(
 ) -> tuple[RowsOutside, ...]:
     covered = Window.of_days(today if start is None else min(start, today), today)
     counted = [
-        RowsOutside(project.name, project.key, source.outside(project.key, before=covered.start, after=covered.end))
-        for project in found.values()
+        RowsOutside(project.name, project.key, source.outside(project.key, covered)) for project in found.values()
     ]
-    return tuple(item for item in counted if any(dataclasses.astuple(item.rows)))
+    return tuple(item for item in counted if item.rows.total)
 
 
 class _Writing:
@@ -170,7 +168,7 @@ class _Writing:
         self._known = {
             uuid.UUID(row["session_id"]): row for row in connection.execute(sa.select(projects)).mappings().all()
         }
-        self._taken = {row["asset_name"] for row in self._known.values() if row["last_seen_at"]}
+        self._taken = {row["asset_name"] for row in self._known.values()}
         self.added: list[str] = []
         self.renamed: list[tuple[str, str]] = []
         self.removed: list[str] = []

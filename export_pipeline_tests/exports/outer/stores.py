@@ -67,9 +67,9 @@ class MemorySource:
             counts[day] = counts.get(day, 0) + 1
         return {day: DayFingerprint(rows) for day, rows in sorted(counts.items())}
 
-    def outside(self, project: str, *, before: datetime, after: datetime) -> OutsideRows:
+    def outside(self, project: str, window: Window) -> OutsideRows:
         times = [row["start_time"] for row in self._rows(project, None)]
-        return OutsideRows(sum(time < before for time in times), sum(time >= after for time in times), 0)
+        return OutsideRows(sum(time < window.start for time in times), sum(time >= window.end for time in times), 0)
 
     @contextmanager
     def open(self, project: str, window: Window, fields: Collection[str] | None = None) -> Iterator["MemorySnapshot"]:

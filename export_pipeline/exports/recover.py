@@ -1,0 +1,176 @@
+"""Rebuilding the control database's records from the manifests of a bucket.
+
+For a control database that was lost, is empty, or was restored from an old copy. Nothing in the bucket is changed, and
+what the control database knows better stays: epochs never fall, and commits that are newer than the bucket's
+manifests are left alone and reported.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.recover_records import RecoveredDay, RecoveredTable, TableWriter, choose_in_use, keep_start
+from export_pipeline.exports.verify_manifests import (
+    ManifestIndex,
+    ManifestReader,
+    TableId,
+    export_of_manifest,
+    list_manifests,
+)
+from export_pipeline.files.manifest import Manifest
+from export_pipeline.files.paths import export_root
+from export_pipeline.runs.window import Window
+from export_pipeline.settings import Settings
+
+OnTable = Callable[[int, int], None]
+
+
+@dataclass
+class RecoverReport:
+    """What was rebuilt, or would be in a dry run.
+
+    `projects` and `exports` are those that were unknown. Of days, `days` were written and `unchanged` were right.
+    `problems` are sentences: what could not be recovered, and where the control database knows more than the bucket.
+    `notes` are what to know or do next.
+    """
+
+    dry_run: bool
+    tables: int = 0
+    projects: list[uuid.UUID] = field(default_factory=list)
+    exports: list[uuid.UUID] = field(default_factory=list)
+    days: int = 0
+    unchanged: int = 0
+    rows: int = 0
+    partitions_start: date | None = None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything in the bucket is in the records now."""
+        return not self.problems
+
+
+def no_table(done: int, total: int) -> None:
+    """The progress that nobody follows."""
+
+
+def recover(
+    control: ControlDatabase,
+    *,
+    store: ObjectStore,
+    settings: Settings,
+    dry_run: bool = False,
+    on_table: OnTable = no_table,
+) -> RecoverReport:
+    """Brings projects, standing exports, days and commits of the control database to what the manifests say.
+
+    Reads below `settings.prefix` in the bucket of `store`. The database is made or migrated first; a dry run needs one
+    with its schema and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export
+    id; of several of one project the one that was exported to last is in use. A file that is missing or of another size
+    makes its day Failed, so that it is exported again. Projects get their names from the next `projects sync`.
+    """
+    if dry_run:
+        control.check_schema()
+    else:
+        control.migrate()
+    report = RecoverReport(dry_run)
+    listing = list_manifests(store, settings.prefix)
+    report.problems += [f"{key} is no manifest" for key in listing.foreign]
+    first: date | None = None
+    for number, (table, index) in enumerate(sorted(listing.tables.items())):
+        on_table(number, len(listing.tables))
+        found = _read_table(store, settings.prefix, table, index, report)
+        if found is None:
+            continue
+        report.tables += 1
+        first = min([found.days[0].day] if first is None else [first, found.days[0].day])
+        _write_table(control, found, report)
+    on_table(len(listing.tables), len(listing.tables))
+    _finish(control, settings, first, report)
+    return report
+
+
+class _DryRunError(Exception):
+    """Rolls a transaction back."""
+
+
+def _write_table(control: ControlDatabase, found: RecoveredTable, report: RecoverReport) -> None:
+    writer = TableWriter(control, found)
+    try:
+        with control.begin() as connection:
+            writer.write(connection)
+            if report.dry_run:
+                raise _DryRunError
+    except _DryRunError:
+        pass
+    result = writer.result
+    report.projects += [found.export.session_id] if result.new_project else []
+    report.exports += [found.export.export_id] if result.new_export else []
+    report.days += result.days
+    report.unchanged += result.unchanged
+    report.rows += result.rows
+    report.problems += result.problems
+
+
+def _finish(control: ControlDatabase, settings: Settings, first: date | None, report: RecoverReport) -> None:
+    try:
+        with control.begin() as connection:
+            choose_in_use(connection, control)
+            report.partitions_start = keep_start(connection, settings.start_date or first)
+            if report.dry_run:
+                raise _DryRunError
+    except _DryRunError:
+        pass
+    start = report.partitions_start
+    if first is not None and start is not None and first < start:
+        report.notes.append(
+            f"the bucket holds days from {first} on, but the partitions start on {start}, which was recorded before"
+        )
+    if report.projects:
+        report.notes.append("run `export-pipeline projects sync`: manifests do not hold the names of projects")
+
+
+def _read_table(
+    store: ObjectStore, prefix: str, table: TableId, index: ManifestIndex, report: RecoverReport
+) -> RecoveredTable | None:
+    """One table as its bucket tells it, or None where it is no standing export's or no manifest can be read."""
+    reader = ManifestReader(store, index)
+    sizes = {item.key: item.size for item in store.list(export_root(prefix, table.export_id))}
+    days: list[RecoveredDay] = []
+    for day in reader.days:
+        found = reader.read(day)
+        if found is not None:
+            damage = found.damage or found.misplaced
+            manifest = None if damage else found.manifest
+            if manifest is not None and manifest.file is not None:
+                damage = _file_damage(manifest.file.key, manifest.file.bytes, sizes.get(manifest.file.key))
+            days.append(RecoveredDay(day, found.key, found.epoch, manifest, damage))
+    manifests = [item.manifest for item in days if item.manifest is not None]
+    if not manifests:
+        report.problems.append(f"export {table.export_id} has no manifest that can be read; it is left out")
+        return None
+    if not all(map(_is_standing, manifests)):
+        report.notes.append(f"export {table.export_id} is left out: with parts of days it is no standing export")
+        return None
+    newest = max(manifests, key=lambda manifest: manifest.committed_at)
+    oldest = min(manifests, key=lambda manifest: manifest.started_at)
+    export = export_of_manifest(store, table, prefix, newest.model_copy(update={"started_at": oldest.started_at}))
+    return RecoveredTable(export, days)
+
+
+def _file_damage(key: str, expected: int, found: int | None) -> str | None:
+    if found is None:
+        return f"its file {key} is missing"
+    return None if found == expected else f"its file {key} has {found:,} bytes, not {expected:,}"
+
+
+def _is_standing(manifest: Manifest) -> bool:
+    days = manifest.days or (manifest.day,)
+    first, last = days[0], days[-1]
+    if manifest.filter is not None or first is None or last is None:
+        return False
+    return Window(manifest.window.start, manifest.window.end) == Window.of_days(first, last)
