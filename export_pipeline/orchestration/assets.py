@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from export_pipeline.exports.planning import LONGEST_RANGE
 from export_pipeline.orchestration.checks import count_outside, outside_check_spec
 from export_pipeline.orchestration.columns import table_schema
 from export_pipeline.orchestration.failure import as_failure
-from export_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions, days_of_run
+from export_pipeline.orchestration.partitions import daily_partitions, days_of_run
 from export_pipeline.orchestration.publishing import project_days
 from export_pipeline.orchestration.text import markdown, one_line
 from export_pipeline.runs.schema import select_fields
@@ -88,7 +89,7 @@ def _project_asset(
             "project_id": one_line(project.project),
         },
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(LONGEST_RANGE),
         retry_policy=retry_policy,
         io_manager_key=IO_MANAGER,
         required_resource_keys={PARTS},

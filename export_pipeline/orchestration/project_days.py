@@ -61,7 +61,7 @@ def publish_days_of(value: ProjectDays) -> None:
         for day, result in value.publish():
             if isinstance(result, ExportPipelineError):
                 progress.failed[day] = result
-                value.log(f"{day}: failed: {result}")
+                value.log(f"{day} failed: {str(result).removeprefix(f'{day}: ')}")
             else:
                 progress.done[day] = result
                 value.report(day, day_metadata(result))
@@ -103,17 +103,19 @@ def describe(outcome: "DayOutcome") -> str:
 
 
 def _causes(failed: Mapping[date, ExportPipelineError]) -> Iterator[str]:
-    """The causes, each with its days, stretches of days with the same cause together."""
+    """The causes, each with its days; days in a row with the same cause together."""
     stretch: list[date] = []
+    cause = ""
     for day in sorted(failed):
-        if stretch and ((day - stretch[-1]).days != 1 or str(failed[day]) != str(failed[stretch[-1]])):
-            yield _cause(stretch, failed)
+        this = str(failed[day]).removeprefix(f"{day}: ")
+        if stretch and (this != cause or (day - stretch[-1]).days != 1):
+            yield f"{_span(stretch)}: {cause}"
             stretch = []
         stretch.append(day)
+        cause = this
     if stretch:
-        yield _cause(stretch, failed)
+        yield f"{_span(stretch)}: {cause}"
 
 
-def _cause(stretch: list[date], failed: Mapping[date, ExportPipelineError]) -> str:
-    days = str(stretch[0]) if len(stretch) == 1 else f"{stretch[0]} to {stretch[-1]}"
-    return f"{days}: {failed[stretch[0]]}"
+def _span(days: list[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"

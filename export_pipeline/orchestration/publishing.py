@@ -29,7 +29,9 @@ def project_days(
 
     Takes (or begins) the project's standing export; reads and uploads nothing yet. Raises `ExportPipelineError`.
     """
-    from export_pipeline.exports.publish import DayRequest, publish_days
+    from export_pipeline.exports.commit_job import PublishLimits
+    from export_pipeline.exports.publish import DayRequest
+    from export_pipeline.exports.publish_days import publish_days
     from export_pipeline.exports.standing import standing_export
 
     parts.control.check_schema()
@@ -55,6 +57,7 @@ def project_days(
             control=parts.control,
             store=parts.store,
             source=parts.source,
+            limits=PublishLimits.from_settings(parts.settings),
             owner_ended=owner_has_ended(context.instance, me=owner),
         ),
         report=_report(context),

@@ -62,13 +62,13 @@ def _committed(
 ) -> "tuple[ExportRecord | None, dict[date, DayRecord]]":
     from export_pipeline.exports.projects import list_projects
     from export_pipeline.exports.records import read_days
-    from export_pipeline.exports.standing import find_standing_export
+    from export_pipeline.exports.standing import current_export
 
     parts.control.check_schema()
     known = {p.asset_name: p for p in list_projects(parts.control, only_assets=False, settings=parts.settings)}
     if asset_name not in known:
         raise InputError(f"there is no project with the asset runs/{asset_name}")
-    export = find_standing_export(parts.control, known[asset_name], parts.settings)
+    export = current_export(parts.control, known[asset_name], parts.settings)
     if export is None or not days:
         return export, {}
     with parts.control.read() as connection:

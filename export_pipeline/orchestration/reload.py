@@ -36,12 +36,12 @@ def reload_location(url: str, *, location: str = LOCATION, timeout: float = 30.0
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - the scheme was checked
             result = json.load(answer)["data"]["reloadRepositoryLocation"]
-            state = result.get("locationOrLoadError") or {}
+            kind, state = result["__typename"], result.get("locationOrLoadError") or {}
     except OSError as error:
         raise ReloadFailedError(f"no answer from the web server at {url}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReloadFailedError(f"what answers at {url} is not Dagster's web server") from error
-    if result["__typename"] != "WorkspaceLocationEntry":
-        raise ReloadFailedError(str(result.get("message", result["__typename"])))
+    if kind != "WorkspaceLocationEntry":
+        raise ReloadFailedError(str(result.get("message", kind)))
     if state.get("__typename") == "PythonError":
         raise ReloadFailedError(f"the code location does not load: {state['message']}")

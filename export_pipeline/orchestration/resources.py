@@ -5,6 +5,7 @@ the event log ever holds them.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -20,6 +21,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
     """The resources by key: the parts, dagster-aws's `S3Resource` of the destination, and the IO manager."""
 
     @dg.resource(description="Control database, trace store and bucket, from the settings EXPORT_PIPELINE_…")
+    @contextmanager
     def parts(_context: dg.InitResourceContext) -> Iterator[Parts]:
         opened = Parts(settings)
         try:

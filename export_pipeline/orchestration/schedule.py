@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -42,16 +42,26 @@ def build_daily_schedule(
         description="Every past day of every project that is not Completed, at most 31 days to a run.",
     )
     def daily_export(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        parts: Parts = context.resources.parts
-        scheduled = _scheduled_at(context)
-        missing = missing_days(parts, projects, start=start, last=scheduled.date() - timedelta(days=1))
-        busy = days_under_way(context.instance, assets=missing, start=start, today=scheduled.date())
-        runs = plan_runs(missing, under_way=busy)
-        if runs:
-            return [_request(run, scheduled.date()) for run in runs]
-        return dg.SkipReason(why_nothing(missing, len(projects)))
+        return plan_tick(
+            context.resources.parts,
+            context.instance,
+            projects=projects,
+            start=start,
+            today=context.scheduled_execution_time.astimezone(UTC).date(),
+        )
 
     return daily_export
+
+
+def plan_tick(
+    parts: Parts, instance: dg.DagsterInstance, *, projects: Sequence["ProjectRecord"], start: date, today: date
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """The runs for every day before `today` that is not Completed, or why there are none."""
+    missing = missing_days(parts, projects, start=start, last=today - timedelta(days=1))
+    runs = plan_runs(missing, under_way=days_under_way(instance, assets=missing, start=start, today=today))
+    if runs:
+        return [_request(run, today) for run in runs]
+    return dg.SkipReason(why_nothing(missing, len(projects)))
 
 
 def why_nothing(missing: dict[str, list[date]], projects: int) -> str:
@@ -97,11 +107,7 @@ def _request(run: PlannedRun, scheduled: date) -> dg.RunRequest:
     # The key makes a tick that is evaluated twice start each run once; the date lets tomorrow's tick try again.
     names = hashlib.sha256("\n".join(run.assets).encode()).hexdigest()[:12]
     return dg.RunRequest(
-        run_key=f"{scheduled}:{run.first}:{run.last}:{names}",
+        run_key=f"{scheduled}:{run.days.first}:{run.days.last}:{names}",
         asset_selection=[asset_key(name) for name in run.assets],
-        tags={RANGE_START_TAG: run.first.isoformat(), RANGE_END_TAG: run.last.isoformat()},
+        tags={RANGE_START_TAG: run.days.first.isoformat(), RANGE_END_TAG: run.days.last.isoformat()},
     )
-
-
-def _scheduled_at(context: dg.ScheduleEvaluationContext) -> datetime:
-    return context.scheduled_execution_time.astimezone(UTC)

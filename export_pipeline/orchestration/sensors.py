@@ -31,7 +31,7 @@ def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = 
         from export_pipeline.exports.projects import list_projects, sync_projects
 
         parts: Parts = context.resources.parts
-        sync_projects(parts.control, parts.source, settings)
+        sync_projects(parts.control, parts.source, settings, count_outside=False)
         wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
         loaded = _loaded_assets(context)
         if wanted == loaded:

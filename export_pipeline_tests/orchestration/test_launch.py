@@ -15,11 +15,6 @@ NOW = 1_900_000_000_000_000
 HOUR = 3600 * 1_000_000
 
 
-@pytest.fixture
-def instance() -> dg.DagsterInstance:
-    return dg.DagsterInstance.ephemeral()
-
-
 def age(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
     return NOW - launched_at(instance, run, now=NOW)
 

@@ -30,11 +30,11 @@ def test_yesterday_is_the_last_day() -> None:
 @pytest.mark.parametrize(
     ("first", "last", "sentence"),
     [
-        ("2026-03-20", None, r"2026-03-20 is no partition yet: .* the last one is 2026-03-19"),
-        ("2026-03-18", "2026-03-20", r"2026-03-20 is no partition yet"),
-        ("2031-01-01", None, r"2031-01-01 is no partition yet"),
-        ("2026-02-28", "2026-03-02", r"2026-02-28 is no partition: the first one is 2026-03-01, see .*START_DATE"),
-        ("2026-03-05", "2026-03-04", r"ends before it starts"),
+        ("2026-03-20", None, r"2026-03-20 is not over yet .* the newest day that can be exported is 2026-03-19"),
+        ("2026-03-18", "2026-03-20", r"2026-03-20 is not over yet"),
+        ("2031-01-01", None, r"2031-01-01 lies in the future"),
+        ("2026-02-28", "2026-03-02", r"2026-02-28 is before the first day 2026-03-01"),
+        ("2026-03-05", "2026-03-04", r"end before they begin"),
         ("yesterday", None, r"'yesterday'.* a partition is a day such as 2026-03-01"),
     ],
 )

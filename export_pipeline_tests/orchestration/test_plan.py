@@ -2,9 +2,8 @@
 
 from datetime import date, timedelta
 
-import pytest
-
-from export_pipeline.orchestration.plan import PROJECTS_PER_RUN, PlannedRun, plan_runs, stretches
+from export_pipeline.exports.planning import DayRange
+from export_pipeline.orchestration.plan import PROJECTS_PER_RUN, PlannedRun, plan_runs
 
 
 def day(number: int) -> date:
@@ -15,27 +14,10 @@ def days(*numbers: int) -> list[date]:
     return [day(number) for number in numbers]
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([], []),
-        ([0], [(0, 0)]),
-        ([0, 1, 2], [(0, 2)]),
-        ([2, 0, 1, 1], [(0, 2)]),
-        ([0, 2, 3, 5], [(0, 0), (2, 3), (5, 5)]),
-        (list(range(31)), [(0, 30)]),
-        (list(range(32)), [(0, 30), (31, 31)]),
-        (list(range(70)), [(0, 30), (31, 61), (62, 69)]),
-    ],
-)
-def test_days_are_grouped_into_stretches_without_holes(given: list[int], expected: list[tuple[int, int]]) -> None:
-    assert stretches(days(*given)) == [(day(first), day(last)) for first, last in expected]
-
-
 def test_projects_that_miss_the_same_days_share_a_run() -> None:
     assert plan_runs({"b": days(4), "a": days(4), "c": days(1, 2)}) == [
-        PlannedRun(day(1), day(2), ("c",)),
-        PlannedRun(day(4), day(4), ("a", "b")),
+        PlannedRun(DayRange(day(1), day(2)), ("c",)),
+        PlannedRun(DayRange(day(4), day(4)), ("a", "b")),
     ]
 
 
@@ -47,11 +29,11 @@ def test_a_run_holds_a_limited_number_of_projects() -> None:
 
 def test_days_that_are_under_way_are_left_out() -> None:
     assert plan_runs({"a": days(0, 1, 2), "b": days(0)}, under_way={"a": {day(1)}, "b": {day(0)}}) == [
-        PlannedRun(day(0), day(0), ("a",)),
-        PlannedRun(day(2), day(2), ("a",)),
+        PlannedRun(DayRange(day(0), day(0)), ("a",)),
+        PlannedRun(DayRange(day(2), day(2)), ("a",)),
     ]
 
 
-def test_an_outage_of_ten_days_becomes_one_run() -> None:
-    (run,) = plan_runs({"a": days(*range(10))})
-    assert run.days == 10
+def test_an_outage_of_ten_days_becomes_one_run_and_a_long_one_runs_of_31_days() -> None:
+    assert plan_runs({"a": days(*range(10))}) == [PlannedRun(DayRange(day(0), day(9)), ("a",))]
+    assert [len(run.days) for run in plan_runs({"a": days(*range(70))})] == [31, 31, 8]

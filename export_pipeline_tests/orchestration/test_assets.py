@@ -1,0 +1,80 @@
+"""A project's asset from end to end, against a real S3 server, in one process."""
+
+import io
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from export_pipeline.orchestration.checks import OUTSIDE_CHECK
+from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
+
+SECOND, THIRD = START + timedelta(days=1), START + timedelta(days=2)
+
+
+def read(house: House, key: str) -> pl.DataFrame:
+    body = house.server.client().get_object(Bucket=house.bucket, Key=key)["Body"].read()
+    return pl.read_parquet(io.BytesIO(body))
+
+
+def test_a_range_of_days_is_published_and_each_day_is_reported(house: House, instance: dg.DagsterInstance) -> None:
+    house.add_project("chat", days=[START, THIRD], runs=3)
+    house.sync()
+    result = materialize(house.definitions(), instance, "chat", first=START, last=THIRD)
+    assert result.success
+    days = materialized(instance, "chat")
+    assert {day: found["dagster/partition_row_count"] for day, found in days.items()} == {
+        "2026-03-01": 3,
+        "2026-03-02": 0,
+        "2026-03-03": 3,
+    }
+    assert [found["outcome"] for _, found in sorted(days.items())] == ["committed", "empty", "committed"]
+    first, third = house.data_files()
+    assert days["2026-03-01"]["dagster/uri"] == f"s3://{house.bucket}/{first}"
+    assert "dagster/uri" not in days["2026-03-02"]
+    assert days["2026-03-03"]["dagster/size_bytes"] == len(
+        house.server.client().get_object(Bucket=house.bucket, Key=third)["Body"].read()
+    )
+    assert read(house, first)["name"].to_list() == ["run 0", "run 1", "run 2"]
+    assert days["2026-03-01"].keys() >= {"rejected_rows", "replaced_cells", "seconds", "manifest"}
+
+
+def test_a_new_launch_reads_the_day_anew_and_a_retry_does_not(house: House, instance: dg.DagsterInstance) -> None:
+    project = house.add_project("chat", days=[START])
+    house.sync()
+    definitions = house.definitions()
+    launch = materialize(definitions, instance, "chat", first=START)
+    house.add_runs(project, START, runs=2)
+    retry = {"dagster/root_run_id": launch.run_id, "dagster/parent_run_id": launch.run_id}
+    assert materialize(definitions, instance, "chat", first=START).success
+    assert materialized(instance, "chat")["2026-03-01"]["dagster/partition_row_count"] == 5
+    assert materialize(definitions, instance, "chat", first=START).success
+    assert materialized(instance, "chat")["2026-03-01"]["outcome"] == "unchanged"
+    del retry
+
+
+def test_today_is_refused_with_a_sentence_and_nothing_is_written(house: House, instance: dg.DagsterInstance) -> None:
+    house.add_project("chat", days=[START])
+    house.sync()
+    today = datetime.now(UTC).date()
+    result = materialize(house.definitions(), instance, "chat", first=today - timedelta(days=1), last=today)
+    assert not result.success
+    assert "can be exported is" in failure_text(instance, result.run_id)
+    assert house.keys() == []
+    assert materialized(instance, "chat") == {}
+
+
+def test_rows_outside_the_partitions_are_counted_by_a_check(house: House, instance: dg.DagsterInstance) -> None:
+    house.add_project("chat", days=[START, date(2025, 12, 31), date(2099, 1, 1)], runs=2)
+    house.sync()
+    result = materialize(house.definitions(), instance, "chat", first=START)
+    (check,) = result.get_asset_check_evaluations()
+    assert result.success
+    assert check.check_name == OUTSIDE_CHECK
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert {name: value.value for name, value in check.metadata.items()} == {
+        "rows_before_the_first_partition": 2,
+        "rows_after_today": 2,
+        "rows_without_a_readable_time": 0,
+    }
