@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.arrays import text_array
 
 BATCH_BYTES = 4 * 1024 * 1024
 
@@ -109,8 +110,8 @@ class Adbc:
         """The rows of a small query; timestamps as microseconds. Parameters are text, `$1` and so on."""
         with self._statement(connection, sql) as statement:
             if parameters:
-                values = {f"p{number}": [value] for number, value in enumerate(parameters)}
-                statement.bind(pa.record_batch(values))
+                values = [text_array([value.encode()]) for value in parameters]
+                statement.bind(pa.RecordBatch.from_arrays(values, names=[str(value) for value in range(len(values))]))
             handle, _ = statement.execute_query()
             table = pa.RecordBatchReader._import_from_c(handle.address).read_all()  # noqa: SLF001 - PyArrow's documented C interface
         columns = [_python_values(column) for column in table.columns]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from export_pipeline.runs.odd import DERIVED_FROM
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
@@ -12,15 +13,6 @@ from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.times import clamp
 
 _SAMPLE_CHARACTERS = 80
-_DERIVED = {
-    "trace_id": ("dotted_order",),
-    "parent_run_id": ("dotted_order",),
-    "parent_run_ids": ("dotted_order",),
-    "is_root": ("dotted_order", "parent_run_id"),
-    "status": ("error", "end_time"),
-}
-"""What a missing column is derived from by `runs.transform`."""
-
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -72,8 +64,9 @@ def _column(plan: Plan, name: str) -> ColumnReport:
         return ColumnReport(name, "mapped", fields[name].detail)
     if name == "feedbacks" and plan.feedbacks is not None:
         return ColumnReport(name, "mapped", plan.feedbacks.relation.label)
-    if origins := [origin for origin in _DERIVED.get(name, ()) if origin in fields]:
-        return ColumnReport(name, "derived", f"from {' and '.join(origins)}")
+    if name in DERIVED_FROM:
+        origins = [origin for origin in DERIVED_FROM[name] if origin in fields]
+        return ColumnReport(name, "derived", f"from {' and '.join(origins)}" if origins else "nothing known")
     return ColumnReport(name, "missing", "null")
 
 

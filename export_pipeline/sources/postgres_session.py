@@ -47,6 +47,11 @@ class PostgresSession:
         """The names of a query's columns."""
         return self._adbc.names(self._connection, sql)
 
+    def fingerprint(self, queries: RunQueries, window: Window) -> tuple[int, int | None]:
+        """See `source.Session`."""
+        rows, newest = self.rows(queries.fingerprint(window))[0]
+        return rows, newest
+
     def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
         """See `source.Session`."""
         stream = self._adbc.stream(self._connection, _stream_sql(queries, window, outputs))

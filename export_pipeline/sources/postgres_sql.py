@@ -82,9 +82,13 @@ class NativeTime:
         zone = "+00" if self.type == "timestamptz" else ""
         return f"{self._native} '{clamp(micros).replace(tzinfo=None).isoformat(' ')}{zone}'"
 
-    def within(self, low: int, high: int, *, also: str) -> str:
+    def near(self, low: int, high: int, *, also: str) -> str:
         """See `TimeSql`."""
         return f"{also} AND {self.instant} >= {self.literal(low)} AND {self.instant} < {self.literal(high)}"
+
+    def exact(self, low: int, high: int) -> str:  # noqa: ARG002 - `near` is exact
+        """See `TimeSql`."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -137,22 +141,27 @@ class NumberTime:
         """See `TimeSql`."""
         return f"{micros}::numeric"
 
-    def within(self, low: int, high: int, *, also: str) -> str:
+    def near(self, low: int, high: int, *, also: str) -> str:
         """See `TimeSql`."""
         if self.type in _INTEGERS:
             first, last = number_bounds(low, high, self.unit)
             # A constant beyond 64 bits would be numeric and keep the index from being used.
-            bounds = [f"{self.sql} >= {max(first, -_INT64)}", *([f"{self.sql} < {last}"] if last <= _INT64 else [])]
-            return " AND ".join([also, *bounds]) if first <= _INT64 else "false"
-        exact = f"{self.instant} >= {low} AND {self.instant} < {high}"
+            if first > _INT64:
+                return "false"
+            upper = f" AND {self.sql} < {last}" if last <= _INT64 else ""
+            return f"{also} AND {self.sql} >= {max(first, -_INT64)}{upper}"
         if self.type in _NUMBERS:
-            return f"{also} AND {exact}"
+            return also
         by_bytes = self.sql if self.type == C_TEXT else f'{self.sql}::text COLLATE "C"'
         ranges = " OR ".join(
             f"{by_bytes} >= {_literal(first)} AND {by_bytes} < {_literal(last)}"
             for first, last in text_bounds(low, high, self.unit)
         )
-        return f"{also} AND ({ranges}) AND {exact}"
+        return f"{also} AND ({ranges})"
+
+    def exact(self, low: int, high: int) -> str:
+        """See `TimeSql`."""
+        return "" if self.type in _INTEGERS else f"{self.instant} >= {low} AND {self.instant} < {high}"
 
 
 class PostgresDialect:

@@ -38,29 +38,31 @@ class RunQueries:
     def _time(self, column: Column | None) -> TimeSql | None:
         return None if column is None else self._dialect.time(column)
 
-    def selection(self, window: Window | None) -> str:
-        """The condition for all versions of the project's rows in the window, or of all rows of the project."""
+    def _chosen(self, window: Window | None) -> tuple[str, str]:
+        """Conditions for all versions of the project's rows near the window, and what makes it the window exactly."""
         if window is None:
-            return self._project
-        return self.start.within(to_micros(window.start), to_micros(window.end), also=self._project)
+            return self._project, ""
+        low, high = to_micros(window.start), to_micros(window.end)
+        return self.start.near(low, high, also=self._project), self.start.exact(low, high)
 
-    def kept(self, window: Window | None) -> str:
-        """`FROM … AS r WHERE …` over the rows that count."""
-        return " WHERE ".join(self._kept(window))
-
-    def _kept(self, window: Window | None) -> tuple[str, str]:
-        runs, chosen = self._runs, self.selection(window)
-        conditions = [chosen]
+    def _from_where(self, window: Window | None, *, exactly: bool = True) -> tuple[str, str]:
+        """`FROM … AS r` and the condition of the rows that count; `exactly` or with rows near the window too."""
+        runs, (near, exact) = self._runs, self._chosen(window)
+        conditions = [near, exact] if exact and exactly else [near]
         if runs.deleted is not None:
             conditions.append(f"NOT {self._dialect.truth(runs.deleted)}")
         source = f"FROM {runs.relation.from_('r')}"
         if not runs.id_is_unique:
             if runs.relation.identity:
-                conditions.append(self._newest_by_identity(chosen))
+                conditions.append(self._newest_by_identity(near))
             else:
-                source = f"FROM ({self._versions('r.*', chosen)}) AS r"
+                source = f"FROM ({self._versions('r.*', near)}) AS r"
                 conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
         return source, " AND ".join(conditions)
+
+    def kept(self, window: Window | None) -> str:
+        """`FROM … AS r WHERE …` over the rows that count."""
+        return " WHERE ".join(self._from_where(window))
 
     def _newest_by_identity(self, chosen: str) -> str:
         names = self._runs.relation.identity
@@ -124,6 +126,18 @@ class RunQueries:
         """One row: count and newest change."""
         return f"SELECT count(*), {self._newest()} {self.kept(window)}"
 
+    def keys(self, window: Window) -> str:
+        """Rows of row key, instant, instant of the last change, in order; each instant is computed once."""
+        modified = self._time(self._runs.modified_at)
+        changed = "NULL" if modified is None else modified.instant
+        source, condition = self._from_where(window, exactly=False)
+        low, high = to_micros(window.start), to_micros(window.end)
+        return (
+            f"SELECT found, instant, changed FROM (SELECT {self.row_key} AS found, {self.start.instant} AS instant, "
+            f"{changed} AS changed, {self._dialect.order(self._id)} AS id {source} WHERE {condition} LIMIT -1) "
+            f"WHERE instant >= {low} AND instant < {high} ORDER BY instant, id, found"
+        )
+
     def _newest(self) -> str:
         modified = self._time(self._runs.modified_at)
         return "NULL" if modified is None else modified.newest
@@ -148,7 +162,7 @@ class RunQueries:
             return None
         modified = self._time(feedbacks.columns.get("modified_at"))
         newest = "NULL" if modified is None else modified.newest
-        source, condition = self._kept(window)
+        source, condition = self._from_where(window)
         joined = f"{source} JOIN {feedbacks.relation.from_('f')} ON {self._same_run(feedbacks)}"
         if not by_day:
             return f"SELECT count(*), {newest} {joined} WHERE {condition}"

@@ -14,7 +14,6 @@ from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.check import report
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
 from export_pipeline.sources.projects import read_projects
@@ -40,8 +39,11 @@ class Session(Protocol):
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; instants as microseconds since 1970."""
 
+    def fingerprint(self, queries: RunQueries, window: Window) -> tuple[int, int | None]:
+        """How many rows are kept, and the instant of their newest change."""
+
     def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
-        """The kept rows in order, in raw batches of a few MB."""
+        """The kept rows in order, in raw batches of a few MB; asked for once, after `fingerprint`."""
 
     def cancel(self) -> None:
         """Makes what is under way stop; may come from another thread."""
@@ -101,6 +103,8 @@ class SqlSource(ABC):
 
     def check(self) -> SourceReport:
         """See `RunSource`."""
+        from export_pipeline.sources.check import report
+
         with self._session() as session:
             plan = make_plan(self._mapping, self._catalog(session), self._dialect)
             return report(plan, session.rows, place=self._place)
@@ -163,7 +167,7 @@ class SqlSnapshot:
         self._session, self._queries, self._window, self._outputs = session, queries, window, outputs
         self._ahead: ReadAhead | None = None
         feedback = queries.feedback(window, by_day=False)
-        counted = session.rows(queries.fingerprint(window))[0]
+        counted = session.fingerprint(queries, window)
         self._fingerprint = _fingerprint(counted, None if feedback is None else session.rows(feedback)[0])
 
     @property

@@ -71,8 +71,11 @@ class TimeSql(Protocol):
     def literal(self, micros: int) -> str:
         """A constant to compare `instant` with."""
 
-    def within(self, low: int, high: int, *, also: str) -> str:
-        """The condition `also AND low <= instant < high` (microseconds), so written that an index can serve it."""
+    def near(self, low: int, high: int, *, also: str) -> str:
+        """A condition that an index can serve: `also`, and at least every instant in `low <= micros < high`."""
+
+    def exact(self, low: int, high: int) -> str:
+        """What has to be added to `near` where that lets more through; may be empty."""
 
 
 class Dialect(Protocol):

@@ -1,6 +1,7 @@
 """One read transaction on one SQLite connection, opened read-only."""
 
 import sqlite3
+from array import array
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,14 @@ from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.arrays import instants_array, text_array
 from export_pipeline.sources.queries import Output, RunQueries
 from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PROJECT_PARAMETERS
 from export_pipeline.sources.times import DAY_MICROS, parse_micros
 
 BATCH_BYTES = 4 * 1024 * 1024
 _KEYS_AT_ONCE = 2_000
+_KNOWN = "wanted.value"
 _PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
 
 
@@ -28,6 +31,7 @@ class SqliteSession:
 
     def __init__(self, path: Path, *, unit: EpochUnit, project: str | None) -> None:
         self._path = path
+        self._keys, self._instants = array("q"), array("q")
         self._parameters = dict(zip(PROJECT_PARAMETERS, _project_forms(project), strict=True))
         with self._translated():
             self._connection = _connect(path)
@@ -58,37 +62,53 @@ class SqliteSession:
         with self._translated():
             return [item[0] for item in self._connection.execute(sql, self._parameters).description]
 
+    def fingerprint(self, queries: RunQueries, window: Window) -> tuple[int, int | None]:
+        """See `source.Session`. Where rows have numbers, this reads those in order, for `batches`: 16 bytes a row."""
+        if queries.row_key is None:
+            rows, newest = self.rows(queries.fingerprint(window))[0]
+            return rows, newest
+        newest = None
+        with self._translated():
+            cursor = self._connection.execute(queries.keys(window), self._parameters)
+            while some := cursor.fetchmany(10_000):
+                keys, instants, changes = zip(*some, strict=True)
+                self._keys.extend(keys)
+                self._instants.extend(instants)
+                newest = max((change for change in (*changes, newest) if change is not None), default=None)
+        return len(self._keys), newest
+
     def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
         """See `source.Session`."""
         present = [output for output in outputs if output.sql is not None]
-        columns = ", ".join(str(output.sql) for output in present)
         with self._translated():
-            if queries.row_key is None:
-                sql = f"SELECT {columns} {queries.kept(window)} ORDER BY {', '.join(queries.order())}"
-                rows: Iterator[tuple[Any, ...]] = self._connection.execute(sql, self._parameters)
-            else:
-                rows = self._by_key(queries, window, columns=columns)
+            rows = self._by_key(queries, present) if queries.row_key else self._whole(queries, window, present)
             for chunk in _chunks(rows, present):
                 yield _raw(chunk, outputs)
                 del chunk
 
-    def _by_key(self, queries: RunQueries, window: Window, *, columns: str) -> Iterator[tuple[Any, ...]]:
-        """The rows in order: only keys are sorted, payloads are then looked up."""
-        key = queries.row_key
-        sql = f"SELECT {key} {queries.kept(window)} ORDER BY {', '.join(queries.order())}"
-        cursor = self._connection.execute(sql, self._parameters)
-        keys = pa.chunked_array([pa.array([], pa.int64())])
-        while some := cursor.fetchmany(50_000):
-            keys = pa.chunked_array([*keys.chunks, pa.array([row[0] for row in some], pa.int64())])
-        lookup = f"SELECT {columns} FROM json_each(:keys) AS wanted CROSS JOIN {queries.source} ON {key} = wanted.value"
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            wanted = keys.slice(start, _KEYS_AT_ONCE).to_pylist()
+    def _whole(self, queries: RunQueries, window: Window, present: Sequence[Output]) -> Iterator[tuple[Any, ...]]:
+        """The rows of a view, a query or a table WITHOUT ROWID: SQLite sorts them whole, in a temporary file."""
+        columns = ", ".join(str(output.sql) for output in present)
+        sql = f"SELECT {columns} {queries.kept(window)} ORDER BY {', '.join(queries.order())}"
+        return self._connection.execute(sql, self._parameters)
+
+    def _by_key(self, queries: RunQueries, present: Sequence[Output]) -> Iterator[tuple[Any, ...]]:
+        """The rows looked up in the order of their keys, so that nothing but keys was sorted."""
+        columns = ", ".join(_KNOWN if _is_start(output) else str(output.sql) for output in present)
+        looked_up = f"json_each(:keys) AS wanted CROSS JOIN {queries.source} ON {queries.row_key} = wanted.value"
+        sql = f"SELECT {columns} FROM {looked_up}"
+        start = [_is_start(output) for output in present].index(True)
+        instants = iter(self._instants)
+        for first in range(0, len(self._keys), _KEYS_AT_ONCE):
+            wanted = self._keys[first : first + _KEYS_AT_ONCE].tolist()
             found = 0
-            for row in self._connection.execute(lookup, {"keys": str(wanted), **self._parameters}):
+            for row in self._connection.execute(sql, {"keys": str(wanted), **self._parameters}):
+                if row[start] != wanted[found]:
+                    break
                 found += 1
-                yield row
+                yield (*row[:start], next(instants), *row[start + 1 :])
             if found != len(wanted):
-                raise SourceUnreachableError(f"{self._path} gave {found} of {len(wanted)} rows; it changed underneath")
+                raise SourceUnreachableError(f"the trace store {self._path} changed while a snapshot of it was read")
 
     def cancel(self) -> None:
         """See `source.Session`."""
@@ -157,32 +177,25 @@ def _chunks(rows: Iterator[tuple[Any, ...]], present: Sequence[Output]) -> Itera
         yield chunk
 
 
+def _is_start(output: Output) -> bool:
+    return output.field.name == "start_time"
+
+
 def _raw(chunk: list[tuple[Any, ...]], outputs: Sequence[Output]) -> pa.RecordBatch:
     columns = iter(zip(*chunk, strict=True))
     arrays = []
     for output in outputs:
         if output.sql is None:
             arrays.append(pa.nulls(len(chunk), pa.string()))
-        elif output.field.name == "start_time":
-            arrays.append(
-                pa.array(next(columns), pa.int64()).cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
-            )
+        elif _is_start(output):
+            arrays.append(instants_array(next(columns)))
         else:
-            arrays.append(_text_array(next(columns)))
+            arrays.append(text_array([_as_bytes(value) for value in next(columns)]))
     return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in RUN_FIELDS])
 
 
-def _text_array(values: Sequence[Any]) -> pa.Array:
-    """Values of any type as strings, whose bytes are not checked."""
-    try:
-        binary = pa.array(values, pa.binary())
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        binary = pa.array([_as_bytes(value) for value in values], pa.binary())
-    return binary.view(pa.string())
-
-
 def _as_bytes(value: Any) -> bytes | None:
-    return value if value is None or isinstance(value, bytes) else repr(value).encode()
+    return value if value is None or value.__class__ is bytes else repr(value).encode()
 
 
 def _failed(error: sqlite3.Error, path: Path) -> ExportPipelineError:

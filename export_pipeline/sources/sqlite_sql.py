@@ -57,13 +57,17 @@ class LooseTime:
         """See `TimeSql`."""
         return str(micros)
 
-    def within(self, low: int, high: int, *, also: str) -> str:
+    def near(self, low: int, high: int, *, also: str) -> str:
         """See `TimeSql`: `also` stands in every branch, so that each is a search of its own in the index."""
         ranges = [(f"'{first}'", f"'{last}'") for first, last in text_bounds(low, high, self.unit)]
         first_number, last_number = number_bounds(low, high, self.unit)
         ranges.append((str(first_number - 1), str(last_number + 1)))
-        branches = " OR ".join(f"({also} AND {self.sql} >= {a} AND {self.sql} < {b})" for a, b in ranges)
-        return f"({branches}) AND {self.instant} BETWEEN {low} AND {high - 1}"
+        branches = (f"({also} AND {self.sql} >= {a} AND {self.sql} < {b})" for a, b in ranges)
+        return f"({' OR '.join(branches)})"
+
+    def exact(self, low: int, high: int) -> str:
+        """See `TimeSql`."""
+        return f"{self.instant} BETWEEN {low} AND {high - 1}"
 
 
 class SqliteDialect:
