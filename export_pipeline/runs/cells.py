@@ -51,6 +51,8 @@ _FLAGS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": F
 
 _SEGMENT = r"[0-9]{8}T[0-9]{12}Z([^.]+)"
 _DOTTED = re.compile(rf"(?:{_SEGMENT}\.)*{_SEGMENT}")
+_PLAIN_SEGMENT = r"[0-9]{8}T[0-9]{12}Z[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_PLAIN_DOTTED = re.compile(rf"{_PLAIN_SEGMENT}(?:\.{_PLAIN_SEGMENT})*")
 _PREFIX = len("20260131T235959123456Z")
 
 _JSON_BLANKS = " \t\r\n"
@@ -97,7 +99,11 @@ def flag(text: str) -> bool | None:
 
 def dotted_ids(dotted_order: str | None) -> list[str]:
     """The ids of a `dotted_order`, the root first and the run itself last; empty where it is not one."""
-    if dotted_order is None or not _DOTTED.fullmatch(dotted_order):
+    if dotted_order is None:
+        return []
+    if _PLAIN_DOTTED.fullmatch(dotted_order):
+        return [segment[_PREFIX:] for segment in dotted_order.split(".")]
+    if not _DOTTED.fullmatch(dotted_order):
         return []
     return [str(uuid_of(segment[_PREFIX:])) for segment in dotted_order.split(".")]
 

@@ -54,6 +54,7 @@ class OddCells:
         self._finished: dict[str, list[Any]] = {}
         self._dotted: dict[int, list[str]] = {}
         self._uuids: dict[str, str] = {}
+        self._not_uuids: set[str] = set()
         self._lists: dict[str, tuple[list[str], set[Replaced]]] = {}
         self._guessed: set[int] = set()
         self.replaced: dict[tuple[str, Replaced], list[int]] = {}
@@ -103,6 +104,8 @@ class OddCells:
     def _uuid(self, text: str) -> str:
         if text not in self._uuids:
             self._uuids[text] = str(uuid_of(text))
+            if parse_uuid(text) is None:
+                self._not_uuids.add(text)
         return self._uuids[text]
 
     def _ids_of_dotted_order(self, row: int) -> list[str]:
@@ -113,9 +116,10 @@ class OddCells:
     def _id(self, name: str, row: int, text: str | None) -> str | None:
         if text is None:
             return self._id_where_null(name, row)
-        if parse_uuid(text) is None:
+        found = self._uuid(text)
+        if text in self._not_uuids:
             self.original_ids.setdefault(row, {})[name] = text
-        return self._uuid(text)
+        return found
 
     def _id_where_null(self, name: str, row: int) -> str | None:
         if name in self._constants:

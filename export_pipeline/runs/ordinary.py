@@ -1,16 +1,18 @@
-"""Cells in their ordinary form, found and converted by Polars, a column at a time.
+"""Cells in their ordinary form, found and converted a column at a time.
 
-For each column there are two expressions over the raw columns. `odd` is true for the cells that are *not* ordinary:
-those are left to the rules of `cells` and `odd`, one by one. `converted` gives the value in the file's type and is
-null for odd cells; where it is missing the raw column already is what the file holds, and passes through untouched.
+A glance at a column (Arrow's counts, extremes and distinct values) often settles that all its cells are ordinary. For
+the others Polars evaluates, in one query over all columns, either whether any cell is odd, or what the ordinary cells
+become in the file. The odd cells are left to the rules of `cells`, one by one (`odd.py`).
 
-What is ordinary here must come out exactly as the single-cell rules have it; the tests compare the two.
+What is ordinary here must come out exactly as those rules have it; the tests compare the two.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from export_pipeline.runs.schema import (
     COST_PRECISION,
@@ -21,6 +23,7 @@ from export_pipeline.runs.schema import (
     FormatVersion,
     Kind,
     RunField,
+    arrow_type,
 )
 from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit
 
@@ -32,111 +35,171 @@ _UUIDS = rf'^\[(?:"{_UUID}"(?:, ?"{_UUID}")*)?\]$'
 _STRING = r'"[^"\\\x00-\x1f]*"'
 _STRINGS = rf"^\[(?:{_STRING}(?:, ?{_STRING})*)?\]$"
 _COMPACT_STRINGS = rf"^\[(?:{_STRING}(?:,{_STRING})*)?\]$"
-_ISO = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]+)?"
-    r"(?:Z|\+00(?::?00)?)?$"
-)
+_WITHOUT_ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,6})?"
+_ZONE = r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
 _COUNT = r"^([0-9]{1,18})(?:\.0*)?$"
 _COST = rf"^-?[0-9]{{1,{COST_PRECISION - COST_SCALE}}}(?:\.[0-9]{{1,{COST_SCALE}}})?$"
 
 
-@dataclass(frozen=True)
-class Ordinary:
-    """The two expressions of a column; `converted` is None where the raw column passes through."""
+class OrdinaryCells:
+    """What is ordinary in the small columns `fields` of one stream of raw batches.
 
-    odd: pl.Expr
-    converted: pl.Expr | None = None
+    `raw` is the schema of the batches, `constants` say which columns hold one and the same id throughout.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[RunField],
+        *,
+        raw: pa.Schema,
+        format_version: FormatVersion,
+        epoch_unit: EpochUnit,
+        constants: Mapping[str, UUID],
+    ) -> None:
+        self._fields = fields
+        self._format_version = format_version
+        self._epoch_unit = epoch_unit
+        self._constants = {name: str(value) for name, value in constants.items()}
+        self._words: dict[str, set[str]] = {name: {value} for name, value in self._constants.items()}
+        self._words |= {name: set(choices) for name, choices in CHOICES.items()}
+        texts = {each.name for each in fields if raw.field(each.name).type == pa.string()}
+        self._text_times = {each.name for each in fields if each.kind is Kind.TIME and each.name in texts}
+        self._converted = {
+            each.name: _converted(each, format_version)
+            for each in fields
+            if each.kind in {Kind.COUNT, Kind.COST, Kind.STRINGS, Kind.FLAG} and each.name in texts
+        }
+
+    def look(self, columns: Mapping[str, pa.Array]) -> tuple[dict[str, pa.Array], dict[str, list[int]]]:
+        """The columns with their ordinary cells in the file's type (null where odd), and the rows of the odd cells.
+
+        Columns that hold in the file what the raw column holds are the same objects.
+        """
+        found: dict[str, pa.Array] = {}
+        doubtful: list[RunField] = []
+        for each in self._fields:
+            column = columns[each.name]
+            if each.name in self._constants and column.null_count:
+                column = column.fill_null(self._constants[each.name])
+            if each.name in self._text_times:
+                found[each.name] = _text_times(column, self._epoch_unit)
+            elif column.null_count == len(column) and not each.required and each.name != "parent_run_id":
+                found[each.name] = pa.nulls(len(column), arrow_type(each, self._format_version))
+            else:
+                found[each.name] = column
+                if not self._settled(each, column):
+                    doubtful.append(each)
+        odd = self._ask(doubtful, columns, found)
+        for each in self._fields:
+            if each.name in self._converted or each.name in self._text_times:
+                odd |= _missed(each, columns[each.name], found[each.name])
+        return found, odd
+
+    def _settled(self, field: RunField, column: pa.Array) -> bool:
+        """Whether a glance shows that a column is ordinary throughout and passes through as it is."""
+        if field.name in self._converted or (field.required and column.null_count):
+            return False
+        if field.name in self._words:
+            words: set[str | None] = set(column.unique().to_pylist())
+            return words <= self._words[field.name] | {None}
+        if field.kind is Kind.TIME:
+            first, last = (each.value for each in pc.min_max(column).values())
+            return first >= MIN_MICROS and last <= MAX_MICROS
+        return field.kind is not Kind.ID
+
+    def _ask(
+        self, doubtful: Sequence[RunField], columns: Mapping[str, pa.Array], found: dict[str, pa.Array]
+    ) -> dict[str, list[int]]:
+        """Puts the converted columns into `found`; the rows of the odd cells of the others."""
+        if not doubtful:
+            return {}
+        names = [each.name for each in doubtful]
+        shown = sorted({*names, *(["dotted_order"] if "parent_run_id" in names else [])})
+        frame = pl.DataFrame(pa.RecordBatch.from_arrays([columns[name] for name in shown], shown))
+        answers = frame.select(self._converted.get(each.name, self._odd(each)).alias(each.name) for each in doubtful)
+        odd: dict[str, list[int]] = {}
+        for each in doubtful:
+            answer = answers.get_column(each.name)
+            if each.name in self._converted:
+                values = answer.to_arrow(compat_level=pl.CompatLevel.oldest())
+                found[each.name] = values.cast(arrow_type(each, self._format_version))
+            elif answer.any():
+                odd[each.name] = answer.arg_true().to_list()
+        return odd
+
+    def _odd(self, field: RunField) -> pl.Expr:
+        """True for the odd cells of a column that is not converted."""
+        cell = pl.col(field.name)
+        odd = pl.lit(value=False)
+        if field.name in self._words:
+            odd = ~cell.is_in(sorted(self._words[field.name]))
+        elif field.kind is Kind.TIME:
+            odd = ~cell.cast(pl.Int64).is_between(MIN_MICROS, MAX_MICROS)
+        elif field.kind is Kind.ID:
+            odd = ~cell.str.contains(f"^{_UUID}$")
+        if field.name == "parent_run_id":  # a run whose dotted_order has more than one segment has a parent
+            return odd | (cell.is_null() & pl.col("dotted_order").str.contains(".", literal=True))
+        return odd | cell.is_null() if field.required else odd
 
 
-def ordinary(
-    field: RunField,
-    *,
-    is_text: bool,
-    format_version: FormatVersion,
-    epoch_unit: EpochUnit,
-    constant: UUID | None,
-) -> Ordinary:
-    """The expressions of a column; `is_text` says whether its raw form is text, `constant` what it holds throughout."""
-    if constant is not None:
-        return Ordinary(pl.col(field.name).ne_missing(pl.lit(str(constant))))
-    if field.kind is Kind.TIME:
-        return _time_text(field, epoch_unit) if is_text else _time(field)
-    if field.kind is Kind.STRINGS:
-        return _lists(field, format_version)
-    if field.kind in {Kind.COUNT, Kind.FLAG}:
-        return _number_or_flag_text(field) if is_text else Ordinary(_odd(field))
-    if field.kind is Kind.COST:
-        plain = pl.when(pl.col(field.name).str.contains(_COST)).then(pl.col(field.name))
-        return _converted(field, plain.cast(pl.Decimal(COST_PRECISION, COST_SCALE)))
-    return _text(field)
-
-
-def _odd(field: RunField, odd: pl.Expr | None = None) -> pl.Expr:
-    null = pl.col(field.name).is_null() if field.required else pl.lit(value=False)
-    return null if odd is None else odd | null
-
-
-def _converted(field: RunField, converted: pl.Expr) -> Ordinary:
-    missed = converted.is_null() if field.required else converted.is_null() & pl.col(field.name).is_not_null()
-    return Ordinary(missed, converted)
-
-
-def _text(field: RunField) -> Ordinary:
-    cell = pl.col(field.name)
-    if field.name in CHOICES:
-        return Ordinary(_odd(field, ~cell.is_in(list(CHOICES[field.name]))))
-    if field.kind is not Kind.ID:
-        return Ordinary(_odd(field))
-    odd = _odd(field, ~cell.str.contains(f"^{_UUID}$"))
-    if field.name == "parent_run_id":  # a run whose dotted_order has more than one segment has a parent
-        odd |= cell.is_null() & pl.col("dotted_order").str.contains(".", literal=True)
-    return Ordinary(odd)
-
-
-def _number_or_flag_text(field: RunField) -> Ordinary:
+def _converted(field: RunField, format_version: FormatVersion) -> pl.Expr:
+    """The ordinary cells of a column of text in the type of the file."""
     cell = pl.col(field.name)
     if field.kind is Kind.COUNT:
-        return _converted(field, cell.str.extract(_COUNT).cast(pl.Int64))
-    truth = pl.when(cell.is_in(["1", "t", "true"])).then(pl.lit(value=True))
-    return _converted(field, truth.when(cell.is_in(["0", "f", "false"])).then(pl.lit(value=False)))
-
-
-def _time(field: RunField) -> Ordinary:
-    return Ordinary(_odd(field, ~pl.col(field.name).cast(pl.Int64).is_between(MIN_MICROS, MAX_MICROS)))
-
-
-def _time_text(field: RunField, epoch_unit: EpochUnit) -> Ordinary:
-    cell = pl.col(field.name)
-    plain = pl.when(cell.str.contains(_ISO)).then(cell.str.slice(0, 10) + pl.lit("T") + cell.str.slice(11, 8))
-    whole = plain.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False, cache=False).cast(pl.Int64)
-    numerator, denominator = MICROS_IN_UNIT[epoch_unit]
-    places = len(str(numerator)) - 1  # decimal places of a unit that are whole microseconds
-    digits = cell.str.extract(rf"^([0-9]{{1,{18 - places}}})(?:\.[0-9]*)?$").cast(pl.Int64)
-    epoch = digits * numerator // denominator
-    if places:
-        epoch += _fraction(cell, places)
-    value = pl.coalesce(whole + _fraction(cell, 6), epoch)
-    inside = pl.when(value.is_between(MIN_MICROS, MAX_MICROS)).then(value)
-    return _converted(field, inside.cast(pl.Datetime("us", "UTC")))
-
-
-def _fraction(cell: pl.Expr, places: int) -> pl.Expr:
-    digits = cell.str.extract(rf"\.([0-9]{{1,{places}}})").str.pad_end(places, "0")
-    return digits.cast(pl.Int64).fill_null(0)
-
-
-def _lists(field: RunField, format_version: FormatVersion) -> Ordinary:
-    """Lists of plain strings; in `v1` they stay text, written without blanks between the elements."""
-    cell = pl.col(field.name)
+        return cell.str.extract(_COUNT).cast(pl.Int64)
+    if field.kind is Kind.COST:
+        return pl.when(cell.str.contains(_COST)).then(cell).cast(pl.Decimal(COST_PRECISION, COST_SCALE))
+    if field.kind is Kind.FLAG:
+        truth = pl.when(cell.is_in(["1", "t", "true"])).then(pl.lit(value=True))
+        return truth.when(cell.is_in(["0", "f", "false"])).then(pl.lit(value=False))
     if field.name == "parent_run_ids":
         plain = pl.when(cell.str.contains(_UUIDS)).then(cell)
-        if format_version == "v1":
-            return _converted(field, plain.str.replace_all(" ", "", literal=True))
-        return _converted(field, plain.str.json_decode(pl.List(pl.String)))
+        return plain.str.replace_all(" ", "", literal=True) if format_version == "v1" else _decoded(plain)
     filled = cell.fill_null("[]")
-    if format_version == "v1":
-        compact = filled.str.contains(_COMPACT_STRINGS)
-        spaced = pl.when(~compact & filled.str.contains(_STRINGS)).then(filled)
-        joined = pl.lit('["') + spaced.str.json_decode(pl.List(pl.String)).list.join('","') + pl.lit('"]')
-        return _converted(field, pl.when(compact).then(filled).otherwise(joined))
-    return _converted(field, pl.when(filled.str.contains(_STRINGS)).then(filled).str.json_decode(pl.List(pl.String)))
+    if format_version == "v2_beta":
+        return _decoded(pl.when(filled.str.contains(_STRINGS)).then(filled))
+    compact = filled.str.contains(_COMPACT_STRINGS)
+    spaced = _decoded(pl.when(~compact & filled.str.contains(_STRINGS)).then(filled))
+    return pl.when(compact).then(filled).otherwise(pl.lit('["') + spaced.list.join('","') + pl.lit('"]'))
+
+
+def _decoded(texts: pl.Expr) -> pl.Expr:
+    return texts.str.json_decode(pl.List(pl.String))
+
+
+def _missed(field: RunField, raw: pa.Array, converted: pa.Array) -> dict[str, list[int]]:
+    """The rows of the cells that were not converted, under the column's name; nothing where there are none."""
+    if converted.null_count == (0 if field.required else raw.null_count):
+        return {}
+    missed = converted.is_null() if field.required else pc.and_(converted.is_null(), raw.is_valid())
+    return {field.name: pc.indices_nonzero(missed).to_pylist()}
+
+
+def _text_times(texts: pa.Array, epoch_unit: EpochUnit) -> pa.Array:
+    """The times of the cells that hold plain ISO 8601 or a whole epoch number; null for all others.
+
+    Arrow reads ISO 8601 ten times as fast as Polars, but refuses a whole column for one bad cell: then all are odd.
+    """
+    cell = pl.col("cell")
+    numerator, denominator = MICROS_IN_UNIT[epoch_unit]
+    digits = 18 - len(str(numerator))
+    number = pl.when(cell.str.contains(rf"^[0-9]{{1,{digits}}}$")).then(cell).cast(pl.Int64)
+    forms = pl.DataFrame({"cell": pl.Series(texts)}).select(
+        without=pl.when(cell.str.contains(f"^{_WITHOUT_ZONE}$")).then(cell),
+        zoned=pl.when(cell.str.contains(f"^{_WITHOUT_ZONE}{_ZONE}$")).then(cell),
+        number=number * numerator // denominator,
+    )
+    without, zoned, number_found = (
+        form.to_arrow(compat_level=pl.CompatLevel.oldest()) for form in forms.iter_columns()
+    )
+    try:
+        parts = [
+            without.cast(pa.timestamp("us")).view(pa.int64()),
+            zoned.cast(pa.timestamp("us", tz="UTC")).view(pa.int64()),
+            number_found,
+        ]
+    except pa.ArrowInvalid:
+        parts = [number_found]
+    found = pc.coalesce(*parts)
+    inside = pc.and_(pc.greater_equal(found, MIN_MICROS), pc.less_equal(found, MAX_MICROS))
+    return pc.if_else(inside, found, pa.scalar(None, pa.int64())).view(pa.timestamp("us", tz="UTC"))

@@ -1,14 +1,15 @@
-"""Raw batches to batches of the file: pure, one batch in, one batch out, rows in the same order.
+"""Raw batches to batches of the file: pure, one batch out for each one in, rows in the same order.
 
 Every row of the source comes out either as a row of the file or as a rejected row with its reason. Payload columns
-pass through untouched. Polars looks at the small columns, all of them in one go, and finds most batches in order; a
-column with cells out of order is put right cell by cell (`odd.py`). Where a step raises all the same, the batch is
-split until the bad row stands alone. `docs/columns.md` states the rules for readers.
+pass through untouched. The small columns are looked at all together (`ordinary.py`) and mostly found in order; a
+column with odd cells is put right cell by cell (`odd.py`). Where a step raises all the same, the batch is split until
+the bad row stands alone. `docs/columns.md` states the rules for readers.
 """
 
 import json
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.runs.cells import Replaced, with_original_ids
+from export_pipeline.runs.gather import Gathered, gather
 from export_pipeline.runs.odd import DERIVED_FROM, OddCells
-from export_pipeline.runs.ordinary import Ordinary, ordinary
+from export_pipeline.runs.ordinary import OrdinaryCells
 from export_pipeline.runs.raw import check_raw
 from export_pipeline.runs.schema import (
     FIELD_BY_NAME,
@@ -30,9 +32,11 @@ from export_pipeline.runs.schema import (
     arrow_schema,
     arrow_type,
 )
-from export_pipeline.runs.text import mended
 from export_pipeline.runs.times import MAX_MICROS, MIN_MICROS, EpochUnit
 from export_pipeline.runs.window import Window
+
+GROUP_BYTES = 16 * 1024 * 1024
+"""Bytes of raw batches whose small columns are looked at together."""
 
 SHOWN_CHARACTERS = 200
 """How much of an id or a time stands in the record of a rejected row."""
@@ -105,88 +109,85 @@ class RunTransform:
         self._window = None if window is None else (_micros(window.start), _micros(window.end))
         self._needed = _needed(fields)
         self._small = [each for each in self._needed if not each.payload]
-        self._checked: pa.Schema | None = None
-        self._ordinary: dict[str, Ordinary] = {}
+        self._checked: tuple[pa.Schema, OrdinaryCells] | None = None
 
     def __call__(self, raw: pa.RecordBatch) -> RunBatch:
         """The rows of a raw batch (`runs.raw`) for the file.
 
         Raises `TypeError` for a batch that is not in the raw form and `OutsideWindowError`; never because of a value.
         """
-        if self._checked is None or not raw.schema.equals(self._checked):
-            check_raw(raw)
-            self._ordinary = {each.name: self._expressions(each, raw) for each in self._small}
-            self._checked = raw.schema
-        return self._whole_or_halves(raw)
+        return self._together([raw])[0]
 
-    def _expressions(self, each: RunField, raw: pa.RecordBatch) -> Ordinary:
-        return ordinary(
-            each,
-            is_text=raw.schema.field(each.name).type == pa.string(),
-            format_version=self._format_version,
-            epoch_unit=self._epoch_unit,
-            constant=self._constants.get(each.name),
-        )
+    def stream(self, raws: Iterable[pa.RecordBatch], *, group_bytes: int = GROUP_BYTES) -> Iterator[RunBatch]:
+        """The same for a stream of batches, whose small columns are looked at together, `group_bytes` at a time.
+
+        As many batches come out as went in. Looking costs some milliseconds however few the rows, so this is cheaper.
+        """
+        group: list[pa.RecordBatch] = []
+        gathered = 0
+        for raw in raws:
+            group.append(raw)
+            gathered += raw.nbytes
+            if gathered >= group_bytes:
+                yield from self._together(group)
+                group, gathered = [], 0
+        yield from self._together(group)
+
+    def _together(self, raws: Sequence[pa.RecordBatch]) -> list[RunBatch]:
+        for raw in raws:
+            self._ordinary(raw)
+        if len(raws) > 1:
+            try:
+                return self._convert(raws)
+            except ROW_FAULTS:
+                pass
+        return [self._whole_or_halves(raw) for raw in raws]
+
+    def _ordinary(self, raw: pa.RecordBatch) -> OrdinaryCells:
+        if self._checked is None or not raw.schema.equals(self._checked[0]):
+            check_raw(raw)
+            ordinary = OrdinaryCells(
+                [each for each in self._needed if not each.payload],
+                raw=raw.schema,
+                format_version=self._format_version,
+                epoch_unit=self._epoch_unit,
+                constants=self._constants,
+            )
+            self._checked = (raw.schema, ordinary)
+        return self._checked[1]
 
     def _whole_or_halves(self, raw: pa.RecordBatch) -> RunBatch:
-        if not raw.num_rows:
-            return RunBatch(_no_rows(self.schema), 0)
         try:
-            return self._convert(raw)
+            return self._convert([raw])[0]
         except ROW_FAULTS as error:
             if raw.num_rows == 1:
                 alone = _rejected(raw, 0, f"cannot be converted: {type(error).__name__}")
-                return RunBatch(_no_rows(self.schema), 1, (alone,))
+                return RunBatch(self._no_rows(), 1, (alone,))
         half = raw.num_rows // 2
         return _joined(self._whole_or_halves(raw.slice(0, half)), self._whole_or_halves(raw.slice(half)))
 
-    def _convert(self, raw: pa.RecordBatch) -> RunBatch:
-        columns: dict[str, pa.Array] = {}
-        not_utf8: dict[tuple[str, Replaced], list[int]] = {}
-        for each in self._needed:
-            columns[each.name] = raw.column(each.name)
-            if columns[each.name].type == pa.string():
-                how = "backslashreplace" if each.kind is Kind.ID else "replace"
-                columns[each.name], rows = mended(columns[each.name], errors=how)
-                if rows:
-                    not_utf8[each.name, Replaced.NOT_UTF8] = rows
-        converted, odd_rows = self._look(columns)
+    def _convert(self, raws: Sequence[pa.RecordBatch]) -> list[RunBatch]:
+        if not any(raw.num_rows for raw in raws):
+            return [RunBatch(self._no_rows(), 0) for _ in raws]
+        gathered = gather(raws, self._needed)
+        found, odd_rows = self._ordinary(raws[0]).look(gathered.small)
         odd = OddCells(
-            columns=converted, raw=columns, odd=odd_rows, constants=self._constants, epoch_unit=self._epoch_unit
+            columns=found,
+            raw=gathered.columns(),
+            odd=odd_rows,
+            constants=self._constants,
+            epoch_unit=self._epoch_unit,
         )
-        odd.replaced.update(not_utf8)
-        start_times = self._array(FIELD_BY_NAME["start_time"], odd, converted, odd_rows)
-        self._array(FIELD_BY_NAME["id"], odd, converted, odd_rows)  # a row without an id is rejected, shown or not
-        arrays = {each.name: self._array(each, odd, converted, odd_rows) for each in self._fields}
-        if odd.original_ids and "extra" in arrays:
-            arrays["extra"] = self._with_original_ids(arrays["extra"], odd)
-        return self._result(raw, arrays, start_times=start_times, odd=odd)
-
-    def _look(self, columns: Mapping[str, pa.Array]) -> tuple[dict[str, pa.Array], dict[str, list[int]]]:
-        """The columns with their ordinary cells converted, and the rows of the other cells."""
-        names = [each.name for each in self._small]
-        frame = pl.DataFrame(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
-        expressions = [
-            each.converted.alias(name) for name, each in self._ordinary.items() if each.converted is not None
+        for name in odd_rows.keys() & {"id", "start_time", *(each.name for each in self._fields)}:
+            found[name] = self._finished(FIELD_BY_NAME[name], odd)
+        self._check_window(found["start_time"], odd)
+        replaced = self._replaced(gathered, odd)
+        return [
+            self._batch(raw, place, gathered=gathered, found=found, odd=odd, replaced=replaced[place])
+            for place, raw in enumerate(raws)
         ]
-        expressions += [each.odd.any().alias(f"{name}: odd") for name, each in self._ordinary.items()]
-        seen = frame.select(expressions)
-        converted = dict(columns)
-        for name, each in self._ordinary.items():
-            if each.converted is not None:
-                found = seen.get_column(name).to_arrow(compat_level=pl.CompatLevel.oldest())
-                converted[name] = found.cast(arrow_type(FIELD_BY_NAME[name], self._format_version))
-        names = [name for name in names if seen.get_column(f"{name}: odd")[0]]
-        if not names:
-            return converted, {}
-        masks = frame.select(self._ordinary[name].odd.alias(name) for name in names)
-        return converted, {name: masks.get_column(name).arg_true().to_list() for name in names}
 
-    def _array(
-        self, each: RunField, odd: OddCells, converted: Mapping[str, pa.Array], odd_rows: Mapping[str, list[int]]
-    ) -> pa.Array:
-        if each.name not in odd_rows:
-            return converted[each.name]
+    def _finished(self, each: RunField, odd: OddCells) -> pa.Array:
         values = odd.values(each.name)
         if each.kind is Kind.TIME:
             return pa.array(values, pa.int64()).view(arrow_type(each, self._format_version))
@@ -194,43 +195,74 @@ class RunTransform:
             values = [_compact(value) if isinstance(value, list) else value for value in values]
         return pa.array(values, arrow_type(each, self._format_version))
 
-    def _with_original_ids(self, extra: pa.Array, odd: OddCells) -> pa.Array:
-        texts = extra.to_pylist()
-        for row, originals in odd.original_ids.items():
-            exported = {each.name: originals[each.name] for each in self._fields if each.name in originals}
-            if exported:
-                texts[row] = with_original_ids(texts[row], exported)
-        return pa.array(texts, pa.string())
-
-    def _result(
-        self, raw: pa.RecordBatch, arrays: Mapping[str, pa.Array], *, start_times: pa.Array, odd: OddCells
+    def _batch(
+        self,
+        raw: pa.RecordBatch,
+        place: int,
+        *,
+        gathered: Gathered,
+        found: Mapping[str, pa.Array],
+        odd: OddCells,
+        replaced: Mapping[str, int],
     ) -> RunBatch:
+        start, end = gathered.starts[place], gathered.starts[place + 1]
+        arrays = {
+            each.name: gathered.payload[each.name][place]
+            if each.payload
+            else found[each.name].slice(start, end - start)
+            for each in self._fields
+        }
+        if "extra" in arrays:
+            arrays["extra"] = self._with_original_ids(arrays["extra"], start, odd)
         rows = pa.RecordBatch.from_arrays(list(arrays.values()), schema=self.schema)
-        rejected = sorted(odd.rejected.items())
+        rejected = {row - start: why for row, why in odd.rejected.items() if start <= row < end}
         if rejected:
-            kept = pa.array([row not in odd.rejected for row in range(raw.num_rows)])
-            rows, start_times = rows.filter(kept), start_times.filter(kept)
-        self._check_window(start_times)
-        replaced: Counter[str] = Counter()
-        for (name, why), places in odd.replaced.items():
-            if name in arrays:
-                replaced[f"{name}: {why}"] += sum(row not in odd.rejected for row in places)
+            rows = rows.filter(pa.array([row not in rejected for row in range(end - start)]))
         return RunBatch(
             rows=rows,
             rows_source=raw.num_rows,
-            rejected=tuple(_rejected(raw, row, reason) for row, reason in rejected),
-            replaced=dict(sorted((+replaced).items())),
+            rejected=tuple(_rejected(raw, row, why) for row, why in sorted(rejected.items())),
+            replaced=replaced,
         )
 
-    def _check_window(self, start_times: pa.Array) -> None:
-        if self._window is None or not len(start_times):
+    def _with_original_ids(self, extra: pa.Array, start: int, odd: OddCells) -> pa.Array:
+        shown = {
+            row - start: {each.name: ids[each.name] for each in self._fields if each.name in ids}
+            for row, ids in odd.original_ids.items()
+            if start <= row < start + len(extra)
+        }
+        if not any(shown.values()):
+            return extra
+        texts = extra.to_pylist()
+        for row, ids in shown.items():
+            texts[row] = with_original_ids(texts[row], ids) if ids else texts[row]
+        return pa.array(texts, pa.string())
+
+    def _replaced(self, gathered: Gathered, odd: OddCells) -> list[dict[str, int]]:
+        """For each batch the replaced cells of the rows and columns that are exported."""
+        counts: list[Counter[str]] = [Counter() for _ in gathered.starts[1:]]
+        cells = {**odd.replaced, **{(name, Replaced.NOT_UTF8): rows for name, rows in gathered.not_utf8.items()}}
+        exported = {each.name for each in self._fields}
+        for (name, why), rows in cells.items():
+            for row in rows if name in exported else ():
+                if row not in odd.rejected:
+                    counts[bisect_right(gathered.starts, row) - 1][f"{name}: {why}"] += 1
+        return [dict(sorted(each.items())) for each in counts]
+
+    def _check_window(self, start_times: pa.Array, odd: OddCells) -> None:
+        if self._window is None:
             return
+        if odd.rejected:
+            start_times = start_times.filter(pa.array([row not in odd.rejected for row in range(len(start_times))]))
         first, last = (each.value for each in pc.min_max(start_times).values())
-        if first < self._window[0] or last >= self._window[1]:
+        if first is not None and (first < self._window[0] or last >= self._window[1]):
             raise OutsideWindowError(
                 f"the trace store gave rows that start from {first} to {last} microseconds since 1970,"
                 f" for the window from {self._window[0]} to before {self._window[1]}"
             )
+
+    def _no_rows(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([], schema=self.schema)
 
 
 def _needed(fields: Iterable[RunField]) -> list[RunField]:
@@ -246,10 +278,6 @@ def _micros(instant: datetime) -> int:
 
 def _compact(strings: list[str]) -> str:
     return json.dumps(strings, ensure_ascii=False, separators=(",", ":"))
-
-
-def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=schema)
 
 
 def _joined(first: RunBatch, second: RunBatch) -> RunBatch:

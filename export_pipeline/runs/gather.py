@@ -1,0 +1,52 @@
+"""Several raw batches side by side: their small columns as one, their payload columns apart and untouched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import pyarrow as pa
+
+from export_pipeline.runs.schema import Kind, RunField
+from export_pipeline.runs.text import mended
+
+
+@dataclass
+class Gathered:
+    """Columns of valid UTF-8 of a few raw batches. Rows are counted through all of them.
+
+    `small` holds each small column in one piece, `payload` each payload column as one array a batch, `not_utf8` the
+    rows whose cells had to be mended, `starts` the first row of each batch and the number of all rows.
+    """
+
+    starts: Sequence[int]
+    small: dict[str, pa.Array] = field(default_factory=dict)
+    payload: dict[str, list[pa.Array]] = field(default_factory=dict)
+    not_utf8: dict[str, list[int]] = field(default_factory=dict)
+
+    def columns(self) -> Mapping[str, pa.Array | pa.ChunkedArray]:
+        """All columns by name, each to be asked for a row."""
+        return {**self.small, **{name: pa.chunked_array(parts, pa.string()) for name, parts in self.payload.items()}}
+
+
+def gather(raws: Sequence[pa.RecordBatch], fields: Sequence[RunField]) -> Gathered:
+    """The columns `fields` of the batches, which all have the same schema."""
+    gathered = Gathered(list(accumulate((raw.num_rows for raw in raws), initial=0)))
+    for each in fields:
+        parts = [raw.column(each.name) for raw in raws]
+        if not each.payload and len(parts) > 1:
+            parts = [pa.concat_arrays(parts)]
+        if parts[0].type == pa.string():
+            parts = [_mended(each, part, start, gathered) for part, start in zip(parts, gathered.starts, strict=False)]
+        if each.payload:
+            gathered.payload[each.name] = parts
+        else:
+            gathered.small[each.name] = parts[0]
+    return gathered
+
+
+def _mended(field: RunField, texts: pa.Array, start: int, gathered: Gathered) -> pa.Array:
+    # ids that differ in their invalid bytes must not become the same id
+    mended_texts, rows = mended(texts, errors="backslashreplace" if field.kind is Kind.ID else "replace")
+    if rows:
+        gathered.not_utf8.setdefault(field.name, []).extend(start + row for row in rows)
+    return mended_texts
