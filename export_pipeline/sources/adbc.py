@@ -118,9 +118,12 @@ class Adbc:
         return list(zip(*columns, strict=True))
 
     def names(self, connection: Any, sql: str) -> list[str]:
-        """The names of a query's columns; the query is not run."""
+        """The names of a query's columns."""
         with self._statement(connection, sql) as statement:
-            schema = pa.Schema._import_from_c(statement.execute_schema().address)  # noqa: SLF001 - as above
+            handle, _ = statement.execute_query()
+            reader = pa.RecordBatchReader._import_from_c(handle.address)  # noqa: SLF001 - as above
+            schema = reader.schema
+            reader.close()
         return list(schema.names)
 
     def run(self, connection: Any, sql: str) -> None:

@@ -1,0 +1,146 @@
+"""Trace stores for the tests: the same statements on SQLite and PostgreSQL."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from export_pipeline.runs.raw import check_raw
+from export_pipeline.runs.window import Window
+from export_pipeline.settings import Settings, load_settings
+from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.protocol import RunSource
+
+PROJECT = "0190aaaa-0000-7000-8000-000000000001"
+OTHER = "0190aaaa-0000-7000-8000-000000000002"
+DAY = date(2026, 3, 14)
+
+TYPES = {
+    "sqlite": {"uuid": "TEXT", "time": "TEXT", "json": "JSON", "any": "", "array": "JSON", "flag": "BOOLEAN"},
+    "postgresql": {"uuid": "UUID", "time": "TIMESTAMPTZ", "json": "JSONB", "array": "TEXT[]", "flag": "BOOLEAN"},
+}
+BASIC = {
+    "id": "{uuid}",
+    "session_id": "{uuid}",
+    "name": "TEXT",
+    "run_type": "TEXT",
+    "start_time": "{time}",
+}
+
+
+def uuid(number: int) -> str:
+    """A UUID that sorts as its number does."""
+    return str(UUID(int=number))
+
+
+def micros(text: str) -> int:
+    """Microseconds since 1970 of an ISO text with a zone."""
+    since = datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def settings_for(url: str, *, mapping: Path | None = None) -> Settings:
+    """Settings that name this trace store."""
+    return load_settings(source_url=url, control_url="sqlite:///control.db", bucket="bucket", mapping=mapping)
+
+
+class Store:
+    """A database that a test fills and a source reads."""
+
+    def __init__(self, dialect: str, url: str, folder: Path) -> None:
+        self.dialect, self.url, self.folder = dialect, url, folder
+        self.connection = self.connect()
+
+    def connect(self) -> Any:
+        """Another connection, in autocommit."""
+        if self.dialect == "sqlite":
+            connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            return connection
+        import psycopg2
+
+        connection = psycopg2.connect(self.url.replace("+psycopg2", ""))
+        connection.autocommit = True
+        return connection
+
+    def close(self) -> None:
+        """Closes the test's own connection."""
+        self.connection.close()
+
+    def run(self, statement: str, *values: Any) -> None:
+        """Runs one statement; `?` stands for a value, `{time}` and the like for the database's own types."""
+        for name, kind in TYPES[self.dialect].items():
+            statement = statement.replace("{" + name + "}", kind)
+        if self.dialect == "sqlite":
+            self.connection.execute(statement, values)
+        else:
+            with self.connection.cursor() as cursor:
+                cursor.execute(statement.replace("?", "%s"), values or None)
+
+    def table(self, name: str, columns: dict[str, str], *, extra: str = "") -> None:
+        """Makes a table."""
+        self.run(f"CREATE TABLE {name} ({', '.join(f'{key} {kind}' for key, kind in columns.items())}{extra})")
+
+    def insert(self, table: str, /, **values: Any) -> None:
+        """Adds a row."""
+        self.run(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", *values.values())
+
+    def projects(self, *keys: str) -> None:
+        """Makes the table of projects with these."""
+        self.table("sessions", {"id": "{uuid}", "name": "TEXT"})
+        for number, key in enumerate(keys):
+            self.insert("sessions", id=key, name=f"project {number}")
+
+    def runs(self, columns: dict[str, str] | None = None, *, unique: bool = False) -> None:
+        """Makes the tables of projects and runs: the required columns and those named here."""
+        self.projects(PROJECT)
+        kinds = {**BASIC, **(columns or {})}
+        if unique:
+            kinds["id"] += " PRIMARY KEY"
+        self.table("runs", kinds)
+
+    def add(self, number: int | str, start: Any, **values: Any) -> None:
+        """Adds a run; its number becomes its id."""
+        values = {"session_id": PROJECT, "name": "run", "run_type": "llm", **values}
+        self.insert("runs", id=uuid(number) if isinstance(number, int) else number, start_time=start, **values)
+
+    def source(self, mapping: str | None = None) -> RunSource:
+        """A source that reads the store, perhaps through a mapping file of this text."""
+        path = None
+        if mapping is not None:
+            path = self.folder / "mapping.yaml"
+            path.write_text(mapping)
+        return open_source(settings_for(self.url, mapping=path))
+
+
+def rows_of(
+    source: RunSource, *, project: str = PROJECT, window: Window | None = None, fields: Iterable[str] | None = None
+) -> list[dict[str, Any]]:
+    """All rows of a window (by default `DAY`) as dicts: text as bytes, times as microseconds."""
+    found: list[dict[str, Any]] = []
+    wanted = None if fields is None else list(fields)
+    with source.open(project, window or Window.of_day(DAY), wanted) as snapshot:
+        for batch in snapshot.batches():
+            check_raw(batch)
+            names = batch.schema.names
+            columns = [_plain(batch.column(name)) for name in names]
+            found += [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        assert snapshot.fingerprint.rows == len(found)
+    return found
+
+
+def ids_of(source: RunSource, *, project: str = PROJECT, window: Window | None = None) -> list[int]:
+    """The numbers of the runs of a window, in the order in which they come."""
+    return [UUID(row["id"].decode()).int for row in rows_of(source, project=project, window=window)]
+
+
+def _plain(array: Any) -> Sequence[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_string(array.type):
+        array = array.view(pa.binary())
+    elif pa.types.is_timestamp(array.type):
+        array = array.view(pa.int64())
+    return list(array.to_pylist())
