@@ -72,7 +72,7 @@ def _progress(
     if export is not None:
         with control.read() as connection:
             records = read_days(connection, export.export_id)
-    committed = [record for record in records if record.committed]
+    committed = [record for record in records if record.completed_at is not None]
     done = {record.day for record in committed if not record.pending}
     return ProjectProgress(
         project=project,

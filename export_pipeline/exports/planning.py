@@ -73,9 +73,12 @@ def completed_days(control: ControlDatabase, project: ProjectRecord, settings: S
 
 
 def completed_days_of(control: ControlDatabase, export_id: uuid.UUID) -> set[date]:
-    """The days of an export with a finished commit, empty ones too, and no commit that was decided on since."""
+    """The days of an export with a finished commit, empty ones too, and no commit that was decided on since.
+
+    A commit that `recover` found damaged is not a finished one.
+    """
     query = sa.select(days.c.day).where(
-        days.c.export_id == str(export_id), days.c.commit_epoch.is_not(None), days.c.intent.is_(None)
+        days.c.export_id == str(export_id), days.c.completed_at.is_not(None), days.c.intent.is_(None)
     )
     with control.read() as connection:
         return set(connection.execute(query).scalars())

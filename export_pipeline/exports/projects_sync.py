@@ -183,7 +183,7 @@ class _Writing:
                 self._update(session_id, project, row)
         for session_id, row in self._known.items():
             if session_id not in found and row["removed_at"] is None and row["last_seen_at"] <= self._began:
-                self._set(session_id, removed_at=self._began)
+                self._change(session_id, {"removed_at": self._began})
                 self.removed.append(row["name"])
 
     def _new(self, session_id: uuid.UUID, project: Project) -> dict[str, Any]:
@@ -214,11 +214,11 @@ class _Writing:
             self.added.append(project.name)
         elif row["name"] != project.name:
             self.renamed.append((row["name"], project.name))
-        self._set(session_id, **(self._new(session_id, project) if never_seen else self._seen(project)))
+        self._change(session_id, self._new(session_id, project) if never_seen else self._seen(project))
         if row["project"] != project.key:
             self._connection.execute(
                 sa.update(exports).where(exports.c.session_id == str(session_id)).values(project=project.key)
             )
 
-    def _set(self, session_id: uuid.UUID, **values: Any) -> None:
+    def _change(self, session_id: uuid.UUID, values: Mapping[str, Any]) -> None:
         self._connection.execute(sa.update(projects).where(projects.c.session_id == str(session_id)).values(**values))

@@ -6,13 +6,20 @@ manifests are left alone and reported.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.recover_records import RecoveredDay, RecoveredTable, TableWriter, choose_in_use, keep_start
+from export_pipeline.exports.recover_records import (
+    FoundFile,
+    RecoveredDay,
+    RecoveredTable,
+    TableWriter,
+    choose_in_use,
+    keep_start,
+)
 from export_pipeline.exports.verify_manifests import (
     ManifestIndex,
     ManifestReader,
@@ -21,7 +28,9 @@ from export_pipeline.exports.verify_manifests import (
     list_manifests,
 )
 from export_pipeline.files.manifest import Manifest
-from export_pipeline.files.paths import export_root
+from export_pipeline.files.parquet import read_footer
+from export_pipeline.files.paths import DayKey, data_key, export_root
+from export_pipeline.runs.schema import FORMAT_VERSIONS
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings
 
@@ -70,8 +79,9 @@ def recover(
 
     Reads below `settings.prefix` in the bucket of `store`. The database is made or migrated first; a dry run needs one
     with its schema and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export
-    id; of several of one project the one that was exported to last is in use. A file that is missing or of another size
-    makes its day Failed, so that it is exported again. Projects get their names from the next `projects sync`.
+    id; of several of one project the one that was exported to last is in use. A day whose manifest cannot be read, or
+    whose file is missing or of another size, counts as not completed, so that it is exported again; its rows go on
+    guarding it against shrinking. Projects get their names from the next `projects sync`.
     """
     if dry_run:
         control.check_schema()
@@ -148,7 +158,12 @@ def _read_table(
             manifest = None if damage else found.manifest
             if manifest is not None and manifest.file is not None:
                 damage = _file_damage(manifest.file.key, manifest.file.bytes, sizes.get(manifest.file.key))
-            days.append(RecoveredDay(day, found.key, found.epoch, manifest, damage))
+            file = None
+            if manifest is None and found.epoch:
+                file = _found_file(
+                    store, DayKey(table.export_id, table.tenant_id, table.session_id, day), prefix, sizes
+                )
+            days.append(RecoveredDay(day, found.key, found.epoch, manifest, damage, file))
     manifests = [item.manifest for item in days if item.manifest is not None]
     if not manifests:
         report.problems.append(f"export {table.export_id} has no manifest that can be read; it is left out")
@@ -160,6 +175,19 @@ def _read_table(
     oldest = min(manifests, key=lambda manifest: manifest.started_at)
     export = export_of_manifest(store, table, prefix, newest.model_copy(update={"started_at": oldest.started_at}))
     return RecoveredTable(export, days)
+
+
+def _found_file(store: ObjectStore, day: DayKey, prefix: str, sizes: Mapping[str, int]) -> FoundFile | None:
+    """A day's file as its footer tells it, where there is one that can be read."""
+    for version in FORMAT_VERSIONS:
+        key = data_key(prefix, day, version)
+        if (size := sizes.get(key)) is not None:
+            try:
+                footer = read_footer(lambda start, end, key=key: store.read(key, start, end), size)  # type: ignore[misc]
+                return FoundFile(key, size, footer["commit_id"], int(footer["rows"]))
+            except (ValueError, KeyError):
+                return None
+    return None
 
 
 def _file_damage(key: str, expected: int, found: int | None) -> str | None:

@@ -19,16 +19,34 @@ from export_pipeline.exports.standing import STANDING
 from export_pipeline.exports.tables import commits, days, exports, facts, projects
 from export_pipeline.files.manifest import Manifest
 
+UNKNOWN_HASH = ""
+"""The content hash of a file that cannot be trusted: equal to none."""
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A data file of a day whose manifest cannot be read, as its listing and its footer tell it."""
+
+    key: str
+    bytes: int
+    commit_id: str
+    rows: int
+
 
 @dataclass(frozen=True)
 class RecoveredDay:
-    """A day's valid manifest; `damage` says why the day cannot count as committed although there is one."""
+    """A day's valid manifest at `key`.
+
+    `damage` says why the day is to be exported again although it was committed. `epoch` is 0 for a damaged manifest of
+    many empty days. `file` is there where the manifest cannot be read and the file can.
+    """
 
     day: date
     key: str
     epoch: int
     manifest: Manifest | None
     damage: str | None
+    file: FoundFile | None = None
 
 
 @dataclass(frozen=True)
@@ -135,12 +153,13 @@ class TableWriter:
                 f"of epoch {found.epoch}; the record is left as it is",
             )
             return False
-        if row is not None and _knows(row, found):
-            self.result.unchanged += 1
-            return False
         if found.manifest is None or found.damage is not None:
             self._problem(found.day, found.damage or "its manifest cannot be read")
-            self._save(connection, found, row, _failed(found, row, now))
+            if found.epoch:
+                self._save(connection, found, row, _damaged(found, row, now))
+            return False
+        if row is not None and _knows(row, found.manifest):
+            self.result.unchanged += 1
             return False
         manifest = found.manifest
         values = {**completed_values(_commit(manifest, found), microseconds(manifest.committed_at)), "updated_at": now}
@@ -219,18 +238,17 @@ def keep_start(connection: sa.Connection, first: date | None) -> date | None:
     return None if value is None else date.fromisoformat(value)
 
 
-def _knows(row: Mapping[Any, Any], found: RecoveredDay) -> bool:
-    """Whether the record has this commit already, finished or decided on."""
-    if found.manifest is None:
-        return bool(row["commit_epoch"] == found.epoch)
-    known = [commit["commit_id"] for commit in (row["manifest"], row["intent"]) if commit is not None]
-    return str(found.manifest.commit_id) in known
+def _knows(row: Mapping[Any, Any], manifest: Manifest) -> bool:
+    """Whether the record has this commit already, decided on or finished, and not as a damaged one."""
+    finished = row["manifest"] if row["completed_at"] is not None else None
+    known = [commit["commit_id"] for commit in (finished, row["intent"]) if commit is not None]
+    return str(manifest.commit_id) in known
 
 
 def _commit(manifest: Manifest, found: RecoveredDay) -> FinishedCommit:
     content = manifest.model_dump(mode="json")
     return FinishedCommit(
-        commit_id=uuid.UUID(str(manifest.commit_id)),
+        commit_id=manifest.commit_id,
         epoch=found.epoch,
         rows=manifest.rows,
         bytes=manifest.file.bytes if manifest.file else 0,
@@ -242,17 +260,44 @@ def _commit(manifest: Manifest, found: RecoveredDay) -> FinishedCommit:
     )
 
 
-def _failed(found: RecoveredDay, row: Mapping[Any, Any] | None, now: int) -> dict[str, Any]:
-    """A day whose commit cannot be trusted: it is exported again, under a greater epoch."""
+def _damaged(found: RecoveredDay, row: Mapping[Any, Any] | None, now: int) -> dict[str, Any]:
+    """A commit that is known and not all there: not completed, so that the day is exported again.
+
+    Its rows still guard the day against shrinking. Its content hash is unknown, so that the same rows count as changed
+    and are published, and its snapshot is so old that no launch is content with it.
+    """
+    content = _content(found, row)
+    file = content["file"]
     values: dict[str, Any] = {
         "status": FAILED,
         "error": f"recovered from the bucket: {found.damage}",
         "cancel_requested": False,
+        "manifest": {**content, "file": file and {**file, "content_hash": UNKNOWN_HASH}},
+        "manifest_key": found.key,
+        "commit_epoch": found.epoch,
+        "rows": content["rows"],
+        "bytes": file["bytes"] if file else 0,
+        "fingerprint": None,
+        "snapshot_at": 0,
+        "completed_at": None,
         "updated_at": now,
     }
-    if row is None or (row["commit_epoch"] or -1) < found.epoch:
-        unknown = ("manifest", "manifest_key", "commit_epoch", "rows", "bytes", "fingerprint", "snapshot_at")
-        values |= dict.fromkeys((*unknown, "completed_at"))
     if row is not None and row["intent"] is not None and row["intent"]["epoch"] <= found.epoch:
         values["intent"] = None
     return values
+
+
+def _content(found: RecoveredDay, row: Mapping[Any, Any] | None) -> Mapping[str, Any]:
+    """What is known of a damaged commit: from its manifest, its record, or its file."""
+    if found.manifest is not None:
+        return found.manifest.model_dump(mode="json")
+    if row is not None and row["commit_epoch"] == found.epoch and row["manifest"] is not None:
+        recorded: Mapping[str, Any] = row["manifest"]
+        return recorded
+    file = found.file
+    return {
+        "kind": "day",
+        "commit_id": file.commit_id if file else str(uuid.UUID(int=0)),
+        "rows": file.rows if file else 0,
+        "file": file and {"key": file.key, "bytes": file.bytes, "rows": file.rows},
+    }

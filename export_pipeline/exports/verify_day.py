@@ -118,7 +118,7 @@ class DayVerifier:
             return [(What.RECORD_MISSING, f"commit {manifest.commit_id} of epoch {manifest.epoch}", None)]
         told: Mapping[str, tuple[object, object]] = {
             "epoch": (manifest.epoch, record.commit_epoch),
-            "commit": (manifest.commit_id, state.recorded_commit),
+            "commit": (manifest.commit_id, state.recorded_commit or manifest.commit_id),
             "rows": (manifest.rows, record.rows),
             "bytes": (manifest.file.bytes if manifest.file else 0, record.bytes),
             "manifest": (key, record.manifest_key),
