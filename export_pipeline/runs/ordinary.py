@@ -104,7 +104,7 @@ class OrdinaryCells:
             return words <= self._words[field.name] | {None}
         if field.kind is Kind.TIME:
             first, last = (each.value for each in pc.min_max(column).values())
-            return first >= MIN_MICROS and last <= MAX_MICROS
+            return bool(first >= MIN_MICROS and last <= MAX_MICROS)
         return field.kind is not Kind.ID
 
     def _ask(

@@ -41,7 +41,7 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]*))?)?"
-    r"(?: ?(?:[Zz]|[Uu][Tt][Cc]|([+-])([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}))?)?))?)?"
+    r"(?: ?(?:[Zz]|[Uu][Tt][Cc]|([+-])([0-9]{2})(?:([0-9]{2})|:([0-9]{2})(?::([0-9]{2}))?)?))?)?"
 )
 
 _PLAIN_ISO = re.compile(
@@ -110,7 +110,7 @@ def _of_iso(found: re.Match[str]) -> int | None:
         whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:  # the 30th of February, the year 0, the hour 24
         return None
-    zone_hour, zone_minute, zone_second = (int(part or 0) for part in found.group(9, 10, 11))
+    zone_hour, zone_minute, zone_second = (int(part or 0) for part in (found[9], found[10] or found[11], found[12]))
     if zone_hour > 23 or zone_minute > 59 or zone_second > 59:
         return None
     offset = (zone_hour * 60 + zone_minute) * 60 + zone_second

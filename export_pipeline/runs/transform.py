@@ -24,7 +24,6 @@ from export_pipeline.runs.odd import DERIVED_FROM, OddCells
 from export_pipeline.runs.ordinary import OrdinaryCells
 from export_pipeline.runs.raw import check_raw
 from export_pipeline.runs.schema import (
-    FIELD_BY_NAME,
     RUN_FIELDS,
     FormatVersion,
     Kind,
@@ -107,7 +106,8 @@ class RunTransform:
         self._epoch_unit = epoch_unit
         self._constants = {"tenant_id": tenant_id, "session_id": session_id}
         self._window = None if window is None else (_micros(window.start), _micros(window.end))
-        self._needed = _needed(fields)
+        self._finished_fields = [each for each in RUN_FIELDS if each in fields or each.name in {"id", "start_time"}]
+        self._needed = _with_origins(self._finished_fields)
         self._small = [each for each in self._needed if not each.payload]
         self._checked: tuple[pa.Schema, OrdinaryCells] | None = None
 
@@ -178,8 +178,9 @@ class RunTransform:
             constants=self._constants,
             epoch_unit=self._epoch_unit,
         )
-        for name in odd_rows.keys() & {"id", "start_time", *(each.name for each in self._fields)}:
-            found[name] = self._finished(FIELD_BY_NAME[name], odd)
+        for each in self._finished_fields:
+            if each.name in odd_rows:
+                found[each.name] = self._finished(each, odd)
         self._check_window(found["start_time"], odd)
         replaced = self._replaced(gathered, odd)
         return [
@@ -265,8 +266,9 @@ class RunTransform:
         return pa.RecordBatch.from_pylist([], schema=self.schema)
 
 
-def _needed(fields: Iterable[RunField]) -> list[RunField]:
-    names = {each.name for each in fields} | {"id", "start_time"}
+def _with_origins(fields: Iterable[RunField]) -> list[RunField]:
+    """The fields and those from which they may have to be derived, in the schema's order."""
+    names = {each.name for each in fields}
     for name in tuple(names):
         names.update(DERIVED_FROM.get(name, ()))
     return [each for each in RUN_FIELDS if each.name in names]

@@ -1,0 +1,1 @@
+"""Tests of the Run schema and the transform."""
