@@ -159,7 +159,11 @@ class _Commit:
             sa.select(uploads.c.day).where(uploads.c.export_id == export_id, uploads.c.day.in_(wanted))
         ).scalars()
         left_open = set(with_uploads)
-        taken = {row.day: row.epoch + 1 for row in rows if _is_free(row, now) and row.day not in left_open}
+        free = [row for row in rows if _is_free(row, now) and row.day not in left_open]
+        # One epoch for all, greater than each of theirs: the manifest has a single one, and the next commit of any of
+        # the days must exceed it.
+        epoch = 1 + max((row.epoch for row in free), default=0)
+        taken = {row.day: epoch for row in free}
         if taken:
             self._record(connection, taken, now)
         return taken

@@ -27,9 +27,9 @@ from export_pipeline_tests.servers import S3Server
 
 
 @pytest.fixture
-def world(seaweedfs: S3Server, tmp_path: Path) -> Iterator[World]:
+def world(rclone: S3Server, tmp_path: Path) -> Iterator[World]:
     """Three exported days."""
-    made = World.make(seaweedfs, tmp_path)
+    made = World.make(rclone, tmp_path)
     made.publish()
     yield made
     made.close()
@@ -231,10 +231,10 @@ def test_a_day_that_is_being_exported_is_left_alone(world: World) -> None:
     assert record(world, FIRST).commit_epoch is None
 
 
-def test_recovering_into_postgresql_from_a_store_without_conditional_writes(
-    rclone: S3Server, postgres: Any, tmp_path: Path
+def test_recovering_into_postgresql_from_a_store_with_conditional_writes(
+    seaweedfs: S3Server, postgres: Any, tmp_path: Path
 ) -> None:
-    world = World.make(rclone, tmp_path, prefix="")
+    world = World.make(seaweedfs, tmp_path, prefix="")
     control = ControlDatabase(postgres.new_database())
     try:
         world.publish()

@@ -316,3 +316,22 @@ def test_a_day_exported_again_is_verified_by_its_newest_manifest(
         assert [day for day in DAYS if world.data(day) in world.objects()] == [FIRST, EMPTY]
     finally:
         world.close()
+
+
+def test_a_day_among_empty_ones_that_were_tried_more_often_is_told_by_its_own_manifest(
+    rclone: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    world = World.make(rclone, tmp_path_factory.mktemp("epochs"))
+    try:
+        export_id, other = str(world.export.export_id), EMPTY + timedelta(days=2)
+        with world.control.begin() as connection:
+            tried = {"export_id": export_id, "day": EMPTY, "status": "Failed", "epoch": 9, "updated_at": 0}
+            connection.execute(sa.insert(days).values(**tried))
+        world.publish(EMPTY, other)
+        world.source.rows += rows_of_day(PROJECT, other, 4)
+        assert world.publish(other)[other].rows == 4
+        report = world.verify()
+        assert [str(problem) for problem in report.problems] == []
+        assert (report.counts.days, report.counts.empty_days, report.counts.rows) == (2, 1, 4)
+    finally:
+        world.close()
