@@ -12,6 +12,7 @@ from typing import Any
 
 from export_pipeline.destinations.calls import Calls
 from export_pipeline.destinations.classify import not_s3
+from export_pipeline.destinations.client import upload_options
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError
 
@@ -116,7 +117,7 @@ class _Probe:
 
     def upload(self) -> bool:
         """Begins an upload, adds a part, aborts it; False where only the abort is refused."""
-        answer = self._calls.call("CreateMultipartUpload", Key=self.key)
+        answer = self._calls.call("CreateMultipartUpload", Key=self.key, **upload_options(self._calls.config))
         upload_id = self._calls.required(answer, "UploadId", "CreateMultipartUpload")
         upload: dict[str, Any] = {"Key": self.key, "UploadId": upload_id}
         try:

@@ -1,5 +1,6 @@
 """The S3 client: how requests are signed, addressed, timed and checked."""
 
+import functools
 import os
 import threading
 from typing import Any
@@ -14,6 +15,15 @@ READ_SECONDS = 60
 MAX_CONNECTIONS = 16
 
 _making = threading.Lock()  # botocore's sessions are not safe to share while a client is made
+
+
+def upload_options(config: DestinationConfig) -> dict[str, Any]:
+    """What CreateMultipartUpload needs beside the key.
+
+    AWS refuses parts with a CRC32, which botocore sends there by default, unless the upload was begun with it; and
+    buckets with Object Lock refuse parts without any.
+    """
+    return {"ChecksumAlgorithm": "CRC32"} if config.endpoint_url is None else {}
 
 
 def make_client(config: DestinationConfig, credentials: Credentials | None, *, attempts: int = 1) -> Any:
@@ -76,15 +86,7 @@ def _create(config: DestinationConfig, credentials: Credentials | None, options:
         return Session().create_client(
             "s3", region_name=region, endpoint_url=config.endpoint_url, config=Config(**options)
         )
-    # No profile and no configuration files: an ambient AWS_PROFILE neither breaks nor changes this destination.
-    session = Session(
-        session_vars={
-            "profile": (None, [], None, None),
-            "config_file": (None, [], os.devnull, None),
-            "credentials_file": (None, [], os.devnull, None),
-        }
-    )
-    return session.create_client(
+    return _isolated_session().create_client(
         "s3",
         region_name=region,
         endpoint_url=config.endpoint_url,
@@ -92,6 +94,23 @@ def _create(config: DestinationConfig, credentials: Credentials | None, options:
         aws_secret_access_key=credentials.secret_access_key,
         aws_session_token=credentials.session_token,
         config=Config(**options),
+    )
+
+
+@functools.cache
+def _isolated_session() -> Any:
+    """A session without profile and configuration files: an ambient AWS_PROFILE neither breaks nor changes anything.
+
+    It holds no credentials. One serves all clients, because reading botocore's description of S3 takes 0.1 s.
+    """
+    from botocore.session import Session
+
+    return Session(
+        session_vars={
+            "profile": (None, [], None, None),
+            "config_file": (None, [], os.devnull, None),
+            "credentials_file": (None, [], os.devnull, None),
+        }
     )
 
 

@@ -6,6 +6,8 @@ The two calls whose repetition would hide what happened are made once: CompleteM
 `DestinationError`s and those of `outcomes`; ETags are told without quotes.
 """
 
+import base64
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from export_pipeline.destinations.calls import Backoff, Calls
-from export_pipeline.destinations.client import make_client
+from export_pipeline.destinations.client import make_client, upload_options
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.outcomes import ObjectMissingError, OutcomeUnknownError, UploadGoneError
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
@@ -91,7 +93,9 @@ class ObjectStore:
 
     def create_upload(self, key: str) -> str:
         """Begins a multipart upload and tells its id."""
-        answer = self._calls.call("CreateMultipartUpload", Key=key, ContentType=content_type(key))
+        answer = self._calls.call(
+            "CreateMultipartUpload", Key=key, ContentType=content_type(key), **upload_options(self.config)
+        )
         return self._calls.required(answer, "UploadId", "CreateMultipartUpload")
 
     def upload_part(
@@ -103,7 +107,7 @@ class ObjectStore:
         """
         try:
             answer = self._calls.call(
-                "UploadPart", stop=stop, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+                "UploadPart", stop=stop, Key=key, UploadId=upload_id, PartNumber=number, Body=body, **self._digest(body)
             )
         except DestinationRefusedError as error:
             if error.code in _GONE:
@@ -151,12 +155,21 @@ class ObjectStore:
         """The open uploads of all keys that begin with `prefix`; needs the right to list uploads."""
         more: dict[str, Any] = {}
         while True:
-            answer = self._calls.call("ListMultipartUploads", Prefix=prefix, **more)
+            try:
+                answer = self._calls.call("ListMultipartUploads", Prefix=prefix, **more)
+            except DestinationRefusedError as error:
+                if error.code == "NoSuchUpload":  # what rclone says where there are none
+                    return
+                raise
             for item in answer.get("Uploads", ()):
                 yield OpenUpload(item["Key"], item["UploadId"], item["Initiated"])
             if not answer.get("IsTruncated"):
                 return
-            more = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+            last = answer["Uploads"][-1]  # SeaweedFS names no markers
+            more = {
+                "KeyMarker": answer.get("NextKeyMarker") or last["Key"],
+                "UploadIdMarker": answer.get("NextUploadIdMarker") or last["UploadId"],
+            }
 
     def stat(self, key: str) -> ObjectInfo | None:
         """What the store knows of an object, None where there is none.
@@ -196,7 +209,7 @@ class ObjectStore:
 
     def put(self, key: str, body: bytes) -> None:
         """Writes an object, whatever is there."""
-        answer = self._calls.call("PutObject", Key=key, Body=body, ContentType=content_type(key))
+        answer = self._calls.call("PutObject", Key=key, Body=body, ContentType=content_type(key), **self._digest(body))
         self._calls.required(answer, "ETag", "PutObject")
 
     def put_once(self, key: str, body: bytes) -> bool:
@@ -206,11 +219,10 @@ class ObjectStore:
         counts as ours: such keys carry an epoch, and only its holder writes them.
         """
         backoff = Backoff(self._calls.patience)
+        sent: dict[str, Any] = {"Key": key, "Body": body, "ContentType": content_type(key), **self._digest(body)}
         while True:
             try:
-                answer = self._calls.once(
-                    "PutObject", Key=key, Body=body, ContentType=content_type(key), IfNoneMatch="*"
-                )
+                answer = self._calls.once("PutObject", IfNoneMatch="*", **sent)
                 self._calls.required(answer, "ETag", "PutObject")
                 return True
             except DestinationError as error:
@@ -226,6 +238,16 @@ class ObjectStore:
                     return True
                 if not backoff.wait():
                     raise
+
+    def _digest(self, body: bytes | bytearray) -> dict[str, Any]:
+        """Over plain http the MD5 of a body, by which every store notices bytes that changed on their way.
+
+        TLS has its own check, and AWS gets a checksum from botocore. (Over http botocore sends a SHA-256 too, but
+        neither SeaweedFS nor rclone compares it.)
+        """
+        if not (self.config.endpoint_url or "").startswith("http://"):
+            return {}
+        return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
 
     def _same(self, key: str, body: bytes) -> bool | None:
         """Whether the object holds exactly `body`; None where nothing is there or it may not be read."""

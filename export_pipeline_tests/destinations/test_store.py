@@ -1,0 +1,152 @@
+"""The S3 calls, on two real servers that differ in much."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from export_pipeline.destinations.store import (
+    ObjectMissingError,
+    ObjectStore,
+    UploadGoneError,
+)
+from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline_tests.destinations.helpers import PART, store_for
+from export_pipeline_tests.servers import S3Server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    return s3_server.new_bucket()
+
+
+@pytest.fixture
+def store(s3_server: S3Server, bucket: str) -> Iterator[ObjectStore]:
+    store = store_for(s3_server, bucket)
+    yield store
+    store.close()
+
+
+def test_parts_are_invisible_until_completed_and_whole_afterwards(
+    store: ObjectStore, s3_server: S3Server, bucket: str
+) -> None:
+    key = "a folder/é=1/part.parquet"
+    upload = store.create_upload(key)
+    bodies: list[bytes | bytearray] = [bytearray(b"a" * PART), b"end"]
+    parts = [(number, store.upload_part(key, upload, number, body)) for number, body in enumerate(bodies, 1)]
+    assert store.stat(key) is None
+    assert list(store.list("")) == []
+    done = store.complete(key, upload, parts)
+    found = store.stat(key)
+    assert found is not None
+    assert (found.key, found.size) == (key, PART + 3)
+    assert '"' not in found.etag + done.etag
+    assert store.read(key, PART - 1) == b"aend"
+    assert s3_server.open_uploads(bucket) == []
+    assert dict(store.requests) == {
+        "CreateMultipartUpload": 1,
+        "UploadPart": 2,
+        "HeadObject": 2,
+        "GetObject": 2,
+        "ListObjectsV2": 1,
+        "CompleteMultipartUpload": 1,
+    }
+
+
+def test_an_aborted_upload_leaves_nothing_and_may_be_aborted_again(
+    store: ObjectStore, s3_server: S3Server, bucket: str
+) -> None:
+    upload = store.create_upload("k")
+    receipt = store.upload_part("k", upload, 1, b"x")
+    store.abort("k", upload)
+    store.abort("k", upload)
+    store.abort("k", "never-there")
+    assert s3_server.open_uploads(bucket) == []
+    with pytest.raises(UploadGoneError) as completing:
+        store.complete("k", upload, [(1, receipt)])
+    assert completing.value.code == "NoSuchUpload"
+    with pytest.raises(UploadGoneError):
+        store.upload_part("k", upload, 2, b"x")
+    assert store.stat("k") is None
+
+
+def test_open_uploads_are_listed_by_their_exact_key(store: ObjectStore) -> None:
+    mine = {store.create_upload("day/part"), store.create_upload("day/part")}
+    store.create_upload("day/part-2")
+    assert set(store.list_uploads("day/part")) == mine
+    assert store.list_uploads("day") == []
+
+
+def test_media_types_are_set(store: ObjectStore, s3_server: S3Server, bucket: str) -> None:
+    store.put("m.json", b"{}")
+    upload = store.create_upload("d.parquet")
+    store.complete("d.parquet", upload, [(1, store.upload_part("d.parquet", upload, 1, b"x"))])
+    for key, expected in (("m.json", "application/json"), ("d.parquet", "application/vnd.apache.parquet")):
+        assert s3_server.client().head_object(Bucket=bucket, Key=key)["ContentType"] == expected
+
+
+def test_ranges_of_an_object_are_read(store: ObjectStore) -> None:
+    store.put("k", b"0123456789")
+    assert store.read("k") == b"0123456789"
+    assert store.read("k", 2, 5) == b"234"
+    assert store.read("k", 7) == b"789"
+    assert store.read("k", end=3) == b"012"
+    assert store.read("k", 5, 100) == b"56789"
+    with pytest.raises(DestinationUnavailableError, match="shorter"):
+        store.read("k", 50, 60)
+
+
+def test_what_is_not_there_is_told_from_a_missing_bucket(store: ObjectStore, s3_server: S3Server) -> None:
+    assert store.stat("nothing") is None
+    with pytest.raises(ObjectMissingError):
+        store.read("nothing")
+    elsewhere = store_for(s3_server, "no-such-bucket-anywhere")
+    for call in (elsewhere.stat, elsewhere.read, elsewhere.create_upload):
+        with pytest.raises(DestinationRefusedError) as caught:
+            call("k")
+        assert (caught.value.error_class, caught.value.code) == ("Bucket is not valid", "NoSuchBucket")
+    elsewhere.close()
+
+
+def test_a_manifest_is_written_once_where_the_store_can_and_overwritten_where_it_cannot(
+    store: ObjectStore, s3_server: S3Server
+) -> None:
+    assert store.put_once("m.json", b"mine") is True
+    assert store.put_once("m.json", b"mine") is True
+    assert store.put_once("m.json", b"other") is not s3_server.conditional_writes
+    assert store.read("m.json") == (b"mine" if s3_server.conditional_writes else b"other")
+
+
+def test_only_the_object_that_was_meant_is_deleted(store: ObjectStore) -> None:
+    store.put("k", b"one")
+    first = store.stat("k")
+    store.put("k", b"another")
+    second = store.stat("k")
+    assert first is not None
+    assert second is not None
+    assert store.delete_if("k", first.etag) is False
+    assert store.read("k") == b"another"
+    assert store.delete_if("k", f'"{second.etag}"') is True
+    assert store.stat("k") is None
+    assert store.delete_if("k", second.etag) is True
+    store.delete("k")
+
+
+def test_listings_of_more_than_a_page_are_whole(store: ObjectStore) -> None:
+    for operation, name in (("ListObjectsV2", "MaxKeys"), ("ListMultipartUploads", "MaxUploads")):
+        store.client.meta.events.register(
+            f"provide-client-params.s3.{operation}", lambda params, name=name, **_: params | {name: 2}
+        )
+    keys = [f"many/{number}.json" for number in range(5)]
+    for key in keys:
+        store.put(key, b"x")
+    store.put("manyother.json", b"x")
+    assert [item.key for item in store.list("many/")] == keys
+    assert store.requests["ListObjectsV2"] == 3
+    uploads = {store.create_upload("k") for _ in range(5)}
+    assert set(store.list_uploads("k")) == uploads
+    assert store.requests["ListMultipartUploads"] >= 3
+
+
+def test_nothing_that_a_store_shows_of_itself_is_secret(store: ObjectStore, s3_server: S3Server) -> None:
+    assert s3_server.secret_access_key not in repr(store) + str(vars(store)) + json.dumps(store.requests)
