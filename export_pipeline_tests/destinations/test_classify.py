@@ -80,8 +80,8 @@ def test_the_missing_right_is_the_operations() -> None:
 
 
 def test_a_broken_handshake_is_tried_again_and_a_bad_certificate_is_not() -> None:
-    broken = SSLError(endpoint_url="https://x", error="EOF occurred in violation of protocol")
-    bad = SSLError(endpoint_url="https://x", error="[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+    broken = SSLError(endpoint_url="https://x", error=OSError("EOF occurred in violation of protocol"))
+    bad = SSLError(endpoint_url="https://x", error=OSError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"))
     assert isinstance(classify(broken, CONFIG, "PutObject"), DestinationUnavailableError)
     refused = classify(bad, CONFIG, "PutObject")
     assert isinstance(refused, DestinationRefusedError)
