@@ -77,7 +77,7 @@ class Store:
             self.connection.execute(statement, values)
         else:
             with self.connection.cursor() as cursor:
-                cursor.execute(statement.replace("?", "%s"), values or None)
+                cursor.execute(statement.replace("?", "%s") if values else statement, values or None)
 
     def table(self, name: str, columns: dict[str, str], *, extra: str = "") -> None:
         """Makes a table."""

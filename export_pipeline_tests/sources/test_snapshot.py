@@ -1,0 +1,268 @@
+"""A snapshot is one state of the store, whole or an error, and ends when it is closed."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pytest
+
+from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.arrays import text_array
+from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.readahead import ReadAhead
+from export_pipeline.sources.slots import Slots
+from export_pipeline.sources.source import SqlSource
+from export_pipeline_tests.faults.tcp import TcpProxy
+from export_pipeline_tests.servers import Postgres, wait_for
+from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of, settings_for, uuid
+
+WINDOW = Window.of_day(DAY)
+START = "2026-03-14 10:00:00+00:00"
+
+
+def fill(store: Store, rows: int, *, megabytes: int) -> None:
+    """Rows that do not fit into the read-ahead together."""
+    store.runs({"inputs": "TEXT"}, unique=True)
+    for number in range(rows):
+        store.add(number, START, inputs="x")
+    big = f"printf('%.{megabytes}000000c', 'x')" if store.dialect == "sqlite" else f"repeat('x', {megabytes}000000)"
+    store.run(f"UPDATE runs SET inputs = {big}")
+
+
+def readers(store: Store) -> list[int]:
+    """The server processes of the product's connections to the store's database."""
+    with store.connection.cursor() as cursor:
+        ours = "application_name = 'export-pipeline' AND datname = current_database()"
+        cursor.execute(f"SELECT pid FROM pg_stat_activity WHERE {ours}")
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+class Reading:
+    """Reads the day to its end; after the first batch something happens."""
+
+    def __init__(self, source: RunSource, *, on_first: Callable[[], object]) -> None:
+        self.source, self.on_first, self.rows = source, on_first, 0
+
+    def read(self) -> None:
+        with self.source.open(PROJECT, WINDOW) as snapshot:
+            for batch in snapshot.batches():
+                if self.rows == 0:
+                    self.on_first()
+                self.rows += batch.num_rows
+
+
+def test_rows_changed_while_a_day_is_read_are_seen_as_they_were(store: Store) -> None:
+    store.runs({"modified_at": "{time}"})
+    for number in range(4):
+        store.add(number, START, name="old", modified_at=START)
+    source = store.source()
+    writer = Store(store.dialect, store.url, store.folder)
+    with source.open(PROJECT, WINDOW) as snapshot:
+        before = snapshot.fingerprint
+        writer.add(9, START, name="inserted", modified_at=START)
+        writer.run("UPDATE runs SET name = 'updated', modified_at = '2027-01-01 00:00:00+00:00' WHERE id = ?", uuid(1))
+        writer.run("DELETE FROM runs WHERE id = ?", uuid(2))
+        found = pa.Table.from_batches(snapshot.batches())
+        assert found.column("name").to_pylist() == ["old"] * 4
+        assert found.num_rows == before.rows == 4
+    assert [row["name"] for row in rows_of(source)] == [b"old", b"updated", b"old", b"inserted"]
+    writer.close()
+    source.close()
+
+
+def test_a_snapshot_left_in_the_middle_frees_its_connection(store: Store) -> None:
+    fill(store, 16, megabytes=8)
+    source = store.source()
+    for _ in range(10):
+        with source.open(PROJECT, WINDOW) as snapshot:
+            assert next(iter(snapshot.batches())).num_rows == 1
+    if store.dialect == "postgresql":
+        wait_for(lambda: not readers(store), what="the end of the connections")
+    assert not [thread for thread in threading.enumerate() if thread.name == "export-pipeline-read-ahead"]
+    source.close()
+
+
+def test_an_error_of_the_consumer_closes_the_snapshot(store: Store) -> None:
+    fill(store, 16, megabytes=8)
+    source = store.source()
+
+    def fail() -> None:
+        raise KeyError("the consumer's own")
+
+    reading = Reading(source, on_first=fail)
+    with pytest.raises(KeyError):
+        reading.read()
+    assert not [thread for thread in threading.enumerate() if thread.name == "export-pipeline-read-ahead"]
+    source.close()
+
+
+def test_batches_are_read_once(store: Store) -> None:
+    store.runs()
+    source = store.source()
+    with source.open(PROJECT, WINDOW) as snapshot:
+        assert list(snapshot.batches()) == []
+        with pytest.raises(RuntimeError, match="once"):
+            snapshot.batches()
+    source.close()
+
+
+def test_a_terminated_server_process_fails_the_read(postgres_store: Store) -> None:
+    fill(postgres_store, 16, megabytes=8)
+    source = postgres_store.source()
+    end = "SELECT pg_terminate_backend(?)"
+    reading = Reading(source, on_first=lambda: postgres_store.run(end, *readers(postgres_store)))
+    with pytest.raises(SourceUnreachableError, match="broke off"):
+        reading.read()
+    assert 0 < reading.rows < 16
+    assert len(rows_of(source)) == 16
+    source.close()
+
+
+def test_a_broken_connection_fails_the_read_and_a_refused_one_the_next(
+    postgres: Postgres, postgres_store: Store
+) -> None:
+    fill(postgres_store, 16, megabytes=8)
+    with TcpProxy(postgres.port) as proxy:
+        url = postgres_store.url.replace(str(postgres.port), str(proxy.port))
+        source = open_source(settings_for(url))
+        reading = Reading(source, on_first=proxy.break_all)
+        with pytest.raises(SourceUnreachableError):
+            reading.read()
+        assert 0 < reading.rows < 16
+        proxy.refusing = True
+        with pytest.raises(SourceUnreachableError):
+            source.days(PROJECT)
+        proxy.refusing = False
+        assert source.days(PROJECT)[DAY].rows == 16
+        source.close()
+
+
+def test_a_row_that_an_expression_cannot_take_fails_the_read(store: Store) -> None:
+    store.runs({"inputs": "TEXT"})
+    store.add(1, START, inputs="1")
+    store.add(2, START, inputs="[")
+    sql = "json(inputs)" if store.dialect == "sqlite" else "CAST(inputs AS json)"
+    source = store.source(f"runs: {{fields: {{inputs: {{sql: {sql}}}}}}}")
+    with pytest.raises(SourceUnusableError, match=r"cannot be read: .*(?i:json)"):
+        rows_of(source)
+    source.close()
+
+
+def test_time_outs_of_the_server_do_not_apply_to_a_day(postgres_store: Store) -> None:
+    postgres_store.runs()
+    options = "%20-cstatement_timeout=60000%20-cidle_in_transaction_session_timeout=60000%20-cTimeZone=Asia/Tokyo"
+    source = open_source(settings_for(postgres_store.url + options))
+    assert isinstance(source, SqlSource)
+    names = ("statement_timeout", "idle_in_transaction_session_timeout", "TimeZone", "transaction_read_only")
+    with source._session() as session:
+        found = session.rows(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}")
+    assert found == [("0", "0", "UTC", "on")]
+    source.close()
+
+
+def test_a_closed_source_refuses_and_lets_readers_end(store: Store) -> None:
+    fill(store, 16, megabytes=8)
+    source = store.source()
+    with source.open(PROJECT, WINDOW) as snapshot:
+        batches = snapshot.batches()
+        first = next(batches)
+        source.close()
+        assert first.num_rows + sum(batch.num_rows for batch in batches) == 16
+        with pytest.raises(SourceUnreachableError, match="closed"):
+            source.projects()
+
+
+def test_many_threads_read_at_once_over_few_connections(store: Store) -> None:
+    store.runs(unique=True)
+    for number in range(20):
+        store.add(number, START)
+    source = store.source()
+    with ThreadPoolExecutor(20) as pool:
+        counts = list(pool.map(lambda _: len(rows_of(source)), range(40)))
+    assert counts == [20] * 40
+    source.close()
+
+
+def test_slots_let_so_many_in_and_no_more() -> None:
+    slots = Slots(2)
+    inside = threading.Semaphore(0)
+    leave = threading.Event()
+    most, now, lock = 0, 0, threading.Lock()
+
+    def enter() -> None:
+        nonlocal most, now
+        with slots.take():
+            with lock:
+                now += 1
+                most = max(most, now)
+            inside.release()
+            assert leave.wait(30)
+            with lock:
+                now -= 1
+
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(enter) for _ in range(6)]
+        inside.acquire()
+        inside.acquire()
+        leave.set()
+        for future in futures:
+            future.result(30)
+    assert most == 2
+
+
+def batch_of(size: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([text_array([b"x" * size])], names=["x"])
+
+
+def test_reading_ahead_is_bounded_by_bytes() -> None:
+    made: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for _ in range(100):
+            made.append(1000)
+            yield batch_of(1000)
+
+    ahead = ReadAhead((batch for batch in batches()), cancel=lambda: None, limit=10_000)
+    most = 0
+    for taken, _ in enumerate(ahead, start=1):
+        most = max(most, len(made) - taken)
+    ahead.close()
+    assert len(made) == 100
+    assert most <= 11
+
+
+def test_an_error_while_reading_ahead_reaches_the_consumer_after_the_rows_before_it() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield batch_of(1)
+        raise SourceUnreachableError("gone")
+
+    ahead = ReadAhead((batch for batch in batches()), cancel=lambda: None)
+    assert next(ahead).num_rows == 1
+    for _ in range(2):
+        with pytest.raises(SourceUnreachableError, match="gone"):
+            next(ahead)
+    ahead.close()
+
+
+def test_reading_does_not_import_pandas(store: Store) -> None:
+    store.runs({"inputs": "TEXT"})
+    store.add(1, START, inputs="{}")
+    program = (
+        "import sys; from export_pipeline.runs.window import Window; from datetime import date\n"
+        "from export_pipeline.sources.factory import open_source; from export_pipeline.settings import load_settings\n"
+        "settings = load_settings(source_url=sys.argv[1], control_url='sqlite:///control.db', bucket='bucket')\n"
+        "source = open_source(settings)\n"
+        "with source.open(sys.argv[2], Window.of_day(date(2026, 3, 14))) as snapshot:\n"
+        "    print(sum(batch.num_rows for batch in snapshot.batches()))\n"
+        "print(len(source.projects()), len(source.days(sys.argv[2])))\n"
+        "source.close(); print('pandas' in sys.modules, 'polars' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, store.url, PROJECT], capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.stdout.split()) == ("", ["1", "1", "1", "False", "False"])
