@@ -6,7 +6,7 @@ manifests are left alone and reported.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -34,7 +34,7 @@ from export_pipeline.runs.schema import FORMAT_VERSIONS
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings
 
-OnTable = Callable[[int, int], None]
+OnDay = Callable[[int, int], None]
 
 
 @dataclass
@@ -63,7 +63,7 @@ class RecoverReport:
         return not self.problems
 
 
-def no_table(done: int, total: int) -> None:
+def no_day(done: int, total: int) -> None:
     """The progress that nobody follows."""
 
 
@@ -73,7 +73,7 @@ def recover(
     store: ObjectStore,
     settings: Settings,
     dry_run: bool = False,
-    on_table: OnTable = no_table,
+    on_day: OnDay = no_day,
 ) -> RecoverReport:
     """Brings projects, standing exports, days and commits of the control database to what the manifests say.
 
@@ -81,7 +81,8 @@ def recover(
     with its schema and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export
     id; of several of one project the one that was exported to last is in use. A day whose manifest cannot be read, or
     whose file is missing or of another size, counts as not completed, so that it is exported again; its rows go on
-    guarding it against shrinking. Projects get their names from the next `projects sync`.
+    guarding it against shrinking. Projects get their names from the next `projects sync`. `on_day` is told the days'
+    manifests read and those there are.
     """
     if dry_run:
         control.check_schema()
@@ -90,17 +91,21 @@ def recover(
     report = RecoverReport(dry_run)
     listing = list_manifests(store, settings.prefix)
     report.problems += [f"{key} is no manifest" for key in listing.foreign]
-    first: date | None = None
-    for number, (table, index) in enumerate(sorted(listing.tables.items())):
-        on_table(number, len(listing.tables))
-        found = _read_table(store, settings.prefix, table, index, report)
-        if found is None:
-            continue
-        report.tables += 1
-        first = min([found.days[0].day] if first is None else [first, found.days[0].day])
-        _write_table(control, found, report)
-    on_table(len(listing.tables), len(listing.tables))
-    _finish(control, settings, first, report)
+    total, done = sum(len(index.newest) for index in listing.tables.values()), 0
+    firsts = []
+    for table, index in sorted(listing.tables.items()):
+        days = []
+        for number, day in enumerate(_read_days(store, settings.prefix, table, index)):
+            days.append(day)
+            on_day(min(done + number, total), total)
+        done += len(index.newest)
+        found = _table(store, settings.prefix, table, days, report)
+        if found is not None:
+            report.tables += 1
+            firsts.append(days[0].day)
+            _write_table(control, found, report)
+    on_day(total, total)
+    _finish(control, settings, min(firsts, default=None), report)
     return report
 
 
@@ -144,26 +149,28 @@ def _finish(control: ControlDatabase, settings: Settings, first: date | None, re
         report.notes.append("run `export-pipeline projects sync`: manifests do not hold the names of projects")
 
 
-def _read_table(
-    store: ObjectStore, prefix: str, table: TableId, index: ManifestIndex, report: RecoverReport
-) -> RecoveredTable | None:
-    """One table as its bucket tells it, or None where it is no standing export's or no manifest can be read."""
+def _read_days(store: ObjectStore, prefix: str, table: TableId, index: ManifestIndex) -> Iterator[RecoveredDay]:
+    """The days of one table, oldest first, as manifests and the listing of its files tell them."""
     reader = ManifestReader(store, index)
     sizes = {item.key: item.size for item in store.list(export_root(prefix, table.export_id))}
-    days: list[RecoveredDay] = []
     for day in reader.days:
         found = reader.read(day)
-        if found is not None:
-            damage = found.damage or found.misplaced
-            manifest = None if damage else found.manifest
-            if manifest is not None and manifest.file is not None:
-                damage = _file_damage(manifest.file.key, manifest.file.bytes, sizes.get(manifest.file.key))
-            file = None
-            if manifest is None and found.epoch:
-                file = _found_file(
-                    store, DayKey(table.export_id, table.tenant_id, table.session_id, day), prefix, sizes
-                )
-            days.append(RecoveredDay(day, found.key, found.epoch, manifest, damage, file))
+        if found is None:
+            continue
+        damage, file = found.damage or found.misplaced, None
+        manifest = None if damage else found.manifest
+        if manifest is not None and manifest.file is not None:
+            damage = _file_damage(manifest.file.key, manifest.file.bytes, sizes.get(manifest.file.key))
+        if manifest is None and found.epoch:
+            key = DayKey(table.export_id, table.tenant_id, table.session_id, day)
+            file = _found_file(store, key, prefix, sizes)
+        yield RecoveredDay(day, found.key, found.epoch, manifest, damage, file)
+
+
+def _table(
+    store: ObjectStore, prefix: str, table: TableId, days: list[RecoveredDay], report: RecoverReport
+) -> RecoveredTable | None:
+    """One table, or None where it is no standing export's or no manifest can be read."""
     manifests = [item.manifest for item in days if item.manifest is not None]
     if not manifests:
         report.problems.append(f"export {table.export_id} has no manifest that can be read; it is left out")
