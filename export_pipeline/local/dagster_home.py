@@ -1,0 +1,66 @@
+"""The Dagster instance of the embedded set-up, in `HOME/dagster`, and the commands that work on it.
+
+Dagster is started as processes, by import strings: this room does not import the Dagster layer above it.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from export_pipeline.settings import PREFIX, Settings
+
+DEFINITIONS = "export_pipeline.definitions"
+LOCATION = "export_pipeline"
+
+_WORKSPACE = f"""\
+load_from:
+  - python_module:
+      module_name: {DEFINITIONS}
+      location_name: {LOCATION}
+"""
+
+
+class DagsterHome:
+    """The folder, and what processes need to work on it; `resolved` are resolved settings."""
+
+    def __init__(self, resolved: Settings, *, folder: Path | None = None) -> None:
+        self.folder = folder or resolved.home / "dagster"
+        self._home = resolved.home
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no Dagster process has made its tables here yet."""
+        return not (self.folder / "history").exists() and not (self.folder / "storage").exists()
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace file for web server and daemon."""
+        return self.folder / "workspace.yaml"
+
+    @property
+    def logs(self) -> Path:
+        """Where processes' output is kept."""
+        return self.folder / "logs"
+
+    def prepare(self) -> None:
+        """Makes the folder with its configuration, unless there is one already."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        configuration = self.folder / "dagster.yaml"
+        if not configuration.exists():
+            packaged = files("export_pipeline") / "deploy" / "one-machine" / "dagster.yaml"
+            configuration.write_text(packaged.read_text())
+        self.workspace.write_text(_WORKSPACE)
+
+    def environment(self) -> Mapping[str, str]:
+        """The environment for its processes: ours, with this instance and this `HOME`."""
+        return os.environ | {
+            "DAGSTER_HOME": str(self.folder),
+            f"{PREFIX}HOME": str(self._home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+        }
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """How to start one of Dagster's programs: "dagster", "dagster_webserver", "dagster._daemon"."""
+        return [sys.executable, "-m", program, *arguments]

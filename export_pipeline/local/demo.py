@@ -1,0 +1,105 @@
+"""The demo: sample traces, through Dagster, into the embedded bucket; then a look at what is there.
+
+Everything lies in `HOME`, is kept, and is used again by the next demo and by dev.
+"""
+
+import json
+import time
+from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from export_pipeline.errors import EmbeddedError
+from export_pipeline.local.dagster_home import DEFINITIONS, DagsterHome
+from export_pipeline.local.embedded import EmbeddedStore
+from export_pipeline.local.prepare import refuse_own_settings, sync, write_traces
+from export_pipeline.local.processes import Child, interruptible
+from export_pipeline.local.screen import Screen
+from export_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.control import ControlDatabase
+
+JOB = "export_runs"
+_POLL_SECONDS = 0.25
+
+
+def run_demo(settings: Settings, screen: Screen) -> None:
+    """Runs the whole demo; comes back when it is done and nothing of it runs any more.
+
+    Raises `SettingsError` where the settings are not embedded, `EmbeddedError` where a part cannot run, the export
+    failed or its check found something wrong.
+    """
+    refuse_own_settings(settings, "demo")
+    if find_spec("duckdb") is None:
+        raise EmbeddedError("the demo needs DuckDB: pip install 'export-pipeline[demo]'")
+    with interruptible(), EmbeddedStore(settings) as embedded:
+        resolved = embedded.resolved
+        write_traces(resolved, screen)
+        start = sync(resolved)
+        embedded.wait_ready()
+        screen.say(f"S3: SeaweedFS at {resolved.endpoint_url}, bucket {resolved.bucket}.")
+        _materialize(resolved, start, screen)
+        from export_pipeline.local.demo_results import show_bucket, show_check, show_query
+
+        show_bucket(resolved, screen)
+        show_check(resolved, screen)
+        show_query(resolved, screen)
+    screen.say("Nothing is left running. `export-pipeline dev` (or `make dev`) opens the Dagster UI on this data.")
+
+
+def _materialize(resolved: Settings, start: date, screen: Screen) -> None:
+    """Has Dagster run the job over all projects and all days that are over."""
+    home = DagsterHome(resolved)
+    home.prepare()
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    tags = {
+        "dagster/asset_partition_range_start": start.isoformat(),
+        "dagster/asset_partition_range_end": yesterday.isoformat(),
+    }
+    command = home.command(
+        "dagster", "job", "execute", "-m", DEFINITIONS, "-a", "defs", "-j", JOB, "--tags", json.dumps(tags)
+    )
+    screen.say(f"Dagster: materializing {start} to {yesterday} of all projects, instance {home.folder} …")
+    began = time.monotonic()
+    log = home.logs / f"demo-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    with (
+        screen.progress("days") as on_progress,
+        _Days(resolved, (yesterday - start).days + 1) as days,
+        Child(command, environment=home.environment(), log=log) as child,
+    ):
+        while (status := child.wait(_POLL_SECONDS)) is None:
+            on_progress(days.done(), days.total)
+        on_progress(days.done(), days.total)
+        handled = days.done()
+    if status != 0:
+        raise EmbeddedError(f"Dagster's run failed; its log is {log} and ends with:\n{child.last_words()}")
+    screen.say(f"Dagster: {handled} days of {days.projects} projects in {time.monotonic() - began:.0f} s.")
+
+
+class _Days:
+    """Counts the days that have been committed since the demo began; a context manager."""
+
+    def __init__(self, resolved: Settings, days: int) -> None:
+        from export_pipeline.exports.control import open_control
+        from export_pipeline.exports.projects import list_projects
+
+        self._control: ControlDatabase = open_control(resolved)
+        self.projects = len(list_projects(self._control, only_assets=True, settings=resolved))
+        self.total = self.projects * days
+        self._seen = 0
+
+    def __enter__(self) -> "_Days":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.close()
+
+    def done(self) -> int:
+        """How many days have a commit."""
+        from export_pipeline.exports.records import read_days
+        from export_pipeline.exports.standing import list_exports
+
+        exports = [export for export in list_exports(self._control) if export.superseded_at is None]
+        with self._control.read() as connection:
+            return sum(day.committed for export in exports for day in read_days(connection, export.export_id))
