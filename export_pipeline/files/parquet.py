@@ -7,7 +7,7 @@ type here is one that Parquet names by itself, so the file has a single descript
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from export_pipeline.settings import Compression
 SCHEMA_VERSION = "1"
 """Of the columns' meaning; columns are only ever appended, which does not change it."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = "export_pipeline."
 _TAIL_BYTES = 64 * 1024
 _END_BYTES = 8
@@ -179,9 +180,10 @@ class _Extremes:
         self.greatest: datetime | None = None
 
     def add(self, times: Any) -> None:
-        bounds = pc.min_max(times).as_py()
+        # As numbers: a timestamp's `as_py` imports pandas where that is installed, which takes 2 s.
+        bounds = pc.min_max(times.cast(pa.int64())).as_py()
         if bounds["min"] is not None:
-            least, greatest = (bounds[side].astimezone(UTC) for side in ("min", "max"))
+            least, greatest = (_EPOCH + timedelta(microseconds=bounds[side]) for side in ("min", "max"))
             self.least = least if self.least is None else min(self.least, least)
             self.greatest = greatest if self.greatest is None else max(self.greatest, greatest)
 

@@ -6,6 +6,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from export_pipeline.runs.derived import with_derived
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.text import mended
 
@@ -14,7 +15,7 @@ from export_pipeline.runs.text import mended
 class Gathered:
     """Columns of valid UTF-8 of a few raw batches. Rows are counted through all of them.
 
-    `small` holds each small column in one piece, `payload` each payload column as one array a batch, `not_utf8` the
+    `small` holds each small column in one piece, columns that the store lacks derived where that is plain; `payload` each payload column as one array a batch, `not_utf8` the
     rows whose cells had to be mended, `starts` the first row of each batch and the number of all rows.
     """
 
@@ -41,6 +42,7 @@ def gather(raws: Sequence[pa.RecordBatch], fields: Sequence[RunField]) -> Gather
             gathered.payload[each.name] = parts
         else:
             gathered.small[each.name] = parts[0]
+    gathered.small = with_derived(gathered.small)
     return gathered
 
 

@@ -18,7 +18,8 @@ _COLUMN_TYPE = _TYPE.format(
     OR a.attcollation = 'pg_catalog."default"'::regcollation
     AND (SELECT datcollate IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database()))""",
 )
-_FIND = "SELECT c.oid::int8, c.relkind::text FROM pg_class c WHERE c.oid = to_regclass($1)"
+_FIND = """SELECT c.oid::int8, c.relkind::text, has_table_privilege(c.oid, 'SELECT') FROM pg_class c
+WHERE c.oid = to_regclass($1)"""
 _COLUMNS = f"""SELECT a.attname::text, {_COLUMN_TYPE}, has_column_privilege(a.attrelid, a.attnum, 'SELECT')
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
@@ -46,7 +47,7 @@ class PostgresCatalog:
         found = self._rows(_FIND, [quoted])
         if not found:
             return None
-        oid, kind = found[0]
+        oid, kind, whole = found[0]
         columns = self._rows(_COLUMNS, [str(oid)])
         if not any(allowed for _, _, allowed in columns):
             return f"no right to read {mapping}; grant SELECT on it to the user of the URL"
@@ -54,7 +55,8 @@ class PostgresCatalog:
             source=quoted,
             label=str(mapping),
             columns={name: type_ for name, type_, _ in columns},
-            identity=("tableoid", "ctid") if kind in {"r", "p", "m"} else (),
+            # The right to read some columns does not include the row's place.
+            identity=("tableoid", "ctid") if kind in {"r", "p", "m"} and whole else (),
             indexes=_indexes(self._rows(_INDEXES, [str(oid)])),
             forbidden=frozenset(name for name, _, allowed in columns if not allowed),
         )

@@ -54,7 +54,7 @@ class PostgresSession:
 
     def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
         """See `source.Session`."""
-        stream = self._adbc.stream(self._connection, _stream_sql(queries, window, outputs))
+        stream = self._adbc.stream(self._connection, stream_sql(queries, window, outputs))
         try:
             for batch in stream:
                 yield _raw(batch, outputs)
@@ -76,7 +76,7 @@ class PostgresSession:
             self._connection.close()
 
 
-def _stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output]) -> str:
+def stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output]) -> str:
     """Ordered inside, cast outside: without an index the server then sorts pointers to payloads, not their text."""
     casts = ", ".join(f'{output.sql} AS "{output.field.name}"' for output in outputs if output.sql is not None)
     return (

@@ -56,7 +56,7 @@ class RunQueries:
             if runs.relation.identity:
                 conditions.append(self._newest_by_identity(near))
             else:
-                source = f"FROM ({self._versions('r.*', near)}) AS r"
+                source = f"FROM ({self._versions(self.columns(), near)}) AS r"
                 conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
         return source, " AND ".join(conditions)
 

@@ -21,6 +21,7 @@ from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PR
 from export_pipeline.sources.times import DAY_MICROS, parse_micros
 
 BATCH_BYTES = 4 * 1024 * 1024
+BUSY_SECONDS = 30.0
 _KEYS_AT_ONCE = 2_000
 _KNOWN = "wanted.value"
 _PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
@@ -125,7 +126,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"{PREFIX}SOURCE_URL names {path}, which {'is no file' if path.exists() else 'does not exist'}"
         )
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.text_factory = bytes
     return connection
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,24 @@ def test_a_null_in_a_required_column_is_refused() -> None:
     file.write(broken)
     with pytest.raises(ValueError, match="do not fit"):
         file.close()
+
+
+def test_pandas_is_never_imported_for_writing_although_it_is_installed() -> None:
+    # In another process: other tests import it. PyArrow does so by itself in some calls, which takes seconds.
+    program = """
+import io, sys
+from export_pipeline.files.parquet import DayFile, read_footer
+from export_pipeline_tests.files.rows import batch, telling_rows
+for version in ("v1", "v2_beta"):
+    rows, sink = batch(version, telling_rows()), io.BytesIO()
+    file = DayFile(sink, schema=rows.schema, compression="zstandard", row_group_bytes=1000, footer={})
+    file.write(rows)
+    file.close()
+    data = sink.getvalue()
+    assert read_footer(lambda start, end: data[start:end], len(data))["rows"] == "4"
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

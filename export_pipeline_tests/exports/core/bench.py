@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 import sqlalchemy as sa
@@ -51,8 +51,23 @@ def new_export(control: ControlDatabase, bucket: str, *, prefix: str = "") -> Ex
     return export_of(row)
 
 
+class Server(Protocol):
+    """As much of an S3 server as a store needs."""
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it listens."""
+
+    @property
+    def region(self) -> str:
+        """Its region."""
+
+    def identity(self, name: str) -> tuple[str, str]:
+        """Access key and secret of a user."""
+
+
 def make_store(
-    server: S3Server, bucket: str, *, endpoint_url: str | None = None, identity: str = "admin", patience: float = 10.0
+    server: Server, bucket: str, *, endpoint_url: str | None = None, identity: str = "admin", patience: float = 10.0
 ) -> ObjectStore:
     """The bucket as one of the server's users, through a proxy where an endpoint is given."""
     config = DestinationConfig(

@@ -10,23 +10,19 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import sqlalchemy as sa
 
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.exports.commit_job import PublishLimits
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.records import ExportRecord
+from export_pipeline.exports.tables import days
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row
-
-_PRELOADED = [
-    "export_pipeline_tests.exports.core.children",
-    "export_pipeline.runs.transform",
-    "export_pipeline.exports.publish_days",
-    "botocore.session",
-    "pyarrow.parquet",
-]
 
 
 @dataclass(frozen=True)
@@ -68,11 +64,16 @@ def attempt_of(bench: Bench, rows: list[Row], **options: Any) -> Attempt:
     return Attempt(bench.control.url.render_as_string(hide_password=False), seen, bench.export, tuple(rows), **options)
 
 
+def context() -> ForkServerContext:
+    """Where processes are forked from."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["export_pipeline_tests.exports.core.warm"])
+    return server
+
+
 def start(attempt: Attempt, report: Any = None) -> BaseProcess:
     """Begins an attempt; `report`, a queue, is told the outcome's or the error's name, and the owner is its pid."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_work, args=(attempt, report), daemon=True)
+    process = context().Process(target=_work, args=(attempt, report), daemon=True)
     process.start()
     return process
 
@@ -87,7 +88,7 @@ def run(attempt: Attempt) -> int:
 
 def new_queue() -> Any:
     """A queue for `start`."""
-    return multiprocessing.get_context("forkserver").Queue()
+    return context().Queue()
 
 
 def _work(attempt: Attempt, report: Any) -> None:
@@ -123,3 +124,8 @@ def _signal_at(attempt: Attempt) -> Callable[[str], None]:
                 os.kill(os.getpid(), attempt.how)
 
     return on_step
+
+
+def expire_leases(connection: sa.Connection) -> None:
+    """Ends all leases now, as time would."""
+    connection.execute(sa.update(days).values(lease_until=0))

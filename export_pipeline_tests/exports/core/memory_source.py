@@ -75,9 +75,7 @@ class MemorySource:
         raise NotImplementedError
 
     @contextmanager
-    def open(
-        self, project: str, window: Window, fields: Collection[str] | None = None
-    ) -> Iterator["MemorySnapshot"]:
+    def open(self, project: str, window: Window, fields: Collection[str] | None = None) -> Iterator["MemorySnapshot"]:
         """The rows as they are now."""
         self.opened += 1
         self.on_open(window)

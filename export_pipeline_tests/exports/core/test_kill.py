@@ -1,11 +1,12 @@
-"""SIGKILL at every step, then another attempt with other rows: the day is whole at every moment, and right in the end."""
+"""SIGKILL at every step, then an attempt with other rows: the day is whole at every moment, and right in the end."""
 
+import random
 import signal
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 import pytest
 
+from export_pipeline.exports.commit_job import PublishLimits
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
@@ -16,20 +17,21 @@ from export_pipeline_tests.servers import Rclone
 
 pytestmark = pytest.mark.slow
 
-BEFORE_COMMIT_POINT = ["claimed", "fenced", "snapshot", "batch", "streamed"]
+READ = ["claimed", "fenced", "snapshot", "streamed"]
 UPLOAD = ["upload announced", "upload created", "upload recorded", "parts uploaded"]
-AFTER_COMMIT_POINT = ["intent", "writing manifest", "manifest", "done"]
-COMPLETE = ["completing", "completed", "verified"]
-FILE_STEPS = [*BEFORE_COMMIT_POINT, *UPLOAD, *AFTER_COMMIT_POINT, *COMPLETE]
-EMPTY_STEPS = [*BEFORE_COMMIT_POINT[:3], "streamed", *AFTER_COMMIT_POINT, "deleting", "deleted"]
+COMPLETE = ["intent", "completing", "completed", "verified"]
+RECORD = ["writing manifest", "manifest", "done"]
+FILE_STEPS = [*READ, *UPLOAD, *COMPLETE, *RECORD]
+EMPTY_STEPS = [*READ, "intent", *RECORD, "deleting", "deleted"]
+
+PARTS = PublishLimits(
+    lease_seconds=3.0, patience=5.0, settle=0.3, part_bytes=5 * 1024 * 1024, row_group_bytes=2 * 1024 * 1024
+)
 
 
-def days() -> Iterator[date]:
-    """A day for each kill."""
-    day = DAY
-    while True:
-        yield day
-        day += timedelta(days=1)
+def days(steps: list[str]) -> list[tuple[date, str]]:
+    """A day for each step."""
+    return [(DAY + timedelta(days=number), step) for number, step in enumerate(steps)]
 
 
 def ended(owner: str) -> bool:
@@ -38,12 +40,20 @@ def ended(owner: str) -> bool:
 
 
 def kill_and_repeat(
-    bench: Bench, day: date, step: str, *, before: list[Row] | None, new: list[Row], later: list[Row]
+    bench: Bench,
+    day: date,
+    step: str,
+    *,
+    before: list[Row] | None,
+    new: list[Row],
+    later: list[Row],
+    nth: int = 1,
+    limits: PublishLimits = QUICK,
 ) -> None:
     """An attempt that is killed at a step, and one with other rows that goes through."""
     if before is not None:
         bench.publish(MemorySource(before), day=day)
-    attempt = children.attempt_of(bench, new, day=day, at=step, allow_shrink=True)
+    attempt = children.attempt_of(bench, new, day=day, at=step, nth=nth, limits=limits, allow_shrink=True)
     assert children.run(attempt) == -signal.SIGKILL, f"the step {step} was not reached"
     check_whole(bench, [before, new or None], day=day)
     bench.publish(MemorySource(later), day=day, owner_ended=ended, allow_shrink=True)
@@ -51,6 +61,78 @@ def kill_and_repeat(
 
 
 def test_a_first_export_that_is_killed_at_any_step_is_finished_by_the_next(any_bench: Bench) -> None:
-    for day, step in zip(days(), FILE_STEPS, strict=False):
+    for day, step in days(FILE_STEPS):
         kill_and_repeat(any_bench, day, step, before=None, new=rows_of(day, 12), later=rows_of(day, 13, name="later"))
     check_nothing_left(any_bench)
+
+
+def test_a_second_export_that_is_killed_at_any_step_is_finished_by_the_next(any_bench: Bench) -> None:
+    for day, step in days(FILE_STEPS):
+        kill_and_repeat(
+            any_bench,
+            day,
+            step,
+            before=rows_of(day, 11, name="before"),
+            new=rows_of(day, 12),
+            later=rows_of(day, 13, name="later"),
+        )
+    check_nothing_left(any_bench)
+
+
+def test_a_day_that_becomes_empty_survives_a_kill_at_any_step(any_bench: Bench) -> None:
+    for number, (day, step) in enumerate(days(EMPTY_STEPS)):
+        later = [] if number % 2 else rows_of(day, 3, name="later")
+        kill_and_repeat(any_bench, day, step, before=rows_of(day, 2, name="before"), new=[], later=later)
+    check_nothing_left(any_bench)
+
+
+def test_a_kill_in_the_middle_of_the_parts_leaves_no_upload(any_bench: Bench) -> None:
+    noise = random.Random(7)
+    large = [Row(row.id, row.start_time, inputs=noise.randbytes(600_000).hex()) for row in rows_of(DAY, 24)]
+    for number, step in enumerate(["upload announced", "upload created", "upload recorded", "batch"]):
+        day = DAY + timedelta(days=number)
+        rows = [Row(row.id, row.start_time + timedelta(days=number), inputs=row.inputs) for row in large]
+        kill_and_repeat(
+            any_bench, day, step, nth=2 if step == "batch" else 1, before=None, new=rows, later=rows[:5], limits=PARTS
+        )
+    check_nothing_left(any_bench)
+
+
+def test_an_attempt_that_dies_while_it_finishes_anothers_commit_is_finished_too(bench: Bench) -> None:
+    for day, step in days([*COMPLETE[1:], *RECORD, "rolled forward", "aborted", "fenced", "snapshot"]):
+        first, second = rows_of(day, 4, name="first"), rows_of(day, 5, name="second")
+        at = "upload recorded" if step == "aborted" else "intent"
+        assert children.run(children.attempt_of(bench, first, day=day, at=at)) == -signal.SIGKILL
+        bench.control.run(children.expire_leases)
+        assert children.run(children.attempt_of(bench, second, day=day, at=step)) == -signal.SIGKILL, step
+        check_whole(bench, [None, first], day=day)
+        third = rows_of(day, 6, name="third")
+        bench.publish(MemorySource(third), day=day, owner_ended=ended)
+        check_finished(bench, third, day=day)
+    check_nothing_left(bench)
+
+
+def test_kills_are_survived_with_a_control_database_on_postgresql(
+    postgres_control: ControlDatabase, rclone: Rclone
+) -> None:
+    bench = make_bench(postgres_control, rclone)
+    for day, step in days(["claimed", "upload created", "intent", "completed", "manifest", "done"]):
+        kill_and_repeat(
+            bench,
+            day,
+            step,
+            before=rows_of(day, 11, name="before"),
+            new=rows_of(day, 12),
+            later=rows_of(day, 13, name="later"),
+        )
+    check_nothing_left(bench)
+    bench.store.close()
+
+
+def test_the_lease_of_a_dead_process_is_waited_for_where_nothing_tells_that_it_ended(bench: Bench) -> None:
+    assert children.run(children.attempt_of(bench, rows_of(DAY, 3), at="fenced")) == -signal.SIGKILL
+    held_until = bench.record().lease_until
+    assert held_until is not None
+    outcome = bench.publish(MemorySource(rows_of(DAY, 4)), wait_for_lease=20)
+    assert bench.control.now() > held_until
+    assert (outcome.rows, outcome.epoch) == (4, 2)

@@ -20,4 +20,3 @@ def test_a_day_is_published_once_whole_and_recorded(any_bench: Bench) -> None:
     assert any_bench.sequence() == [(1, DAY, 25)]
     assert any_bench.open_uploads() == []
     assert any_bench.known_uploads() == 0
-    print(steps, any_bench.store.requests)

@@ -1,0 +1,15 @@
+"""`export-pipeline migrate`: brings the control database to the form that this version needs."""
+
+from export_pipeline.cli import output, parts
+
+
+def migrate() -> None:
+    """Create or upgrade the control database's tables.
+
+    Safe to run twice, or from several machines at once: a lock lets one of them work.
+
+    Example: export-pipeline migrate
+    """
+    with parts.open_control(parts.load(), check=False) as control:
+        control.migrate()
+    output.say("The control database is up to date.")

@@ -1,0 +1,95 @@
+"""Opens the parts that a command works on, from the settings, and closes them again.
+
+Everything is imported when it is first needed, so that `--help` and wrong usage answer at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.exports.control import ControlDatabase
+    from export_pipeline.exports.records import ExportRecord
+    from export_pipeline.settings import Settings
+    from export_pipeline.sources.protocol import RunSource
+
+
+def load() -> "Settings":
+    """The settings of this process, with the embedded parts filled in."""
+    from export_pipeline.settings import load_settings
+
+    return load_settings().resolved()
+
+
+@contextmanager
+def open_control(settings: "Settings", *, check: bool = True) -> Iterator["ControlDatabase"]:
+    """The control database; with `check` its schema must be the one that this version needs."""
+    from export_pipeline.exports.control import open_control as connect
+
+    control = connect(settings)
+    try:
+        if check:
+            control.check_schema()
+        yield control
+    finally:
+        control.close()
+
+
+@contextmanager
+def open_source(settings: "Settings") -> Iterator["RunSource"]:
+    """The trace store."""
+    from export_pipeline.sources.factory import open_source as connect
+
+    source = connect(settings)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+@contextmanager
+def open_store() -> Iterator["ObjectStore"]:
+    """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already."""
+    from export_pipeline.destinations.config import Credentials, DestinationConfig
+    from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.local.embedded import EmbeddedStore
+    from export_pipeline.settings import load_settings
+
+    with EmbeddedStore(load_settings()) as embedded:
+        embedded.wait_ready()
+        settings = embedded.resolved
+        store = ObjectStore(DestinationConfig.from_settings(settings), Credentials.from_settings(settings))
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def find_export(control: "ControlDatabase", name_or_id: str) -> "ExportRecord":
+    """The export that a person means: by its own id, or the one in use of a project (name, asset or id).
+
+    Raises `UnknownProjectError` for neither, `InputError` where the project has not been exported yet.
+    """
+    from export_pipeline.errors import InputError
+    from export_pipeline.exports.projects import find_project
+    from export_pipeline.exports.standing import find_export as by_id
+    from export_pipeline.exports.standing import list_exports
+    from export_pipeline.runs.ids import parse_uuid
+
+    as_uuid = parse_uuid(name_or_id)
+    if as_uuid is not None and (export := by_id(control, as_uuid)):
+        return export
+    project = find_project(control, name_or_id)
+    in_use = [export for export in list_exports(control, project) if export.superseded_at is None]
+    if not in_use:
+        raise InputError(f"project {project.name!r} has no standing export yet; it begins with its first exported day")
+    return in_use[-1]
+
+
+def location(export: "ExportRecord") -> str:
+    """The folder in the bucket below which the export's days lie."""
+    from export_pipeline.files.paths import project_root
+
+    root = project_root(export.prefix, export.export_id, export.tenant_id, export.session_id, export.format_version)
+    return f"s3://{export.bucket}/{root}"

@@ -1,0 +1,132 @@
+"""`export-pipeline projects`: which projects there are, how far each is, and where its days lie in the bucket."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from export_pipeline.cli import output, parts
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.control import ControlDatabase
+    from export_pipeline.exports.overdue import ProjectProgress
+    from export_pipeline.exports.projects import SyncReport
+    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.settings import Settings
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """List the projects, or read them anew from the trace store."""
+
+
+@app.command("list")
+def list_(
+    every: Annotated[
+        bool, typer.Option("--all", help="Also projects without an asset: experiments, excluded and removed ones.")
+    ] = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """List the projects, and how far each is.
+
+    Those that have an asset in Dagster, with their days and where they lie in the bucket. Reads the control
+    database only. Says which projects begin a new table with the next day, because a setting of the bucket, prefix,
+    format or compression has changed.
+
+    Example: export-pipeline projects list
+    """
+    from export_pipeline.exports.standing import changed_exports
+
+    settings = parts.load()
+    with parts.open_control(settings) as control:
+        rows = _rows(control, settings, every=every)
+        changed = {found.project.name: found.changes for found in changed_exports(control, settings)}
+    if as_json:
+        output.print_json({"projects": rows, "begin_a_new_table": changed})
+        return
+    if not rows:
+        output.say("There are no projects; `export-pipeline projects sync` reads them from the trace store.")
+        return
+    columns = ["name", "asset", ">days", ">rows", ">bytes", "newest day", ">overdue", "standing export lies at"]
+    names = ("name", "asset", "days", "rows", "bytes", "newest_day", "overdue", "location")
+    output.table(columns, [[row[name] for name in names] for row in rows])
+    for name, changes in changed.items():
+        output.say(f"{name} begins a new table with the next day: {'; '.join(changes)}", style="yellow")
+
+
+def _rows(control: "ControlDatabase", settings: "Settings", *, every: bool) -> list[dict[str, Any]]:
+    from export_pipeline.exports.overdue import progress
+    from export_pipeline.exports.projects import list_projects
+
+    found = progress(control, settings)
+    rows = [_identity(item.project) | _far(item) for item in found]
+    if every:
+        with_asset = {item.project.session_id for item in found}
+        others = list_projects(control, only_assets=False, settings=settings)
+        rows += [_identity(other) | _NO_ASSET for other in others if other.session_id not in with_asset]
+    return rows
+
+
+def _identity(project: "ProjectRecord") -> dict[str, Any]:
+    return {
+        "name": project.name,
+        "project": project.project,
+        "session_id": project.session_id,
+        "is_experiment": project.is_experiment,
+        "removed": project.removed_at is not None,
+    }
+
+
+def _far(item: "ProjectProgress") -> dict[str, Any]:
+    return {
+        "asset": f"runs/{item.project.asset_name}",
+        "export_id": item.export and item.export.export_id,
+        "days": item.days,
+        "rows": item.rows,
+        "bytes": item.bytes,
+        "newest_day": item.newest_completed,
+        "overdue": len(item.overdue),
+        "failed": {day.isoformat(): error for day, error in item.errors.items()},
+        "location": item.export and parts.location(item.export),
+    }
+
+
+_NO_ASSET = dict.fromkeys(
+    ("asset", "export_id", "days", "rows", "bytes", "newest_day", "overdue", "failed", "location")
+)
+
+
+@app.command()
+def sync(as_json: output.AsJson = False) -> None:
+    """Read the list of projects from the trace store.
+
+    It goes into the control database; Dagster's assets come from there. Makes or migrates the control database
+    where that is needed. A trace store that cannot be read changes nothing. Names every project that has rows
+    outside of the partitions.
+
+    Example: export-pipeline projects sync
+    """
+    from export_pipeline.exports.projects import sync_projects
+
+    settings = parts.load()
+    with parts.open_source(settings) as source, parts.open_control(settings, check=False) as control:
+        report = sync_projects(control, source, settings)
+    if as_json:
+        output.print_json(asdict(report))
+    else:
+        _show(report)
+
+
+def _show(report: "SyncReport") -> None:
+    start = f"partitions start on {report.partitions_start}" if report.partitions_start else "none has a row yet"
+    output.say(f"{report.total} projects, {len(report.added)} of them new; {start}.")
+    for old, new in report.renamed:
+        output.say(f"Renamed: {old} is now {new}")
+    for name in report.removed:
+        output.say(f"No longer in the trace store: {name}")
+    for found in report.outside:
+        output.say(f"Rows outside of the partitions: {found}", style="yellow")
+    for warning in report.warnings:
+        output.say(f"Warning: {warning}", style="yellow")

@@ -1,0 +1,61 @@
+"""`export-pipeline source`: looks at the trace store."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from export_pipeline.cli import output, parts
+
+if TYPE_CHECKING:
+    from export_pipeline.sources.protocol import SourceReport
+
+app = typer.Typer(help="Look at the trace store.", no_args_is_help=True)
+
+SAMPLE_CHARACTERS = 60
+
+
+@app.callback()
+def _group() -> None:
+    """Look at the trace store."""
+
+
+@app.command()
+def check(as_json: output.AsJson = False) -> None:
+    """Say whether the trace store can be exported.
+
+    Lists what is mapped, derived and missing, and everything that is wrong, at once. Reads only. Ends with 1 where
+    something is wrong.
+
+    Example: export-pipeline source check
+    """
+    with parts.open_source(parts.load()) as source:
+        report = source.check()
+    if as_json:
+        output.print_json(asdict(report))
+    else:
+        _show(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def _show(report: "SourceReport") -> None:
+    output.say(f"Trace store {report.url}: {report.projects} projects")
+    sample = report.sample or {}
+    output.table(
+        ["column", "comes from", "how", "a sample row has"],
+        [(column.field, column.origin, column.detail, _short(sample.get(column.field))) for column in report.columns],
+    )
+    output.say(f"Index for project and start_time: {report.index or 'none'}")
+    for name, value in report.extra.items():
+        output.say(f"{name}: {value}")
+    for warning in report.warnings:
+        output.say(f"Warning: {warning}", style="yellow")
+    for problem in report.problems:
+        output.warn(f"Problem: {problem}")
+
+
+def _short(value: str | None) -> str | None:
+    if value is None or len(value) <= SAMPLE_CHARACTERS:
+        return value
+    return value[: SAMPLE_CHARACTERS - 1] + "…"

@@ -1,0 +1,112 @@
+"""`export-pipeline status`: whether everything that exports need is there, and which days are overdue."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from export_pipeline.cli import output, parts
+from export_pipeline.errors import ExportPipelineError
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.overdue import ProjectProgress
+    from export_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the status: the part, whether it is well, and what was found or what to do."""
+
+    part: str
+    ok: bool
+    detail: str
+
+
+def status(as_json: output.AsJson = False) -> None:
+    """Say what is wrong, and which days are overdue.
+
+    Looks at trace store, control database, bucket and Dagster. Every part is looked at, also where another is down.
+    Ends with 1 where something is wrong, so it serves as a probe. The bucket is tried by writing a small object
+    outside the data and removing it.
+
+    Example: export-pipeline status --json
+    """
+    settings = parts.load()
+    checks = [_run(part, check, settings) for part, check in _CHECKS.items()]
+    if as_json:
+        output.print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
+    else:
+        output.table(["part", "state", "detail"], [(c.part, "ok" if c.ok else "WRONG", c.detail) for c in checks])
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _run(part: str, check: Callable[["Settings"], tuple[bool, str]], settings: "Settings") -> Check:
+    try:
+        return Check(part, *check(settings))
+    except ExportPipelineError as error:
+        return Check(part, False, str(error))
+
+
+def _source(settings: "Settings") -> tuple[bool, str]:
+    with parts.open_source(settings) as source:
+        report = source.check()
+    if report.problems:
+        return False, "; ".join(report.problems)
+    return True, "; ".join([f"{report.url}, {report.projects} projects", *report.warnings])
+
+
+def _control(settings: "Settings") -> tuple[bool, str]:
+    from export_pipeline.exports.projects import list_projects
+
+    with parts.open_control(settings) as control:
+        found = len(list_projects(control, only_assets=True, settings=settings))
+    if not found:
+        return False, "it lists no projects yet; run `export-pipeline projects sync`"
+    return True, f"{found} projects have an asset"
+
+
+def _destination(settings: "Settings") -> tuple[bool, str]:
+    from export_pipeline.destinations.check import check_destination
+
+    with parts.open_store() as store:
+        found = check_destination(store, settings.prefix)
+        place = store.config.place
+    return found.ok, " ".join([f"{place}: {found.capabilities}.", *found.warnings]) if found.ok else str(found.error)
+
+
+def _daemon(settings: "Settings") -> tuple[bool, str]:
+    from export_pipeline.cli.dagster_server import ask_health
+
+    health = ask_health(settings.dagster_url)
+    if health.ok:
+        return True, f"{settings.dagster_url} answers, its daemons run"
+    dead = f"not running: {', '.join(health.dead_daemons)}; start `dagster-daemon run`" if health.dead_daemons else None
+    return False, "; ".join(filter(None, [dead, health.load_error]))
+
+
+def _overdue(settings: "Settings") -> tuple[bool, str]:
+    from export_pipeline.exports.overdue import progress
+
+    with parts.open_control(settings) as control:
+        late = [item for item in progress(control, settings) if item.overdue]
+    if not late:
+        return True, "none is overdue"
+    return False, "; ".join(f"{item.project.name}: {_late(item)}" for item in late)
+
+
+def _late(item: "ProjectProgress") -> str:
+    """The overdue days, and why the newest of them failed, where it was tried."""
+    ranges = ", ".join(map(str, item.overdue_ranges))
+    tried = [day for day in item.overdue if day in item.errors]
+    return f"{ranges} overdue" + (f" ({tried[-1]} failed: {item.errors[tried[-1]]})" if tried else "")
+
+
+_CHECKS: dict[str, Callable[["Settings"], tuple[bool, str]]] = {
+    "trace store": _source,
+    "control database": _control,
+    "bucket": _destination,
+    "Dagster": _daemon,
+    "days": _overdue,
+}

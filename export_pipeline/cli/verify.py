@@ -1,0 +1,102 @@
+"""`export-pipeline verify`: reads the bucket back and says what is not as it was committed."""
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from export_pipeline.cli import output, parts
+
+if TYPE_CHECKING:
+    from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.exports.control import ControlDatabase
+    from export_pipeline.exports.records import ExportRecord
+    from export_pipeline.exports.verify import VerifyReport
+    from export_pipeline.settings import Settings
+
+
+def verify(
+    exports: Annotated[
+        list[str] | None, typer.Argument(help="Projects (name, asset or id) or ids of exports; without any all in use.")
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read the trace store and compare ids, day by day.")
+    ] = False,
+    bucket_only: Annotated[
+        bool, typer.Option("--bucket-only", help="Use the bucket alone, as where the control database was lost.")
+    ] = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Read everything back from the bucket and check it.
+
+    Lists whatever of manifests and files is not as it was committed: compares counts, bytes, checksums, content,
+    ids, and the control database's records. Reads every file; writes nothing. Ends with 1 where something is wrong.
+
+    Example: export-pipeline verify checkout_bot --deep
+    """
+    settings = parts.load()
+    with ExitStack() as stack:
+        control = None if bucket_only else stack.enter_context(parts.open_control(settings))
+        named = [parts.find_export(control, name) for name in exports or ()] if control else []
+        source = stack.enter_context(parts.open_source(settings)) if deep else None
+        store = stack.enter_context(parts.open_store())
+        chosen = named or _all(control, store, settings, only=exports)
+        from export_pipeline.exports.verify import verify_export
+
+        reports = []
+        for export in chosen:
+            with output.progress(f"verifying {export.export_id}") as on_day:
+                reports.append(
+                    verify_export(export, control=control, store=store, source=source, deep=deep, on_day=on_day)
+                )
+    if as_json:
+        output.print_json([asdict(report) for report in reports])
+    else:
+        _show(chosen, reports)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+def _all(
+    control: "ControlDatabase | None", store: "ObjectStore", settings: "Settings", *, only: list[str] | None
+) -> "list[ExportRecord]":
+    """All exports in use; without the control database those that the bucket's manifests tell of."""
+    from export_pipeline.errors import InputError
+    from export_pipeline.exports.standing import list_exports
+    from export_pipeline.exports.verify import exports_in_bucket
+
+    if control is not None:
+        return [export for export in list_exports(control) if export.superseded_at is None]
+    found = {str(export.export_id): export for export in exports_in_bucket(store, settings.prefix)}
+    if unknown := set(only or ()) - found.keys():
+        known = ", ".join(found) or "none"
+        raise InputError(f"the bucket has no export {', '.join(sorted(unknown))}; it has {known}")
+    return [found[name] for name in only or found]
+
+
+def _show(exports: "list[ExportRecord]", reports: "list[VerifyReport]") -> None:
+    if not reports:
+        output.say("Nothing has been exported yet.")
+        return
+    names = ("days", "empty_days", "files", "rows", "bytes")
+    output.table(
+        ["export", ">days", ">empty", ">files", ">rows", ">bytes", ">wrong", "lies at"],
+        [
+            (
+                report.export_id,
+                *(getattr(report.counts, name) for name in names),
+                len(report.problems),
+                parts.location(export),
+            )
+            for export, report in zip(exports, reports, strict=True)
+        ],
+    )
+    for report in reports:
+        for note in report.notes:
+            output.say(f"{report.export_id}: {note}", style="yellow")
+        if report.being_exported:
+            days = ", ".join(map(str, report.being_exported))
+            output.say(f"{report.export_id}: left out, because they are being exported: {days}")
+        for problem in report.problems:
+            output.warn(f"{report.export_id}: {problem}")

@@ -1,0 +1,166 @@
+"""Several writers of one day: paused and overtaken, or launched all at once."""
+
+import os
+import signal
+from datetime import date, timedelta
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import psutil
+import pytest
+
+from export_pipeline.errors import DayBusyError
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline_tests.exports.core import children
+from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
+from export_pipeline_tests.exports.core.conftest import make_bench
+from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
+from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left
+from export_pipeline_tests.servers import Rclone, wait_for
+
+pytestmark = pytest.mark.slow
+
+PAUSES = [
+    "claimed",
+    "streamed",
+    "upload announced",
+    "upload created",
+    "upload recorded",
+    "parts uploaded",
+    "intent",
+    "completing",
+    "completed",
+    "verified",
+    "writing manifest",
+    "manifest",
+]
+
+
+def ended(owner: str) -> bool:
+    """Takes every other writer for dead, as an expired lease does."""
+    return True
+
+
+def paused(bench: Bench, rows: list[Row], report: Any, *, day: date, at: str) -> BaseProcess:
+    """A writer that has stopped itself at a step."""
+    attempt = children.attempt_of(bench, rows, day=day, at=at, how=signal.SIGSTOP, allow_shrink=True)
+    bench.control.run(children.expire_leases)
+    process = children.start(attempt, report)
+    wait_for(lambda: is_stopped(process), what=f"the pause at {at}")
+    return process
+
+
+def is_stopped(process: BaseProcess) -> bool:
+    return process.pid is not None and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+
+def resume(process: BaseProcess) -> None:
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_a_writer_that_was_paused_and_overtaken_twice_changes_nothing(any_bench: Bench) -> None:
+    for number, step in enumerate(PAUSES):
+        day, report = DAY + timedelta(days=number), children.new_queue()
+        first = paused(any_bench, rows_of(day, 3, name="first"), report, day=day, at=step)
+        any_bench.publish(MemorySource(rows_of(day, 4, name="second")), day=day, owner_ended=ended)
+        third = rows_of(day, 5, name="third")
+        any_bench.publish(MemorySource(third), day=day, owner_ended=ended)
+        resume(first)
+        assert report.get(timeout=60) == "LeaseLostError", step
+        check_finished(any_bench, third, day=day)
+    check_nothing_left(any_bench)
+
+
+def test_a_paused_delete_does_not_remove_what_came_after(any_bench: Bench) -> None:
+    for number, step in enumerate(["intent", "writing manifest", "manifest", "deleting", "deleted"]):
+        day, report = DAY + timedelta(days=number), children.new_queue()
+        any_bench.publish(MemorySource(rows_of(day, 2, name="before")), day=day)
+        first = paused(any_bench, [], report, day=day, at=step)
+        any_bench.publish(MemorySource(rows_of(day, 4, name="second")), day=day, owner_ended=ended)
+        third = rows_of(day, 5, name="third")
+        any_bench.publish(MemorySource(third), day=day, owner_ended=ended)
+        resume(first)
+        assert report.get(timeout=60) == "LeaseLostError", step
+        check_finished(any_bench, third, day=day)
+    check_nothing_left(any_bench)
+
+
+@pytest.mark.parametrize("first_resumed_first", [True, False])
+def test_two_paused_writers_and_a_third_end_with_the_thirds_day(any_bench: Bench, first_resumed_first: bool) -> None:
+    pairs = [
+        ("upload created", "upload recorded"),
+        ("parts uploaded", "intent"),
+        ("completing", "completing"),
+        ("completing", "writing manifest"),
+        ("writing manifest", "snapshot"),
+        ("verified", "completed"),
+    ]
+    for number, (one, two) in enumerate(pairs):
+        day = DAY + timedelta(days=number)
+        reports = [children.new_queue(), children.new_queue()]
+        writers = [
+            paused(any_bench, rows_of(day, 3, name="first"), reports[0], day=day, at=one),
+            paused(any_bench, rows_of(day, 4, name="second"), reports[1], day=day, at=two),
+        ]
+        third = rows_of(day, 5, name="third")
+        any_bench.publish(MemorySource(third), day=day, owner_ended=ended)
+        for writer in writers if first_resumed_first else reversed(writers):
+            resume(writer)
+        assert [report.get(timeout=60) for report in reports] == ["LeaseLostError"] * 2
+        check_finished(any_bench, third, day=day)
+    check_nothing_left(any_bench)
+
+
+def test_a_paused_writer_whose_lease_nobody_took_goes_on(bench: Bench) -> None:
+    report = children.new_queue()
+    writer = paused(bench, rows_of(DAY, 3), report, day=DAY, at="completing")
+    bench.control.run(children.expire_leases)
+    resume(writer)
+    assert report.get(timeout=60) == "committed"
+    check_finished(bench, rows_of(DAY, 3))
+
+
+def launch(bench: Bench, count: int, **options: Any) -> list[str]:
+    """The ends of processes that all want the same day."""
+    report = children.new_queue()
+    processes = [children.start(children.attempt_of(bench, rows_of(DAY, 30), **options), report) for _ in range(count)]
+    outcomes = sorted(report.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(60)
+    return outcomes
+
+
+def test_eight_launches_of_one_day_at_once_give_one_commit(bench: Bench) -> None:
+    outcomes = launch(bench, 8, launched_at=bench.control.now())
+    assert outcomes == ["committed"] + ["satisfied"] * 7
+    assert bench.sequence() == [(1, DAY, 30)]
+    assert bench.manifest_epochs() == [1]
+    check_finished(bench, rows_of(DAY, 30))
+
+
+def test_eight_launches_give_one_commit_with_a_control_database_on_postgresql(
+    postgres_control: ControlDatabase, rclone: Rclone
+) -> None:
+    bench = make_bench(postgres_control, rclone)
+    assert launch(bench, 8, launched_at=bench.control.now()) == ["committed"] + ["satisfied"] * 7
+    assert bench.sequence() == [(1, DAY, 30)]
+    check_finished(bench, rows_of(DAY, 30))
+    bench.store.close()
+
+
+def test_readings_anew_of_an_unchanged_day_publish_nothing(bench: Bench) -> None:
+    assert launch(bench, 3) == ["committed", "unchanged", "unchanged"]
+    assert bench.sequence() == [(1, DAY, 30)]
+
+
+def test_a_day_that_is_held_is_reported_with_its_holder(bench: Bench) -> None:
+    report = children.new_queue()
+    writer = paused(bench, rows_of(DAY, 3), report, day=DAY, at="fenced")
+    with pytest.raises(DayBusyError, match=f"process:test:{writer.pid}"):
+        bench.publish(MemorySource(rows_of(DAY, 4)), wait_for_lease=0, owner_ended=lambda owner: False)
+    resume(writer)
+    assert report.get(timeout=60) == "committed"
+    assert bench.published() == ids_and_names(rows_of(DAY, 3))

@@ -1,0 +1,72 @@
+"""What the documents say is what the code says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export_pipeline import settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+
+
+def test_the_readmes_settings_are_those_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text()
+    between = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", readme, re.DOTALL)
+    assert between is not None
+    assert between[1].strip() == settings.documentation_table().strip()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_relative_link_in_a_document_leads_to_a_file(document: str) -> None:
+    path = ROOT / document
+    broken = [link for link in LINK.findall(path.read_text()) if not (path.parent / link).exists()]
+    assert broken == []
+
+
+def test_every_make_target_that_the_documents_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target for document in DOCUMENTS for target in re.findall(r"`make ([a-z-]+)", (ROOT / document).read_text())
+    }
+    assert named
+    assert named <= targets
+
+
+def test_the_lock_pins_every_dependency_and_holds_nothing_but_names_and_versions() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pattern = re.compile(r"[a-z0-9._-]+==[0-9][0-9a-z.+!]*( ; [a-z_'0-9 .<>=!()]+)?", re.IGNORECASE)
+    assert [line for line in lines if not pattern.fullmatch(line)] == []
+    pinned = {line.split("==")[0] for line in lines}
+    assert declared_dependencies() - pinned == set()
+
+
+def declared_dependencies() -> set[str]:
+    """The names that pyproject.toml lists, for running, the demo and development, as a lock writes them."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lists = [
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+        *project["dependency-groups"].values(),
+    ]
+    names = [re.match(r"[A-Za-z0-9._-]+", item) for items in lists for item in items]
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("export_pipeline.cli.app", ("dagster", "polars", "pyarrow", "sqlalchemy", "boto3", "pydantic", "rich.table")),
+        ("export_pipeline.definitions", ("pandas", "pyarrow.dataset", "typer", "chdb", "duckdb")),
+    ],
+)
+def test_start_up_does_not_import_what_it_does_not_need(modules: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {modules}; print([name for name in {absent!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
