@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import ControlUnreachableError, ForeignCommitError
+from export_pipeline.errors import ControlUnreachableError, ForeignCommitError, ShrunkError
 from export_pipeline.exports.changes import changes_since
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.planning import completed_days_of
@@ -185,6 +185,19 @@ def test_a_day_whose_file_or_manifest_is_damaged_is_exported_again(world: World,
     assert (record(lost, LAST).status, record(lost, LAST).epoch) == ("Failed", 1)
     assert [outcome.epoch for _, outcome in sorted(lost.publish(FIRST, LAST).items())] == [2, 2]
     assert verify_export(lost.export, store=lost.store, control=lost.control).ok
+
+
+def test_a_damaged_day_is_still_guarded_against_shrinking(world: World, lost: World) -> None:
+    world.put(world.manifest(LAST), b"{}")
+    world.delete(world.data(FIRST))
+    recovered(lost)
+    sync_projects(lost.control, lost.source, lost.settings)
+    lost.source.rows = lost.source.rows[1:-1]
+    for day in (FIRST, LAST):
+        request = DayRequest(lost.export, DayWindow(day, Window.of_day(day)), owner="process:test:2")
+        with pytest.raises(ShrunkError, match="gives 199 rows, 200 are committed"):
+            publish_day(request, control=lost.control, store=lost.store, source=lost.source)
+    assert completed_days_of(lost.control, lost.export.export_id) == {EMPTY}
 
 
 def test_of_two_tables_of_a_project_the_one_exported_to_last_is_in_use(world: World, lost: World) -> None:

@@ -135,6 +135,7 @@ def shared(request: pytest.FixtureRequest, control: ControlDatabase) -> Iterator
     database.close()
 
 
+@pytest.mark.slow
 def test_processes_that_begin_a_table_at_once_get_the_same_one(
     shared: ControlDatabase, make_settings: MakeSettings, source: MemorySource
 ) -> None:
@@ -148,6 +149,7 @@ def test_processes_that_begin_a_table_at_once_get_the_same_one(
     assert sorted(export.superseded_at is None for export in list_exports(shared)) == [False, True]
 
 
+@pytest.mark.slow
 def test_processes_that_sync_at_once_make_one_list(shared: ControlDatabase, make_settings: MakeSettings) -> None:
     url = shared.url.render_as_string(hide_password=False)
     found = race(sync_twins, url)

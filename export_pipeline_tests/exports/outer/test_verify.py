@@ -250,6 +250,41 @@ def test_a_day_that_is_being_exported_is_left_out(world: World) -> None:
     assert report.counts.days == 2
 
 
+def test_a_commit_that_was_decided_on_and_not_finished_is_named_and_its_upload_excused(world: World) -> None:
+    here = sa.and_(days.c.export_id == str(world.export.export_id), days.c.day == FIRST)
+    client, bucket = world.server.client(), world.store.config.bucket
+    upload = client.create_multipart_upload(Bucket=bucket, Key=world.data(FIRST))["UploadId"]
+    with world.control.begin() as connection:
+        connection.execute(sa.update(days).where(here).values(intent={"epoch": 2}, error="the bucket was away"))
+    try:
+        (problem,) = world.verify().problems
+    finally:
+        client.abort_multipart_upload(Bucket=bucket, Key=world.data(FIRST), UploadId=upload)
+        with world.control.begin() as connection:
+            connection.execute(sa.update(days).where(here).values(intent=None, error=None))
+    assert (problem.what, problem.day, problem.found) == (What.UNFINISHED, FIRST, "the bucket was away")
+
+
+def test_a_day_that_is_exported_again_meanwhile_is_looked_at_again(
+    rclone: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    world = World.make(rclone, tmp_path_factory.mktemp("meanwhile"))
+
+    def export_again(done: int, total: int) -> None:
+        if done == 0:
+            world.source.rows += rows_of_day(PROJECT, LAST, 1)
+            assert world.publish(LAST)[LAST].epoch == 2
+
+    try:
+        world.publish()
+        report = world.verify(on_day=export_again)
+        assert [str(problem) for problem in report.problems] == []
+        assert (report.counts.days, report.counts.rows) == (3, 2 * ROWS + 1)
+        assert verify_export(world.export, store=world.store).ok
+    finally:
+        world.close()
+
+
 def test_deep_names_the_ids_that_trace_store_and_file_do_not_share(world: World) -> None:
     rows = world.source.rows
     gone = rows[0]
