@@ -19,6 +19,15 @@ VERSION = "xxh3-1"
 _NULL_LENGTH = (-1).to_bytes(4, "little", signed=True)
 
 
+def _constant(data_type: pa.DataType, *buffers: bytes) -> Any:
+    """A scalar made from its buffers: `pa.scalar` and `pa.array` import pandas where it is installed, taking 2 s."""
+    return pa.Array.from_buffers(data_type, 1, [None, *map(pa.py_buffer, buffers)])[0]
+
+
+_NO_LENGTH = _constant(pa.int32(), _NULL_LENGTH)
+_NO_TEXT = _constant(pa.string(), bytes(8), b"")
+
+
 class ContentHash:
     """Takes batches of one schema in order; `hexdigest` tells the hash of all rows so far."""
 
@@ -52,7 +61,7 @@ class _FixedWidth:
     def __init__(self, data_type: pa.DataType) -> None:
         self._type = pa.uint8() if pa.types.is_boolean(data_type) else data_type
         self._width = self._type.bit_width // 8
-        self._zero = pa.Array.from_buffers(self._type, 1, [None, pa.py_buffer(bytes(self._width))])[0]
+        self._zero = _constant(self._type, bytes(self._width))
         self._valid = xxhash.xxh3_128()
         self._values = xxhash.xxh3_128()
 
@@ -90,8 +99,8 @@ class _Text:
         values = _text_bytes(array)
         if array.null_count:
             if len(values) != pc.sum(lengths).as_py():
-                values = _text_bytes(pc.fill_null(array, ""))  # a null slot may span bytes, which are no content
-            lengths = pc.fill_null(lengths, -1)
+                values = _text_bytes(pc.fill_null(array, _NO_TEXT))  # a null slot may span bytes, which are no content
+            lengths = pc.fill_null(lengths, _NO_LENGTH)
         self._lengths.update(_fixed_bytes(lengths))
         self._values.update(values)
 
@@ -108,7 +117,7 @@ class _List:
 
     def update(self, array: Any) -> None:
         lengths = pc.list_value_length(array)
-        self._lengths.update(_fixed_bytes(pc.fill_null(lengths, -1) if array.null_count else lengths))
+        self._lengths.update(_fixed_bytes(pc.fill_null(lengths, _NO_LENGTH) if array.null_count else lengths))
         self._elements.update(array.flatten())
 
     def digest(self) -> bytes:
