@@ -16,9 +16,9 @@ _PARENT_FROM_END = _ID + 1 + _STAMP + _ID
 
 
 def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-    """The small raw columns, with `trace_id`, `parent_run_id` and `parent_run_ids` filled where they are null throughout.
+    """The small raw columns, with `trace_id`, `parent_run_id` and `parent_run_ids` filled in.
 
-    They are filled in the raw form: ids, and lists as JSON text.
+    They are filled where they are null throughout, in the raw form: ids, and lists as JSON text.
     """
     order = columns.get("dotted_order")
     found = dict(columns)

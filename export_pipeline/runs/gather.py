@@ -15,8 +15,9 @@ from export_pipeline.runs.text import mended
 class Gathered:
     """Columns of valid UTF-8 of a few raw batches. Rows are counted through all of them.
 
-    `small` holds each small column in one piece, columns that the store lacks derived where that is plain; `payload` each payload column as one array a batch, `not_utf8` the
-    rows whose cells had to be mended, `starts` the first row of each batch and the number of all rows.
+    `small` holds each small column in one piece, those that the store lacks derived where that is plain; `payload`
+    each payload column as one array a batch, `not_utf8` the rows whose cells had to be mended, `starts` the first row
+    of each batch and the number of all rows.
     """
 
     starts: Sequence[int]

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from export_pipeline.runs import cells
 from export_pipeline.runs.cells import Rejected, RejectedCellError, Replaced
@@ -57,6 +58,7 @@ class OddCells:
         self._not_uuids: set[str] = set()
         self._lists: dict[str, tuple[list[str], set[Replaced]]] = {}
         self._guessed: set[int] = set()
+        self._has_error: list[bool | None] | None = None
         self.replaced: dict[tuple[str, Replaced], list[int]] = {}
         self.rejected: dict[int, str] = {}
         self.original_ids: dict[int, dict[str, str]] = {}
@@ -220,7 +222,9 @@ class OddCells:
         return None
 
     def _status(self, row: int) -> str:
-        if self._raw["error"][row].as_py():
+        if self._has_error is None:
+            self._has_error = pc.greater(pc.binary_length(self._raw["error"]), 0).to_pylist()
+        if self._has_error[row]:
             return "error"
         return "pending" if self.values("end_time")[row] is None else "success"
 

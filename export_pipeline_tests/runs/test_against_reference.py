@@ -58,7 +58,7 @@ def check(raw: list[dict[str, Any]], *, as_text: bool, **arguments: Any) -> RunB
     return found
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     data=st.data(),
     as_text=st.booleans(),

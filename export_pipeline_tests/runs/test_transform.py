@@ -288,7 +288,7 @@ def test_a_stream_takes_no_more_batches_than_it_needs() -> None:
     assert taken == [0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(rows(as_text=True), min_size=1, max_size=9),
     st.lists(st.integers(1, 4), min_size=9, max_size=9),
@@ -308,7 +308,7 @@ def test_the_size_of_the_batches_changes_nothing(
     assert joined(list(transform(format_version=format_version).stream(parts))) == expected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(rows(as_text=False), min_size=1, max_size=4))
 def test_every_row_that_comes_out_is_a_run(raw: list[dict[str, Any]]) -> None:
     found = transform()(batch(raw))
