@@ -93,9 +93,9 @@ class Child:
             return None
 
     def interrupt(self) -> None:
-        """Asks it to end."""
+        """Asks it and what it started to end, as Ctrl-C in a terminal does."""
         if self.status is None:
-            self._process.send_signal(signal.SIGINT)
+            os.killpg(self._process.pid, signal.SIGINT)
 
     def last_words(self, lines: int = 12) -> str:
         """The end of its log."""

@@ -1,0 +1,194 @@
+"""The demo and dev from beginning to end, over one HOME."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from export_pipeline.errors import EmbeddedError, SettingsError
+from export_pipeline.exports.control import open_control
+from export_pipeline.exports.planning import completed_days_of
+from export_pipeline.exports.standing import list_exports
+from export_pipeline.home import S3_PORTS, embedded_bucket, free_ports, taken_ports
+from export_pipeline.local import prepare
+from export_pipeline.local.demo import run_demo
+from export_pipeline.local.dev import run_dev
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.servers import wait_for
+
+DAYS = 4
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+
+
+@dataclass
+class Screen:
+    """Keeps what would be shown."""
+
+    lines: list[str] = field(default_factory=list)
+    tables: list[tuple[Sequence[str], list[Sequence[object]]]] = field(default_factory=list)
+    seen: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        self.tables.append((columns, list(rows)))
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: self.seen.setdefault(what, []).append((done, total))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def first(home: Path) -> Screen:
+    """A demo on an empty HOME, small."""
+    screen = Screen()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "DAYS", DAYS)
+        patch.setattr(prepare, "RUNS_PER_DAY", 30)
+        run_demo(load_settings(home=home), screen)
+    return screen
+
+
+def _running(home: Path) -> list[str]:
+    """Command lines of processes that work on the HOME."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            environment, command = ((folder / name).read_bytes() for name in ("environ", "cmdline"))
+            inside = str(home) in str((folder / "cwd").readlink())
+        except OSError:
+            continue
+        if (inside or str(home).encode() in environment) and command:
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.mark.slow
+def test_the_demo_exports_checks_and_queries_every_row_and_leaves_nothing_running(home: Path, first: Screen) -> None:
+    (columns, bucket), (asked, answer) = first.tables
+    assert columns == ["project", "days", ">without rows", ">files", ">rows", ">MB"]
+    assert [row[0] for row in bucket] == ["docs-rag", "invoice-extraction", "support-agent"]
+    settings = load_settings(home=home).resolved()
+    with closing(open_control(settings)) as control:
+        for export in list_exports(control):
+            assert max(completed_days_of(control, export.export_id)) == YESTERDAY
+    with closing(sqlite3.connect(home / "traces.db")) as traces:
+        where = (
+            "SELECT count(*) FROM runs r JOIN sessions s ON s.id = r.session_id WHERE s.reference_dataset_id IS NULL"
+        )
+        (stored,) = traces.execute(where).fetchone()
+        (calls,) = traces.execute(f"{where} AND run_type = 'llm'").fetchone()
+    assert sum(row[4] for row in bucket) == stored  # type: ignore[misc]  # a table's cells are objects
+    assert sum(row[asked.index(">calls")] for row in answer) == calls > 0  # type: ignore[misc]
+    text = "\n".join(first.lines)
+    assert f"{DAYS * 3} days of 3 projects" in text
+    assert f"files with {stored:,} rows read back" in text
+    assert "GROUP BY ALL" in text
+    assert first.seen["days"][-1] == (DAYS * 3, DAYS * 3)
+    assert taken_ports(embedded_bucket(home).port, S3_PORTS) == []
+    assert _running(home) == []
+
+
+@pytest.mark.slow
+def test_a_second_demo_uses_what_is_there_and_commits_nothing_anew(home: Path, first: Screen) -> None:
+    screen = Screen()
+    run_demo(load_settings(home=home), screen)
+    assert "is there already" in screen.lines[0]
+    assert screen.tables == first.tables
+    assert [line for line in screen.lines if line.startswith("For example")] == [
+        line for line in first.lines if line.startswith("For example")
+    ]
+
+
+@pytest.mark.slow
+def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Path, first: Screen) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)}"
+    code = (
+        "import sys; from export_pipeline.cli import output; from export_pipeline.local.dev import run_dev\n"
+        "from export_pipeline.settings import load_settings\nrun_dev(load_settings(), output)"
+    )
+    lines: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        env={**os.environ, "EXPORT_PIPELINE_HOME": str(home), "EXPORT_PIPELINE_DAGSTER_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as dev:
+        assert dev.stdout is not None
+        reader = Thread(target=lambda: lines.extend(dev.stdout or ()))
+        reader.start()
+        try:
+            wait_for(lambda: any("Ctrl-C" in line for line in lines) or dev.poll() is not None, what="dev", seconds=180)
+            assert dev.poll() is None, "".join(lines)
+            nodes = _ask(url, "{assetNodes {assetKey {path} partitionStats {numMaterialized numPartitions}}}")[
+                "assetNodes"
+            ]
+            runs = _ask(url, "{runsOrError {... on Runs {results {jobName status}}}}")["runsOrError"]["results"]
+            assert {node["assetKey"]["path"][1] for node in nodes} == {
+                "docs_rag",
+                "invoice_extraction",
+                "support_agent",
+            }
+            assert all(node["partitionStats"] == {"numMaterialized": DAYS, "numPartitions": DAYS} for node in nodes)
+            assert {"jobName": "export_runs", "status": "SUCCESS"} in runs
+            with pytest.raises(EmbeddedError, match="in use, perhaps by another"):
+                run_dev(load_settings(home=home, dagster_url=f"http://127.0.0.1:{free_ports(1)}"), Screen())
+        finally:
+            dev.send_signal(signal.SIGINT)
+            assert dev.wait(60) == 0
+            reader.join()
+    assert lines[-1].strip() == "Ended."
+    wait_for(lambda: _running(home) == [], what="the end of everything")
+    assert taken_ports(embedded_bucket(home).port, S3_PORTS) == []
+
+
+def _ask(url: str, query: str) -> Any:
+    request = urllib.request.Request(
+        url + "/graphql", data=json.dumps({"query": query}).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
+
+
+def test_the_demo_does_not_touch_settings_of_ones_own(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, source_url="sqlite:///s", control_url="sqlite:///c", bucket="own")
+    with pytest.raises(SettingsError, match="unset EXPORT_PIPELINE_SOURCE_URL"):
+        run_demo(settings, Screen())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_duckdb_the_demo_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export_pipeline.local.demo.find_spec", lambda _: None)
+    with pytest.raises(EmbeddedError, match=r"pip install 'export-pipeline\[demo\]'"):
+        run_demo(load_settings(home=tmp_path), Screen())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dagster_url_that_is_not_here_or_taken_is_refused_by_dev(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="serves on this machine only"):
+        run_dev(load_settings(home=tmp_path, dagster_url="https://dagster.example.com"), Screen())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EmbeddedError, match=r"port \d+ is in use, so the Dagster UI"):
+            run_dev(load_settings(home=tmp_path, dagster_url=url), Screen())
+    assert list(tmp_path.iterdir()) == []
