@@ -1,15 +1,28 @@
 """`export-pipeline demo` and `dev`: the whole product on this machine, with sample traces."""
 
+from export_pipeline.cli import output
+
 
 def demo() -> None:
-    """Two weeks.
+    """Export two weeks of sample traces to a bucket on this machine, and look at the result.
+
+    Starts an S3 server on loopback, writes a trace store of three projects, has Dagster publish every day, checks the
+    bucket, and queries it with DuckDB. Everything stays in EXPORT_PIPELINE_HOME; nothing is left running.
 
     Example: export-pipeline demo
     """
+    from export_pipeline.local.demo import run_demo
+    from export_pipeline.settings import load_settings
+
+    run_demo(load_settings(), output)
 
 
 def dev() -> None:
-    """The UI.
+    """Open the Dagster UI with its daemon, and the S3 server of the demo, until Ctrl-C.
 
     Example: export-pipeline dev
     """
+    from export_pipeline.local.dev import run_dev
+    from export_pipeline.settings import load_settings
+
+    run_dev(load_settings(), output)
