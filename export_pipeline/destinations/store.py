@@ -232,10 +232,13 @@ class ObjectStore:
                     return True
                 if not taken and not isinstance(error, DestinationUnavailableError):
                     raise
-                if (there := self._same(key, body)) is not None:
-                    return there
-                if taken and error.code != "ConditionalRequestConflict":
-                    return True
+                try:
+                    return self.read(key) == body
+                except ObjectMissingError:
+                    pass
+                except DestinationRefusedError:
+                    if taken and error.code != "ConditionalRequestConflict":
+                        return True
                 if not backoff.wait():
                     raise
 
@@ -248,13 +251,6 @@ class ObjectStore:
         if not (self.config.endpoint_url or "").startswith("http://"):
             return {}
         return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
-
-    def _same(self, key: str, body: bytes) -> bool | None:
-        """Whether the object holds exactly `body`; None where nothing is there or it may not be read."""
-        try:
-            return self.read(key) == body
-        except DestinationRefusedError:
-            return None
 
     def delete_if(self, key: str, etag: str) -> bool:
         """Deletes an object that still has this ETag: True where it is gone, False where another one is there."""

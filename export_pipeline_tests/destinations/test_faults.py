@@ -191,6 +191,12 @@ def test_without_read_rights_a_manifest_that_is_there_counts_as_ours(store: Obje
     assert store.put_once("m.json", b"mine") is True
 
 
+def test_a_manifest_that_vanished_after_a_412_is_written(store: ObjectStore, proxy: FaultProxy) -> None:
+    proxy.answer(412, "PreconditionFailed", "PutObject")
+    assert store.put_once("m.json", b"mine") is True
+    assert store.read("m.json") == b"mine"
+
+
 def test_an_object_that_is_denied_and_there_at_once_is_no_answer(store: ObjectStore, proxy: FaultProxy) -> None:
     store.put("k", b"x")
     proxy.answer(404, "NoSuchKey", "HeadObject")
