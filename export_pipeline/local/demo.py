@@ -70,15 +70,13 @@ def _materialize(resolved: Settings, start: date, screen: Screen) -> None:
     ):
         while (status := child.wait(_POLL_SECONDS)) is None:
             on_progress(days.done(), days.total)
-        on_progress(days.done(), days.total)
-        handled = days.done()
     if status != 0:
         raise EmbeddedError(f"Dagster's run failed; its log is {log} and ends with:\n{child.last_words()}")
-    screen.say(f"Dagster: {handled} days of {days.projects} projects in {time.monotonic() - began:.0f} s.")
+    screen.say(f"Dagster: {days.total} days of {days.projects} projects in {time.monotonic() - began:.0f} s.")
 
 
 class _Days:
-    """Counts the days that have been committed since the demo began; a context manager."""
+    """Counts the days that Dagster has dealt with since this was made; a context manager."""
 
     def __init__(self, resolved: Settings, days: int) -> None:
         from export_pipeline.exports.control import open_control
@@ -87,7 +85,7 @@ class _Days:
         self._control: ControlDatabase = open_control(resolved)
         self.projects = len(list_projects(self._control, only_assets=True, settings=resolved))
         self.total = self.projects * days
-        self._seen = 0
+        self._began = self._control.now()
 
     def __enter__(self) -> "_Days":
         return self
@@ -96,10 +94,11 @@ class _Days:
         self._control.close()
 
     def done(self) -> int:
-        """How many days have a commit."""
+        """How many days have a commit and were looked at again, or committed, since the beginning."""
         from export_pipeline.exports.records import read_days
         from export_pipeline.exports.standing import list_exports
 
         exports = [export for export in list_exports(self._control) if export.superseded_at is None]
         with self._control.read() as connection:
-            return sum(day.committed for export in exports for day in read_days(connection, export.export_id))
+            days = [day for export in exports for day in read_days(connection, export.export_id)]
+        return sum(day.committed and day.owner is None and day.updated_at >= self._began for day in days)

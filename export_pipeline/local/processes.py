@@ -1,6 +1,7 @@
 """Child processes that end when they are told to, and when we end."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 _PATIENCE = 10.0
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def ended_with_us(sign: str) -> list[str]:
@@ -117,7 +119,8 @@ class Child:
         if stream is None:
             return
         with self.log.open("a") as log:
-            for line in stream:
+            for colored in stream:
+                line = _COLORS.sub("", colored)
                 log.write(line)
                 log.flush()
                 if self._on_line:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from export_pipeline.errors import EmbeddedError
 from export_pipeline.home import HOST, S3_PORTS, free_ports, taken_ports
+from export_pipeline.local.processes import ended_with_us
 
 REGION = "us-east-1"
 
@@ -36,6 +37,10 @@ class Identity:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     actions: tuple[str, ...] = _EVERYTHING
+
+
+class _EndedError(EmbeddedError):
+    """The server ended before it answered."""
 
 
 class SeaweedFS:
@@ -77,9 +82,18 @@ class SeaweedFS:
 
         Raises `EmbeddedError` where the program is missing, the fixed port is taken, or the server ends or stays dumb.
         """
-        self.launch()
-        self.wait_ready()
-        return self
+        attempts = 3 if self.port is None else 1
+        while True:
+            attempts -= 1
+            try:
+                self.launch()
+                self.wait_ready()
+                return self
+            except _EndedError:
+                if attempts == 0:
+                    raise
+                # Between our look at free ports and the server's use of them another process may have taken one.
+                self.port = None
 
     def launch(self) -> None:
         """Starts the server and comes back at once."""
@@ -97,7 +111,7 @@ class SeaweedFS:
         config.write_text(json.dumps({"identities": [_as_json(identity) for identity in self.identities]}))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_end_with_us(), str(weed), *_arguments(self.port)],
+                [*ended_with_us("KILL"), str(weed), *_arguments(self.port)],
                 cwd=self.folder,  # the names of Unix sockets may have 107 bytes: they are given relative to it
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -115,7 +129,7 @@ class SeaweedFS:
             while not _is_ready(client, self.buckets):
                 process = self._process
                 if process is None or process.poll() is not None:
-                    raise EmbeddedError(f"the embedded S3 server ended at once: {self._last_words()}")
+                    raise _EndedError(f"the embedded S3 server ended at once: {self._last_words()}")
                 if time.monotonic() > deadline:
                     self.stop()
                     raise EmbeddedError(
@@ -194,12 +208,6 @@ def _program() -> Path:
 def _as_json(identity: Identity) -> dict[str, Any]:
     credentials = [{"accessKey": identity.access_key_id, "secretKey": identity.secret_access_key}]
     return {"name": identity.name, "credentials": credentials, "actions": list(identity.actions)}
-
-
-def _end_with_us() -> list[str]:
-    # So that no server is left behind when we are killed. Linux only; it acts when the thread ends that started it.
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import EmbeddedError
-from export_pipeline.home import HOST, S3_PORTS, embedded_bucket, taken_ports
+from export_pipeline.home import HOST, S3_PORTS, embedded_bucket, free_ports, taken_ports
+from export_pipeline.local import seaweedfs
 from export_pipeline.local.embedded import EmbeddedStore
 from export_pipeline.local.seaweedfs import Identity, SeaweedFS, probe_client
 from export_pipeline.settings import Settings, load_settings
@@ -69,6 +71,20 @@ def test_a_server_that_ends_at_once_says_why(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match=r"ended at once: .*filerldb2"):
         server.start()
     assert server.pid is None
+
+
+@pytest.mark.slow
+def test_free_ports_that_another_process_takes_meanwhile_are_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((HOST, 0)) as other:
+        first = iter([other.getsockname()[1]])
+        monkeypatch.setattr(seaweedfs, "free_ports", lambda count: next(first, None) or free_ports(count))
+        with SeaweedFS(tmp_path, identities=[Identity("a", "k", "s")], buckets=["b-1"]) as server:
+            assert server.port != other.getsockname()[1]
+            client = probe_client(server.endpoint_url, "k", "s")
+            assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == ["b-1"]
+            client.close()
 
 
 def test_the_server_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:

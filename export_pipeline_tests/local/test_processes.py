@@ -28,7 +28,7 @@ def test_lines_are_kept_and_passed_on_and_the_status_is_known(tmp_path: Path) ->
     lines: list[str] = []
     log = tmp_path / "log"
     with Child(
-        _python("print('one'); print('zwei ü'); raise SystemExit(3)"),
+        _python("print('one'); print('\\x1b[32mzwei\\x1b[0m ü'); raise SystemExit(3)"),
         environment=os.environ,
         log=log,
         on_line=lines.append,
