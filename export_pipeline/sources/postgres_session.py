@@ -1,6 +1,6 @@
 """One read-only transaction on one PostgreSQL connection."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -47,20 +47,14 @@ class PostgresSession:
         """The names of a query's columns."""
         return self._adbc.names(self._connection, sql)
 
-    def fingerprint(self, queries: RunQueries, window: Window) -> tuple[int, int | None]:
+    def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> "PostgresReading":
         """See `source.Session`."""
         rows, newest = self.rows(queries.fingerprint(window))[0]
-        return rows, newest
+        return PostgresReading(self, counted=(rows, newest), queries=queries, window=window, fields=fields)
 
-    def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
-        """See `source.Session`."""
-        stream = self._adbc.stream(self._connection, stream_sql(queries, window, outputs))
-        try:
-            for batch in stream:
-                yield _raw(batch, outputs)
-                del batch
-        finally:
-            stream.close()
+    def stream(self, sql: str) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come."""
+        return self._adbc.stream(self._connection, sql)
 
     def cancel(self) -> None:
         """See `source.Session`."""
@@ -76,13 +70,38 @@ class PostgresSession:
             self._connection.close()
 
 
+class PostgresReading:
+    """See `source.Reading`."""
+
+    def __init__(
+        self,
+        session: PostgresSession,
+        *,
+        counted: tuple[int, int | None],
+        queries: RunQueries,
+        window: Window,
+        fields: Collection[str] | None,
+    ) -> None:
+        self.counted = counted
+        self._session = session
+        self._outputs = queries.outputs(fields)
+        self._sql = stream_sql(queries, window, self._outputs)
+
+    def batches(self) -> Generator[pa.RecordBatch]:
+        """See `source.Reading`."""
+        stream = self._session.stream(self._sql)
+        try:
+            for batch in stream:
+                yield _raw(batch, self._outputs)
+                del batch
+        finally:
+            stream.close()
+
+
 def stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output]) -> str:
     """Ordered inside, cast outside: without an index the server then sorts pointers to payloads, not their text."""
     casts = ", ".join(f'{output.sql} AS "{output.field.name}"' for output in outputs if output.sql is not None)
-    return (
-        f"SELECT {casts} FROM (SELECT {queries.columns()} {queries.kept(window)} "
-        f"ORDER BY {', '.join(queries.order())} OFFSET 0) AS r"
-    )
+    return f"SELECT {casts} FROM ({queries.stream(window)} OFFSET 0) AS r"
 
 
 def _raw(batch: pa.RecordBatch, outputs: Sequence[Output]) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from export_pipeline.sources.times import (
     TEXT_TIME,
     clamp,
     number_bounds,
-    text_bounds,
+    text_ranges,
 )
 
 PROJECT_SETTING = "export_pipeline.project"
@@ -153,11 +153,12 @@ class NumberTime:
         if self.type in _NUMBERS:
             return also
         by_bytes = self.sql if self.type == C_TEXT else f'{self.sql}::text COLLATE "C"'
-        ranges = " OR ".join(
-            f"{by_bytes} >= {_literal(first)} AND {by_bytes} < {_literal(last)}"
-            for first, last in text_bounds(low, high, self.unit)
-        )
-        return f"{also} AND ({ranges})"
+        ranges = []
+        for texts in text_ranges(low, high, self.unit):
+            shifted = f" AND substr({self.sql}::text, 11) ~ '[+-]'" if texts.shifted else ""
+            within = f"{by_bytes} >= {_literal(texts.first)} AND {by_bytes} < {_literal(texts.last)}"
+            ranges.append(within + shifted)
+        return f"{also} AND ({' OR '.join(ranges)})"
 
     def exact(self, low: int, high: int) -> str:
         """See `TimeSql`."""

@@ -15,6 +15,7 @@ from export_pipeline.sources.sql import Column, TimeSql
 from export_pipeline.sources.times import to_micros
 
 _VERSION = "export pipeline version"
+_SMALL = frozenset(field.name for field in RUN_FIELDS if not field.payload and field.name != "start_time")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class RunQueries:
 
     def __init__(self, plan: Plan, project: str) -> None:
         self._runs, _ = plan.usable()
-        self._plan, self._dialect = plan, plan.dialect
+        self.plan, self.project, self._dialect = plan, project, plan.dialect
         self._id = self._runs.fields["id"]
         self._project = self._dialect.is_project(self._runs.fields["session_id"], project)
         self.start = self._dialect.time(self._runs.fields["start_time"])
@@ -45,8 +46,11 @@ class RunQueries:
         low, high = to_micros(window.start), to_micros(window.end)
         return self.start.near(low, high, also=self._project), self.start.exact(low, high)
 
-    def _from_where(self, window: Window | None, *, exactly: bool = True) -> tuple[str, str]:
-        """`FROM … AS r` and the condition of the rows that count; `exactly` or with rows near the window too."""
+    def _from_where(self, window: Window | None, *, exactly: bool = True, wide: bool = False) -> tuple[str, str]:
+        """`FROM … AS r` and the condition of the rows that count.
+
+        Not `exactly`: with rows near the window too. `wide`: r has the columns of the outputs, not only of the rules.
+        """
         runs, (near, exact) = self._runs, self._chosen(window)
         conditions = [near, exact] if exact and exactly else [near]
         if runs.deleted is not None:
@@ -56,13 +60,19 @@ class RunQueries:
             if runs.relation.identity:
                 conditions.append(self._newest_by_identity(near))
             else:
-                source = f"FROM ({self._versions(self.columns(), near)}) AS r"
+                columns = self.columns() if wide else self._narrow_columns()
+                source = f"FROM ({self._versions(columns, near)}) AS r"
                 conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
         return source, " AND ".join(conditions)
 
     def kept(self, window: Window | None) -> str:
         """`FROM … AS r WHERE …` over the rows that count."""
         return " WHERE ".join(self._from_where(window))
+
+    def stream(self, window: Window) -> str:
+        """The rows that count, in order, with the columns that the outputs are made of."""
+        source, condition = self._from_where(window, wide=True)
+        return f"SELECT {self.columns()} {source} WHERE {condition} ORDER BY {', '.join(self.order())}"
 
     def _newest_by_identity(self, chosen: str) -> str:
         names = self._runs.relation.identity
@@ -87,7 +97,7 @@ class RunQueries:
         if runs.relation.identity:
             ranks += [f"r.{name} DESC" for name in runs.relation.identity]
         else:
-            ranks += [self._dialect.order(column) for name, column in runs.fields.items() if name != "start_time"]
+            ranks += [self._dialect.order(runs.fields[name]) for name in runs.fields if name in _SMALL]
         null_ids = "" if runs.relation.identity else f" OR ({self._id.sql} IS NULL AND {chosen})"
         return (
             f"SELECT {columns}, row_number() OVER (PARTITION BY {self._id.sql} ORDER BY {', '.join(ranks)}) "
@@ -112,6 +122,14 @@ class RunQueries:
             return "r.*"
         return ", ".join(f"r.{self._dialect.quote(name)}" for name in self._runs.columns)
 
+    def _narrow_columns(self) -> str:
+        runs = self._runs
+        if not runs.plain:
+            return "r.*"
+        ruling = (self._id, runs.fields["session_id"], runs.fields["start_time"])
+        more = (column for column in (runs.deleted, runs.inserted_at, runs.modified_at) if column is not None)
+        return ", ".join(dict.fromkeys(column.sql for column in (*ruling, *more)))
+
     def sample(self) -> str:
         """One row of whatever project, all fields."""
         outputs = ", ".join(output.sql or "NULL" for output in self.outputs(FIELD_BY_NAME))
@@ -121,6 +139,16 @@ class RunQueries:
         """The sort keys: instant, then id, then the row's place."""
         places = [] if self._runs.id_is_unique else [f"r.{name}" for name in self._runs.relation.identity]
         return [self.start.instant, self._dialect.order(self._id), *places]
+
+    def all_versions(self, window: Window) -> str:
+        """The condition for the rows near the window, and every other version of their ids."""
+        near, _ = self._chosen(window)
+        if self._runs.id_is_unique:
+            return near
+        return (
+            f"({self._id.sql} IN (SELECT {self._id.sql} FROM {self.source} WHERE {near}) "
+            f"OR ({self._id.sql} IS NULL AND {near}))"
+        )
 
     def fingerprint(self, window: Window) -> str:
         """One row: count and newest change."""
@@ -157,7 +185,7 @@ class RunQueries:
 
     def feedback(self, window: Window, *, by_day: bool) -> str | None:
         """Rows of (day number,) count, newest change of the feedback of the rows that count; None without feedback."""
-        feedbacks = self._plan.feedbacks
+        feedbacks = self.plan.feedbacks
         if feedbacks is None:
             return None
         modified = self._time(feedbacks.columns.get("modified_at"))
@@ -185,8 +213,8 @@ class RunQueries:
             return self.start.raw
         if (column := self._runs.fields.get(field.name)) is not None:
             return self._dialect.raw(field, column)
-        if field.name == "feedbacks" and self._plan.feedbacks is not None:
-            return self._records(self._plan.feedbacks)
+        if field.name == "feedbacks" and self.plan.feedbacks is not None:
+            return self._records(self.plan.feedbacks)
         return None
 
     def _records(self, feedbacks: FeedbacksPlan) -> str:

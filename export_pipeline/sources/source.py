@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
 from export_pipeline.sources.projects import read_projects
 from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, RunSnapshot, SourceReport
-from export_pipeline.sources.queries import Output, RunQueries
+from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.readahead import ReadAhead
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.sql import Dialect
@@ -30,6 +30,15 @@ _FIRST_DAY = date(1970, 1, 1)
 _START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
 
 
+class Reading(Protocol):
+    """The rows of one window in one session; `counted` is how many, and the instant of their newest change."""
+
+    counted: tuple[int, int | None]
+
+    def batches(self) -> Generator[pa.RecordBatch]:
+        """The rows that count, in order, in raw batches of a few MB."""
+
+
 class Session(Protocol):
     """One read-only transaction, in which everything is read as it was at its first query.
 
@@ -39,11 +48,8 @@ class Session(Protocol):
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; instants as microseconds since 1970."""
 
-    def fingerprint(self, queries: RunQueries, window: Window) -> tuple[int, int | None]:
-        """How many rows are kept, and the instant of their newest change."""
-
-    def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
-        """The kept rows in order, in raw batches of a few MB; asked for once, after `fingerprint`."""
+    def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> Reading:
+        """Counts the rows of the window and makes ready to read them; once in a session."""
 
     def cancel(self) -> None:
         """Makes what is under way stop; may come from another thread."""
@@ -141,7 +147,7 @@ class SqlSource(ABC):
     def _snapshot(self, project: str, window: Window, fields: Collection[str] | None) -> Iterator[RunSnapshot]:
         with self._session(project) as session:
             queries = RunQueries(self._plan(session), project)
-            snapshot = SqlSnapshot(session, queries=queries, window=window, outputs=queries.outputs(fields))
+            snapshot = SqlSnapshot(session, queries=queries, window=window, fields=fields)
             try:
                 yield snapshot
             finally:
@@ -163,12 +169,15 @@ class SqlSource(ABC):
 class SqlSnapshot:
     """See `RunSnapshot`."""
 
-    def __init__(self, session: Session, *, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> None:
-        self._session, self._queries, self._window, self._outputs = session, queries, window, outputs
+    def __init__(
+        self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None
+    ) -> None:
+        self._session = session
         self._ahead: ReadAhead | None = None
+        self._reading = session.read(queries, window, fields)
         feedback = queries.feedback(window, by_day=False)
-        counted = session.fingerprint(queries, window)
-        self._fingerprint = _fingerprint(counted, None if feedback is None else session.rows(feedback)[0])
+        records = None if feedback is None else session.rows(feedback)[0]
+        self._fingerprint = _fingerprint(self._reading.counted, records)
 
     @property
     def fingerprint(self) -> DayFingerprint:
@@ -179,8 +188,7 @@ class SqlSnapshot:
         """See `RunSnapshot`."""
         if self._ahead is not None:
             raise RuntimeError("the batches of a snapshot are read once")
-        batches = self._session.batches(self._queries, self._window, self._outputs)
-        self._ahead = ReadAhead(batches, cancel=self._session.cancel)
+        self._ahead = ReadAhead(self._reading.batches(), cancel=self._session.cancel)
         return _in_order(self._ahead)
 
     def close(self) -> None:

@@ -1,29 +1,22 @@
 """One read transaction on one SQLite connection, opened read-only."""
 
 import sqlite3
-from array import array
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pyarrow as pa
-
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
-from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
-from export_pipeline.sources.arrays import instants_array, text_array
-from export_pipeline.sources.queries import Output, RunQueries
+from export_pipeline.sources.queries import RunQueries
+from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PROJECT_PARAMETERS
 from export_pipeline.sources.times import DAY_MICROS, parse_micros
 
-BATCH_BYTES = 4 * 1024 * 1024
 BUSY_SECONDS = 30.0
-_KEYS_AT_ONCE = 2_000
-_KNOWN = "wanted.value"
 _PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
 
 
@@ -32,7 +25,6 @@ class SqliteSession:
 
     def __init__(self, path: Path, *, unit: EpochUnit, project: str | None) -> None:
         self._path = path
-        self._keys, self._instants = array("q"), array("q")
         self._parameters = dict(zip(PROJECT_PARAMETERS, _project_forms(project), strict=True))
         with self._translated():
             self._connection = _connect(path)
@@ -63,53 +55,19 @@ class SqliteSession:
         with self._translated():
             return [item[0] for item in self._connection.execute(sql, self._parameters).description]
 
-    def fingerprint(self, queries: RunQueries, window: Window) -> tuple[int, int | None]:
-        """See `source.Session`. Where rows have numbers, this reads those in order, for `batches`: 16 bytes a row."""
-        if queries.row_key is None:
-            rows, newest = self.rows(queries.fingerprint(window))[0]
-            return rows, newest
-        newest = None
+    def run(self, sql: str) -> None:
+        """A statement that gives no rows, in the temporary database."""
         with self._translated():
-            cursor = self._connection.execute(queries.keys(window), self._parameters)
-            while some := cursor.fetchmany(10_000):
-                keys, instants, changes = zip(*some, strict=True)
-                self._keys.extend(keys)
-                self._instants.extend(instants)
-                newest = max((change for change in (*changes, newest) if change is not None), default=None)
-        return len(self._keys), newest
+            self._connection.execute(sql, self._parameters)
 
-    def batches(self, queries: RunQueries, window: Window, outputs: Sequence[Output]) -> Generator[pa.RecordBatch]:
+    def stream(self, sql: str, **parameters: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query one by one."""
+        with self._translated():
+            yield from self._connection.execute(sql, {**self._parameters, **parameters})
+
+    def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> SqliteReading:
         """See `source.Session`."""
-        present = [output for output in outputs if output.sql is not None]
-        with self._translated():
-            rows = self._by_key(queries, present) if queries.row_key else self._whole(queries, window, present)
-            for chunk in _chunks(rows, present):
-                yield _raw(chunk, outputs)
-                del chunk
-
-    def _whole(self, queries: RunQueries, window: Window, present: Sequence[Output]) -> Iterator[tuple[Any, ...]]:
-        """The rows of a view, a query or a table WITHOUT ROWID: SQLite sorts them whole, in a temporary file."""
-        columns = ", ".join(str(output.sql) for output in present)
-        sql = f"SELECT {columns} {queries.kept(window)} ORDER BY {', '.join(queries.order())}"
-        return self._connection.execute(sql, self._parameters)
-
-    def _by_key(self, queries: RunQueries, present: Sequence[Output]) -> Iterator[tuple[Any, ...]]:
-        """The rows looked up in the order of their keys, so that nothing but keys was sorted."""
-        columns = ", ".join(_KNOWN if _is_start(output) else str(output.sql) for output in present)
-        looked_up = f"json_each(:keys) AS wanted CROSS JOIN {queries.source} ON {queries.row_key} = wanted.value"
-        sql = f"SELECT {columns} FROM {looked_up}"
-        start = [_is_start(output) for output in present].index(True)
-        instants = iter(self._instants)
-        for first in range(0, len(self._keys), _KEYS_AT_ONCE):
-            wanted = self._keys[first : first + _KEYS_AT_ONCE].tolist()
-            found = 0
-            for row in self._connection.execute(sql, {"keys": str(wanted), **self._parameters}):
-                if row[start] != wanted[found]:
-                    break
-                found += 1
-                yield (*row[:start], next(instants), *row[start + 1 :])
-            if found != len(wanted):
-                raise SourceUnreachableError(f"the trace store {self._path} changed while a snapshot of it was read")
+        return SqliteReading(self, queries=queries, window=window, fields=fields)
 
     def cancel(self) -> None:
         """See `source.Session`."""
@@ -155,48 +113,6 @@ def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int
         blob = None
     number = int(project) if project.isascii() and project.isdecimal() and len(project) < 19 else None
     return text, blob, number
-
-
-def _chunks(rows: Iterator[tuple[Any, ...]], present: Sequence[Output]) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows in lists of about `BATCH_BYTES`."""
-    heavy = [
-        number for number, output in enumerate(present) if output.field.payload or output.field.name in {"name", "tags"}
-    ]
-    chunk: list[tuple[Any, ...]] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += 500
-        for number in heavy:
-            value = row[number]
-            if value.__class__ is bytes:
-                size += len(value)
-        if size >= BATCH_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _is_start(output: Output) -> bool:
-    return output.field.name == "start_time"
-
-
-def _raw(chunk: list[tuple[Any, ...]], outputs: Sequence[Output]) -> pa.RecordBatch:
-    columns = iter(zip(*chunk, strict=True))
-    arrays = []
-    for output in outputs:
-        if output.sql is None:
-            arrays.append(pa.nulls(len(chunk), pa.string()))
-        elif _is_start(output):
-            arrays.append(instants_array(next(columns)))
-        else:
-            arrays.append(text_array([_as_bytes(value) for value in next(columns)]))
-    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in RUN_FIELDS])
-
-
-def _as_bytes(value: Any) -> bytes | None:
-    return value if value is None or value.__class__ is bytes else repr(value).encode()
 
 
 def _failed(error: sqlite3.Error, path: Path) -> ExportPipelineError:

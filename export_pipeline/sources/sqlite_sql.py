@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.sources.sql import Column, Relation, TimeSql
-from export_pipeline.sources.times import number_bounds, text_bounds
+from export_pipeline.sources.times import number_bounds, text_ranges
 
 MICROS_FUNCTION = "export_pipeline_micros"
 DAY_FUNCTION = "export_pipeline_day"
@@ -59,11 +59,13 @@ class LooseTime:
 
     def near(self, low: int, high: int, *, also: str) -> str:
         """See `TimeSql`: `also` stands in every branch, so that each is a search of its own in the index."""
-        ranges = [(f"'{first}'", f"'{last}'") for first, last in text_bounds(low, high, self.unit)]
-        first_number, last_number = number_bounds(low, high, self.unit)
-        ranges.append((str(first_number - 1), str(last_number + 1)))
-        branches = (f"({also} AND {self.sql} >= {a} AND {self.sql} < {b})" for a, b in ranges)
-        return f"({' OR '.join(branches)})"
+        x = self.sql
+        first, last = number_bounds(low, high, self.unit)
+        conditions = [f"{x} >= {first - 1} AND {x} < {last + 1}"]
+        for texts in text_ranges(low, high, self.unit):
+            shifted = f" AND substr({x}, 11) GLOB '*[+-]*' AND {x} NOT GLOB '*+00:00'" if texts.shifted else ""
+            conditions.append(f"{x} >= '{texts.first}' AND {x} < '{texts.last}'{shifted}")
+        return "(" + " OR ".join(f"({also} AND {condition})" for condition in conditions) + ")"
 
     def exact(self, low: int, high: int) -> str:
         """See `TimeSql`."""

@@ -6,6 +6,7 @@ patterns keep to what both kinds of regular expression know.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 
@@ -82,16 +83,29 @@ def number_bounds(low: int, high: int, unit: EpochUnit) -> tuple[int, int]:
     return -(-low * divide // multiply), -(-high * divide // multiply)
 
 
-def text_bounds(low: int, high: int, unit: EpochUnit) -> list[tuple[str, str]]:
-    """Ranges `a <= text < b`, compared byte by byte, that hold every text whose instant is in `low <= micros < high`.
+@dataclass(frozen=True)
+class TextRange:
+    """Texts `first <= text < last`, compared byte by byte; `shifted`: only those with an offset other than +00:00."""
 
-    They hold more than that: they only save reading a whole project through an index.
+    first: str
+    last: str
+    shifted: bool = False
+
+
+def text_ranges(low: int, high: int, unit: EpochUnit) -> list[TextRange]:
+    """Ranges that hold every text whose instant is in `low <= micros < high`.
+
+    They hold more than that: they save reading a whole project through an index, and most of the parsing.
     """
-    first, last = clamp(low - DAY_MICROS), clamp(high + DAY_MICROS)
+    before, first, last, after = (
+        clamp(value).date().isoformat() for value in (low - DAY_MICROS, low, high - 1, high + DAY_MICROS)
+    )
     start, end = number_bounds(low, high, unit)
     shortest, longest = str(start - 1), str(end + 1)
     same_length = start > 1 and len(shortest) == len(longest)
     return [
-        (first.date().isoformat(), last.date().isoformat() + "~"),
-        (shortest, longest + "~") if same_length else ("-", ":"),
+        TextRange(first, last + "~"),
+        TextRange(before, first, shifted=True),
+        TextRange(last + "~", after + "~", shifted=True),
+        TextRange(shortest, longest + "~") if same_length else TextRange("-", ":"),
     ]
