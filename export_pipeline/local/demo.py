@@ -71,8 +71,16 @@ def _materialize(resolved: Settings, start: date, screen: Screen) -> None:
         while (status := child.wait(_POLL_SECONDS)) is None:
             on_progress(days.done(), days.total)
     if status != 0:
-        raise EmbeddedError(f"Dagster's run failed; its log is {log} and ends with:\n{child.last_words()}")
+        raise EmbeddedError(
+            f"Dagster's run failed:\n{failures(log.read_text()) or child.last_words()}\nIts log is {log}"
+        )
     screen.say(f"Dagster: {days.total} days of {days.projects} projects in {time.monotonic() - began:.0f} s.")
+
+
+def failures(log: str) -> str:
+    """Why steps failed, out of a run's log: each reason once, without tracebacks."""
+    found = (line.partition("Failure: ")[2] for line in log.splitlines() if ".Failure: " in line)
+    return "\n".join(dict.fromkeys(found))
 
 
 class _Days:

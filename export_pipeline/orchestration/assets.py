@@ -97,9 +97,17 @@ def _project_asset(
     )
     def runs_of_project(context: dg.AssetExecutionContext, config: DayOptions) -> Iterator[Any]:
         parts: Parts = context.resources.parts
-        with as_failure():
+        may_retry = context.retry_number < retry_policy.max_retries
+        with as_failure(may_retry=may_retry):
             days = days_of_run(context.run.tags, start=start, today=datetime.now(UTC).date())
-            value = project_days(context, project=project, days=days, parts=parts, allow_shrink=config.allow_shrink)
+            value = project_days(
+                context,
+                project=project,
+                days=days,
+                parts=parts,
+                allow_shrink=config.allow_shrink,
+                may_retry=may_retry,
+            )
         yield dg.Output(value)
         yield count_outside(parts.source, project=project.project, start=start, asset_key=key)
 

@@ -24,6 +24,7 @@ def project_days(
     days: tuple[date, ...],
     parts: Parts,
     allow_shrink: bool,
+    may_retry: bool,
 ) -> ProjectDays:
     """The days of one project, ready to be published by the IO manager.
 
@@ -63,6 +64,7 @@ def project_days(
         report=_report(context),
         record=_record(context),
         log=context.log.info,
+        may_retry=may_retry,
     )
 
 

@@ -24,7 +24,7 @@ from export_pipeline.exports.planning import completed_days_of
 from export_pipeline.exports.standing import list_exports
 from export_pipeline.home import S3_PORTS, embedded_bucket, free_ports, taken_ports
 from export_pipeline.local import prepare
-from export_pipeline.local.demo import run_demo
+from export_pipeline.local.demo import failures, run_demo
 from export_pipeline.local.dev import run_dev
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.servers import wait_for
@@ -168,6 +168,21 @@ def _ask(url: str, query: str) -> Any:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)["data"]
+
+
+def test_a_failed_run_is_explained_by_its_steps_reasons_once_each() -> None:
+    log = (
+        "2026-11-24 - dagster - ERROR - STEP_FAILURE - Execution of step failed.\n\n"
+        "dagster._core.definitions.events.Failure: 1 of 4 days of project 'docs-rag' failed: 2026-11-20: no such bucket\n"
+        '\nStack Trace:\n  File "x.py", line 1, in y\n    raise dg.Failure(\n'
+        "dagster._core.definitions.events.Failure: 1 of 4 days of project 'docs-rag' failed: 2026-11-20: no such bucket\n"
+        "dagster._core.definitions.events.Failure: 2 of 4 days of project 'b' failed\n"
+    )
+    assert failures(log).splitlines() == [
+        "1 of 4 days of project 'docs-rag' failed: 2026-11-20: no such bucket",
+        "2 of 4 days of project 'b' failed",
+    ]
+    assert failures("Traceback …") == ""
 
 
 def test_the_demo_does_not_touch_settings_of_ones_own(tmp_path: Path) -> None:

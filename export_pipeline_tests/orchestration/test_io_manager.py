@@ -1,0 +1,151 @@
+"""The S3 IO manager when it writes: bad days among good ones, retries, interruptions."""
+
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from export_pipeline.exports import publish
+from export_pipeline.orchestration.assets import asset_key
+from export_pipeline.settings import PREFIX
+from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
+
+SECOND, THIRD, FOURTH = (START + timedelta(days=number) for number in (1, 2, 3))
+
+
+def days_of_run(instance: dg.DagsterInstance, run_id: str) -> set[str | None]:
+    """The days that one run recorded as materialized."""
+    records = instance.fetch_materializations(asset_key("chat"), limit=100).records
+    return {record.partition_key for record in records if record.event_log_entry.run_id == run_id}
+
+
+def retries(instance: dg.DagsterInstance, run_id: str) -> int:
+    return len(instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+
+
+def test_only_the_bad_day_of_a_range_is_red(house: House, instance: dg.DagsterInstance) -> None:
+    project = house.add_project("chat", days=[START, SECOND, THIRD])
+    house.sync()
+    definitions = house.definitions()
+    assert materialize(definitions, instance, "chat", first=SECOND).success
+    house.delete_runs(project, SECOND)
+    result = materialize(definitions, instance, "chat", first=START, last=FOURTH)
+    assert not result.success
+    text = failure_text(instance, result.run_id)
+    assert "1 of 4 days of project 'chat' failed: 2026-03-02: the trace store now gives 0 rows, 3 are committed" in text
+    assert days_of_run(instance, result.run_id) == {"2026-03-01", "2026-03-03", "2026-03-04"}
+    assert len(house.data_files()) == 3
+
+
+def test_a_permanent_error_is_not_retried(house: House, instance: dg.DagsterInstance) -> None:
+    project = house.add_project("chat", days=[START])
+    house.sync()
+    definitions = house.definitions()
+    assert materialize(definitions, instance, "chat", first=START).success
+    house.delete_runs(project, START)
+    result = materialize(definitions, instance, "chat", first=START)
+    assert not result.success
+    assert retries(instance, result.run_id) == 0
+
+
+def test_fewer_rows_are_taken_where_the_launch_allows_it(house: House, instance: dg.DagsterInstance) -> None:
+    project = house.add_project("chat", days=[START])
+    house.sync()
+    definitions = house.definitions()
+    assert materialize(definitions, instance, "chat", first=START).success
+    house.delete_runs(project, START)
+    allowed = {"ops": {"runs__chat": {"config": {"allow_shrink": True}}}}
+    assert materialize(definitions, instance, "chat", first=START, run_config=allowed).success
+    assert materialized(instance, "chat")["2026-03-01"]["dagster/partition_row_count"] == 0
+    assert house.data_files() == []
+
+
+def test_an_error_that_may_pass_is_retried_and_told(house: House, instance: dg.DagsterInstance) -> None:
+    house.add_project("chat", days=[START])
+    house.sync()
+    definitions = house.definitions()
+    control = house.folder / "control.db"
+    control.rename(house.folder / "control.away")
+    result = materialize(definitions, instance, "chat", first=START)
+    assert not result.success
+    assert retries(instance, result.run_id) == 1
+    assert "the control database" in failure_text(instance, result.run_id)
+    assert house.keys() == []
+
+
+def test_a_missing_bucket_fails_with_the_setting_s_name_and_without_any_secret(
+    house: House, instance: dg.DagsterInstance
+) -> None:
+    house.add_project("chat", days=[START])
+    house.sync()
+    house.variables[PREFIX + "BUCKET"] = "no-such-bucket"
+    result = materialize(house.definitions(), instance, "chat", first=START)
+    assert not result.success
+    assert PREFIX + "BUCKET" in failure_text(instance, result.run_id)
+    stored = "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+    assert house.server.secret_access_key not in stored
+    assert house.server.access_key_id not in stored
+
+
+def test_a_terminated_run_aborts_its_upload_and_keeps_what_it_had_committed(
+    house: House, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.add_project("chat", days=[START, SECOND])
+    house.sync()
+    definitions = house.definitions()
+    whole_days = publish.DayExport.run
+
+    def interrupted_on_the_second(export: publish.DayExport, source: object) -> object:
+        if export._day.day == SECOND:
+            raise DagsterExecutionInterruptedError
+        return whole_days(export, source)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publish.DayExport, "run", interrupted_on_the_second)
+    with pytest.raises(DagsterExecutionInterruptedError):
+        materialize(definitions, instance, "chat", first=START, last=SECOND)
+    (record,) = instance.get_run_records(limit=1)
+    assert days_of_run(instance, record.dagster_run.run_id) <= {"2026-03-01"}
+    monkeypatch.undo()
+    assert materialize(definitions, instance, "chat", first=START, last=SECOND).success
+    assert len(house.data_files()) == 2
+    uploads = house.server.client().list_multipart_uploads(Bucket=house.bucket)
+    assert uploads.get("Uploads", []) == []
+
+
+def test_values_of_other_assets_are_refused_with_a_sentence(house: House, instance: dg.DagsterInstance) -> None:
+    @dg.asset(io_manager_key="day_files")
+    def mine() -> int:
+        return 1
+
+    definitions = house.definitions(projects=[], extra_assets=[mine])
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    assert "mine gave a int to the IO manager of the day files" in failure_text(instance, result.run_id)
+
+
+def test_forty_projects_without_rows_cost_no_s3_call_for_each_day(
+    house: House, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A joint backfill of 40 projects and 31 days, 1,240 days without a row."""
+    from export_pipeline.destinations.store import ObjectStore
+
+    for number in range(40):
+        house.add_project(f"p{number:02}", days=[])
+    house.sync()
+    stores: list[ObjectStore] = []
+    make = ObjectStore.__init__
+
+    def remember(store: ObjectStore, *arguments: object, **options: object) -> None:
+        make(store, *arguments, **options)  # type: ignore[arg-type]
+        stores.append(store)
+
+    monkeypatch.setattr(ObjectStore, "__init__", remember)
+    names = [project.asset_name for project in house.projects()]
+    last = date(2026, 3, 31)
+    result = materialize(house.definitions(), instance, *names, first=START, last=last)
+    assert result.success
+    assert len(instance.get_materialized_partitions(asset_key("p07"))) == 31
+    assert sum(sum(store.requests.values()) for store in stores) <= 40 * 4
+    assert house.data_files() == []
