@@ -120,3 +120,11 @@ def test_every_time_comes_out_as_the_rules_say_in_every_epoch_unit(epoch_unit: E
     found = check(raw, as_text=True, fields=RUN_FIELDS, format_version="v1", epoch_unit=epoch_unit)
 
     assert found.rows.num_rows == len(raw)
+
+
+@pytest.mark.parametrize("name", ["tenant_id", "run_type", "status", "trace_tier", "start_time", "end_time", "is_root"])
+def test_a_hostile_cell_alone_in_its_batch_comes_out_as_the_rules_say(name: str) -> None:
+    for cell in table(name, as_text=False):
+        raw = [{**ordinary(as_text=False), name: cell}]
+
+        check(raw, as_text=False, fields=RUN_FIELDS, format_version="v2_beta", epoch_unit="s")
