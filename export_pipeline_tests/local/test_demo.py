@@ -173,13 +173,13 @@ def _ask(url: str, query: str) -> Any:
 def test_a_failed_run_is_explained_by_its_steps_reasons_once_each() -> None:
     log = (
         "2026-11-24 - dagster - ERROR - STEP_FAILURE - Execution of step failed.\n\n"
-        "dagster._core.definitions.events.Failure: 1 of 4 days of project 'docs-rag' failed: 2026-11-20: no such bucket\n"
+        "dagster._core.definitions.events.Failure: 1 of 4 days of project 'docs' failed: 2026-11-20: no such bucket\n"
         '\nStack Trace:\n  File "x.py", line 1, in y\n    raise dg.Failure(\n'
-        "dagster._core.definitions.events.Failure: 1 of 4 days of project 'docs-rag' failed: 2026-11-20: no such bucket\n"
+        "dagster._core.definitions.events.Failure: 1 of 4 days of project 'docs' failed: 2026-11-20: no such bucket\n"
         "dagster._core.definitions.events.Failure: 2 of 4 days of project 'b' failed\n"
     )
     assert failures(log).splitlines() == [
-        "1 of 4 days of project 'docs-rag' failed: 2026-11-20: no such bucket",
+        "1 of 4 days of project 'docs' failed: 2026-11-20: no such bucket",
         "2 of 4 days of project 'b' failed",
     ]
     assert failures("Traceback …") == ""

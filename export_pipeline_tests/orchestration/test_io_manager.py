@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from export_pipeline.exports import publish
+from export_pipeline.exports.commit_export import DayExport
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
@@ -83,7 +83,7 @@ def test_a_missing_bucket_fails_with_the_setting_s_name_and_without_any_secret(
     result = materialize(house.definitions(), instance, "chat", first=START)
     assert not result.success
     assert PREFIX + "BUCKET" in failure_text(instance, result.run_id)
-    stored = "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+    stored = "".join(dg.serialize_value(entry) for entry in instance.all_logs(result.run_id))
     assert house.server.secret_access_key not in stored
     assert house.server.access_key_id not in stored
 
@@ -94,14 +94,14 @@ def test_a_terminated_run_aborts_its_upload_and_keeps_what_it_had_committed(
     house.add_project("chat", days=[START, SECOND])
     house.sync()
     definitions = house.definitions()
-    whole_days = publish.DayExport.run
+    whole_days = DayExport.run
 
-    def interrupted_on_the_second(export: publish.DayExport, source: object) -> object:
+    def interrupted_on_the_second(export: DayExport, source: object) -> object:
         if export._day.day == SECOND:
             raise DagsterExecutionInterruptedError
         return whole_days(export, source)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publish.DayExport, "run", interrupted_on_the_second)
+    monkeypatch.setattr(DayExport, "run", interrupted_on_the_second)
     with pytest.raises(DagsterExecutionInterruptedError):
         materialize(definitions, instance, "chat", first=START, last=SECOND)
     (record,) = instance.get_run_records(limit=1)
