@@ -6,6 +6,8 @@ wrong, the setting or value by name, and what to do. The three groups say whethe
 - `InputError`: something that was typed or configured is wrong; correct it.
 - `PermanentError`: trying again changes nothing until something outside is mended (rights, a bucket, a schema).
 - `RetryableError`: trying again later may succeed.
+
+A cancel and a reached limit (`LimitError`) stand beside them.
 """
 
 
@@ -29,8 +31,24 @@ class SettingsError(InputError):
     """A setting is missing, unknown or not usable."""
 
 
-class UnknownProjectError(InputError):
+class NotFoundError(InputError):
+    """What was named is not there, or belongs to another workspace; both read the same."""
+
+
+class UnknownProjectError(NotFoundError):
     """A project that was named is not known."""
+
+
+class ConflictError(InputError):
+    """What was asked contradicts the state of the thing: a destination in use, an export that has ended."""
+
+
+class LimitError(ExportPipelineError):
+    """A limit is reached; `retry_after` is in how many seconds asking again makes sense."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class SourceUnusableError(PermanentError):

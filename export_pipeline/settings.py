@@ -82,6 +82,31 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(
         30, ge=3, le=600, description="How long a day stays held after its worker was last heard."
     )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys that encrypt stored credentials: newest first, separated by commas; "
+        "`export-pipeline secrets new` makes one.",
+    )
+    destination_id: uuid.UUID | None = Field(
+        None,
+        description="Stored destination of the standing exports; its bucket and credentials are used, `BUCKET` is not.",
+    )
+    allow_process_credentials: bool = Field(
+        False, description="Lets stored destinations without keys use the process's own AWS credentials."
+    )
+    max_runs_per_export: int = Field(45, ge=1, description="Days of one bulk export under way at once.")
+    max_exports: int = Field(15, ge=1, description="Bulk exports of one workspace under way at once.")
+    max_schedules: int = Field(200, ge=0, description="Scheduled bulk exports of one workspace.")
+    max_exports_per_hour: int = Field(250, ge=1, description="Bulk exports that one workspace may create in an hour.")
+    max_day_retries: int = Field(20, ge=0, description="Retries of a day of a bulk export.")
+    retry_seconds: int = Field(30, ge=0, description="Pause before a day of a bulk export is tried again.")
+    run_hours: float = Field(4, gt=0, description="Longest time of one attempt at a day of a bulk export, hours.")
+    export_hours: float = Field(24, gt=0, description="Longest time of a bulk export, hours.")
+    late_days: int = Field(14, ge=0, description="Days back in which late rows are looked for; 0 turns it off.")
+    webhook_url: SecretStr | None = Field(None, description="Address that notices are posted to.")
+    webhook_secret: SecretStr | None = Field(None, description="Key of the signature of posted notices.")
+    api_host: str = Field("127.0.0.1", description="Address that `export-pipeline api` listens on.")
+    api_port: int = Field(8000, ge=1, le=65535, description="Port that `export-pipeline api` listens on.")
 
     @field_validator("projects_include", "projects_exclude", mode="before")
     @classmethod

@@ -105,7 +105,7 @@ class DayExport:
             window=self._day.window,
         )
         footer = footer_of(
-            commit_id=str(self.commit_id), export_id=str(export.export_id), day=self._day.day, epoch=self._epoch
+            commit_id=str(self.commit_id), export_id=str(export.layout_id), day=self._day.day, epoch=self._epoch
         )
         file = DayFile(
             self._sink,

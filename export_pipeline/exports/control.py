@@ -24,7 +24,7 @@ from export_pipeline.exports.control_engine import (
 )
 from export_pipeline.settings import Settings
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest of `exports/migrations/versions`: the one that this code reads and writes."""
 
 _MIGRATION_LOCK = 0x65787069  # any constant number; PostgreSQL's advisory locks are known by number

@@ -136,7 +136,7 @@ class _Commit:
         )
         key = empty_manifest_key(
             self._export.prefix,
-            self._export.export_id,
+            self._export.layout_id,
             self._export.tenant_id,
             self._export.session_id,
             first=chosen[0],

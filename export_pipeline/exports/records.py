@@ -32,7 +32,11 @@ class ProjectRecord:
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """A table of one project in a bucket; what it says never changes, apart from `superseded_at`."""
+    """A table of one project in a bucket; what it says never changes, apart from `superseded_at`.
+
+    `layout_id` is the id in `export_id=…` of its paths: its own, or that of the bulk export that it is a part of.
+    `filter` is canonical text, None for every row. `destination_id` names a stored destination.
+    """
 
     export_id: uuid.UUID
     kind: str
@@ -48,10 +52,14 @@ class ExportRecord:
     fields: tuple[str, ...]
     created_at: int
     superseded_at: int | None
+    layout_id: uuid.UUID
+    filter: str | None = None
+    bulk_id: uuid.UUID | None = None
+    destination_id: uuid.UUID | None = None
 
     def key(self, day: date) -> DayKey:
         """What the paths of a day are made of."""
-        return DayKey(export_id=self.export_id, tenant_id=self.tenant_id, session_id=self.session_id, day=day)
+        return DayKey(export_id=self.layout_id, tenant_id=self.tenant_id, session_id=self.session_id, day=day)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,9 @@ def project_of(row: Mapping[str, Any]) -> ProjectRecord:
 
 def export_of(row: Mapping[str, Any]) -> ExportRecord:
     """A row of `exports`, as a record."""
-    values = _with_uuids(row, "export_id", "tenant_id", "session_id")
+    values = {"layout_id": None, **row}
+    values["layout_id"] = values["layout_id"] or values["export_id"]
+    values = _with_uuids(values, "export_id", "tenant_id", "session_id", "layout_id", "bulk_id", "destination_id")
     return ExportRecord(**{**values, "fields": tuple(values["fields"])})
 
 
@@ -136,4 +146,4 @@ def _day_of(row: Mapping[Any, Any]) -> DayRecord:
 
 def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
     values = {str(name): value for name, value in row.items()}
-    return {**values, **{name: uuid.UUID(values[name]) for name in names}}
+    return {**values, **{name: uuid.UUID(values[name]) for name in names if values.get(name) is not None}}

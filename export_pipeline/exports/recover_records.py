@@ -102,7 +102,7 @@ class TableWriter:
         if row is None:
             project = self._project(connection)
             values = {item.name: getattr(export, item.name) for item in exports.columns}
-            ids = {name: str(values[name]) for name in ("export_id", "tenant_id", "session_id")}
+            ids = {name: str(value) for name, value in values.items() if isinstance(value, uuid.UUID)}
             connection.execute(
                 sa.insert(exports).values({**values, **ids, "project": project, "fields": list(export.fields)})
             )

@@ -155,6 +155,8 @@ def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest
         fields=manifest.fields,
         created_at=microseconds(manifest.started_at),
         superseded_at=None,
+        layout_id=table.export_id,
+        filter=manifest.filter,
     )
 
 

@@ -1,5 +1,6 @@
 """Rebuilding the control database from the manifests in the bucket."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -96,7 +97,7 @@ def test_without_recovering_a_day_of_another_database_is_refused_and_then_not(wo
     from export_pipeline.exports.tables import exports
 
     with lost.control.begin() as connection:
-        ids = {name: str(copied[name]) for name in ("export_id", "tenant_id", "session_id")}
+        ids = {name: str(value) for name, value in copied.items() if isinstance(value, uuid.UUID)}
         connection.execute(sa.insert(exports).values(**{**copied, **ids, "fields": list(copied["fields"])}))
     request = DayRequest(lost.export, DayWindow(FIRST, Window.of_day(FIRST)), owner="process:test:2")
     parts: dict[str, Any] = {"control": lost.control, "store": lost.store, "source": lost.source}
