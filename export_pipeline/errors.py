@@ -31,6 +31,14 @@ class SettingsError(InputError):
     """A setting is missing, unknown or not usable."""
 
 
+class FilterError(InputError):
+    """A filter cannot be read; `position` is the character, counted from 1, where it goes wrong."""
+
+    def __init__(self, message: str, *, position: int) -> None:
+        super().__init__(f"filter, character {position}: {message}")
+        self.position = position
+
+
 class NotFoundError(InputError):
     """What was named is not there, or belongs to another workspace; both read the same."""
 

@@ -103,6 +103,8 @@ class FeedbacksMapping(RelationMapping):
 
     run_id: ColumnRef = "run_id"
     id: ColumnRef = "id"
+    key: ColumnRef = "key"
+    score: ColumnRef = "score"
     created_at: ColumnRef = "created_at"
     modified_at: ColumnRef = "modified_at"
 

@@ -209,7 +209,7 @@ def _plan_feedbacks(plan: Plan, catalog: Catalog, feedbacks: FeedbacksMapping) -
             plan.problems.append(f"feedbacks: {relation or f'{named} does not exist'}")
         return
     resolver = _Resolver(plan, catalog, section="feedbacks", relation=relation, alias="f")
-    columns = _find(resolver, feedbacks, ["id", "created_at", "modified_at"], must=("run_id",))
+    columns = _find(resolver, feedbacks, ["id", "key", "score", "created_at", "modified_at"], must=("run_id",))
     if "run_id" in columns:
         plan.feedbacks = FeedbacksPlan(relation, columns)
 

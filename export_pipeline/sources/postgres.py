@@ -6,6 +6,7 @@ from export_pipeline.sources.adbc import Adbc
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog
 from export_pipeline.sources.postgres_catalog import PostgresCatalog
+from export_pipeline.sources.postgres_filter import PostgresFilterWords
 from export_pipeline.sources.postgres_session import PostgresSession
 from export_pipeline.sources.postgres_sql import PostgresDialect
 from export_pipeline.sources.source import Session, SqlSource
@@ -16,7 +17,9 @@ class PostgresSource(SqlSource):
 
     def __init__(self, url: Any, *, mapping: Mapping) -> None:
         self._adbc = Adbc(url)
-        super().__init__(mapping=mapping, dialect=PostgresDialect(mapping.epoch_unit), place=self._adbc.place)
+        dialect = PostgresDialect(mapping.epoch_unit)
+        words = PostgresFilterWords(dialect)
+        super().__init__(mapping=mapping, dialect=dialect, words=words, place=self._adbc.place)
 
     def _begin(self, project: str | None) -> PostgresSession:
         return PostgresSession(self._adbc, project)

@@ -1,5 +1,6 @@
 """One read-only transaction on one PostgreSQL connection."""
 
+import json
 from collections.abc import Collection, Generator, Sequence
 from typing import Any
 
@@ -9,13 +10,15 @@ from export_pipeline.errors import ExportPipelineError
 from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.adbc import Adbc
+from export_pipeline.sources.postgres_filter import SETTING
 from export_pipeline.sources.postgres_sql import PROJECT_SETTING, can_be_text
 from export_pipeline.sources.queries import Output, RunQueries
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SETTINGS = (
     "SET LOCAL TimeZone = 'UTC'; SET LOCAL client_encoding = 'UTF8'; SET LOCAL extra_float_digits = 1; "
-    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL DateStyle = 'ISO'"
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL DateStyle = 'ISO'; "
+    "SET LOCAL standard_conforming_strings = on"
 )
 
 
@@ -42,6 +45,11 @@ class PostgresSession:
     def run(self, sql: str) -> None:
         """Statements that give no rows."""
         self._adbc.run(self._connection, sql)
+
+    def bind(self, values: Sequence[str | int]) -> None:
+        """See `source.Session`."""
+        named = json.dumps({f"{SETTING}{number}": str(value) for number, value in enumerate(values, 1)})
+        self.rows("SELECT count(set_config(key, value, true)) FROM json_each_text($1::json)", [named])
 
     def names(self, sql: str) -> list[str]:
         """The names of a query's columns."""

@@ -20,9 +20,9 @@ PROJECT_SETTING = "export_pipeline.project"
 C_TEXT = "text in C order"
 """The type of a text column that sorts by its bytes; other text columns do as their language does."""
 
-_INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
+INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _NUMBERS = {"float4", "float8", "numeric"}
-_NATIVE = {"timestamptz", "timestamp", "date"}
+NATIVE = {"timestamptz", "timestamp", "date"}
 _INT64 = 2**63 - 1
 _UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NESTED = {"array", "composite"}
@@ -103,7 +103,7 @@ class NumberTime:
     def instant(self) -> str:
         """See `TimeSql`."""
         multiply, divide = MICROS_IN_UNIT[self.unit]
-        if self.type in _INTEGERS:
+        if self.type in INTEGERS:
             return f"floor({self.sql}::numeric * {multiply} / {divide})"
         # The cast through text is exact where float8::numeric keeps 15 digits only.
         text = f"({self.sql})::text"
@@ -143,7 +143,7 @@ class NumberTime:
 
     def near(self, low: int, high: int, *, also: str) -> str:
         """See `TimeSql`."""
-        if self.type in _INTEGERS:
+        if self.type in INTEGERS:
             first, last = number_bounds(low, high, self.unit)
             # A constant beyond 64 bits would be numeric and keep the index from being used.
             if first > _INT64:
@@ -162,7 +162,7 @@ class NumberTime:
 
     def exact(self, low: int, high: int) -> str:
         """See `TimeSql`."""
-        return "" if self.type in _INTEGERS else f"{self.instant} >= {low} AND {self.instant} < {high}"
+        return "" if self.type in INTEGERS else f"{self.instant} >= {low} AND {self.instant} < {high}"
 
 
 class PostgresDialect:
@@ -179,15 +179,15 @@ class PostgresDialect:
 
     def time(self, column: Column) -> TimeSql:
         """See `Dialect`."""
-        if column.type in _NATIVE:
+        if column.type in NATIVE:
             return NativeTime(column.sql, column.type)
         return NumberTime(column.sql, column.type, self._unit)
 
     def raw(self, field: RunField, column: Column) -> str:
         """See `Dialect`."""
-        if field.kind is Kind.TIME and column.type in _NATIVE:
+        if field.kind is Kind.TIME and column.type in NATIVE:
             return NativeTime(column.sql, column.type).raw
-        if field.kind is Kind.COUNT and column.type in _INTEGERS:
+        if field.kind is Kind.COUNT and column.type in INTEGERS:
             return f"{column.sql}::int8"
         if field.kind is Kind.FLAG and column.type == "bool":
             return column.sql
@@ -205,9 +205,9 @@ class PostgresDialect:
         """See `Dialect`."""
         if column.type == "bool":
             return f"({column.sql} IS TRUE)"
-        if column.type in _INTEGERS or column.type in _NUMBERS:
+        if column.type in INTEGERS or column.type in _NUMBERS:
             return f"(COALESCE({column.sql}, 0) <> 0)"
-        if column.type in _NATIVE:
+        if column.type in NATIVE:
             return f"({column.sql} IS NOT NULL)"
         return f"(lower(COALESCE({column.sql}::text, '')) NOT IN {_FALSY})"
 
@@ -216,8 +216,8 @@ class PostgresDialect:
         value = f"current_setting('{PROJECT_SETTING}')"
         if column.type == "uuid":
             return f"{column.sql} = {value}::uuid" if _UUID.fullmatch(project) else "false"
-        if column.type in _INTEGERS:
-            limit = _INTEGERS[column.type]
+        if column.type in INTEGERS:
+            limit = INTEGERS[column.type]
             fits = project.lstrip("-").isdecimal() and project.isascii() and -limit <= int(project) < limit
             return f"{column.sql} = {value}::{column.type}" if fits else "false"
         if not can_be_text(project):
@@ -226,7 +226,7 @@ class PostgresDialect:
 
     def order(self, column: Column) -> str:
         """See `Dialect`."""
-        if column.type == "uuid" or column.type in _INTEGERS:
+        if column.type == "uuid" or column.type in INTEGERS:
             return column.sql
         return f'({self.text(column)}) COLLATE "C"'
 
@@ -234,7 +234,7 @@ class PostgresDialect:
         """See `Dialect`."""
         if left.type == right.type:
             return f"{left.sql} = {right.sql}"
-        if "uuid" in {left.type, right.type} or left.type in _INTEGERS or right.type in _INTEGERS:
+        if "uuid" in {left.type, right.type} or left.type in INTEGERS or right.type in INTEGERS:
             return f"({left.sql})::text = ({right.sql})::text"
         return f"{left.sql} = {right.sql}"
 

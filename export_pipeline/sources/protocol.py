@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 
@@ -107,16 +108,30 @@ class RunSource(Protocol):
     def projects(self) -> list[Project]:
         """All projects, oldest first."""
 
-    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
-        """The UTC days on which the project has rows, oldest first, within the window or over all time."""
+    def days(
+        self,
+        project: str,
+        window: Window | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the contract's word
+    ) -> dict[date, DayFingerprint]:
+        """The UTC days on which the project has rows, oldest first, within the window or over all time.
+
+        With a filter only the rows that match it count.
+        """
 
     def outside(self, project: str, window: Window) -> OutsideRows:
         """The project's rows that start before the window, at its end or later, or at no readable time."""
 
     def open(
-        self, project: str, window: Window, fields: Collection[str] | None = None
+        self,
+        project: str,
+        window: Window,
+        fields: Collection[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the contract's word
     ) -> AbstractContextManager[RunSnapshot]:
-        """A snapshot of the project's rows with `window.start <= start_time < window.end`.
+        """A snapshot of the project's rows with `window.start <= start_time < window.end` that match the filter.
 
         `fields` are those of the export, by default the 29; payload columns that are not among them, and `tenant_id`
         and `session_id`, which the caller knows, may come as nulls.

@@ -1,15 +1,17 @@
 """The queries over a plan, in the words of its dialect. Every SELECT of run rows is made here.
 
 *Kept* rows are those that count: of versions with the same id only the one with the greatest `modified_at` (then
-`inserted_at`, then `start_time`, then the row's place), wherever the others lie, and no rows marked deleted. The
-relation of runs is always aliased r; subqueries never refer outward, so the alias may repeat.
+`inserted_at`, then `start_time`, then the row's place), wherever the others lie, and no rows marked deleted. A filter
+is asked about kept rows only. The relation of runs is always aliased r, also where subqueries have one of their own.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS, RunField
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.filter_sql import FilterWords, compile_filter
 from export_pipeline.sources.plan import FeedbacksPlan, Plan
 from export_pipeline.sources.sql import Column, TimeSql
 from export_pipeline.sources.times import to_micros
@@ -27,14 +29,30 @@ class Output:
 
 
 class RunQueries:
-    """SQL for one project's runs; the project's key is bound by the session (`Dialect.is_project`)."""
+    """SQL for one project's runs; the project's key is bound by the session (`Dialect.is_project`).
 
-    def __init__(self, plan: Plan, project: str) -> None:
+    `matching` is the condition of the filter, whose values are bound by the session too.
+    """
+
+    def __init__(
+        self, plan: Plan, project: str, *, tree: Filter | None = None, words: FilterWords | None = None
+    ) -> None:
         self._runs, _ = plan.usable()
         self.plan, self.project, self._dialect = plan, project, plan.dialect
+        self._tree, self._words = tree, words
+        self.matching = None if tree is None or words is None else compile_filter(tree, plan=plan, words=words)
         self._id = self._runs.fields["id"]
         self._project = self._dialect.is_project(self._runs.fields["session_id"], project)
         self.start = self._dialect.time(self._runs.fields["start_time"])
+
+    def over(self, plan: Plan) -> "RunQueries":
+        """The same queries over another plan; values are bound under the same numbers."""
+        return RunQueries(plan, self.project, tree=self._tree, words=self._words)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The fields that the filter reads."""
+        return frozenset() if self.matching is None else self.matching.fields
 
     def _time(self, column: Column | None) -> TimeSql | None:
         return None if column is None else self._dialect.time(column)
@@ -63,6 +81,8 @@ class RunQueries:
                 columns = self.columns() if wide else self._narrow_columns()
                 source = f"FROM ({self._versions(columns, near)}) AS r"
                 conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
+        if self.matching is not None:
+            conditions.append(f"({self.matching.condition})")
         return source, " AND ".join(conditions)
 
     def kept(self, window: Window | None) -> str:
@@ -128,7 +148,8 @@ class RunQueries:
             return "r.*"
         ruling = (self._id, runs.fields["session_id"], runs.fields["start_time"])
         more = (column for column in (runs.deleted, runs.inserted_at, runs.modified_at) if column is not None)
-        return ", ".join(dict.fromkeys(column.sql for column in (*ruling, *more)))
+        asked = () if self.matching is None else self.matching.columns
+        return ", ".join(dict.fromkeys((*(column.sql for column in (*ruling, *more)), *asked)))
 
     def sample(self) -> str:
         """One row of whatever project, all fields."""

@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.errors import SourceUnusableError
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.filter_sql import FilterWords
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
 from export_pipeline.sources.projects import read_projects
@@ -45,6 +47,9 @@ class Session(Protocol):
     Its methods raise only `SourceUnusableError` and `SourceUnreachableError`.
     """
 
+    def bind(self, values: Sequence[str | int]) -> None:
+        """Makes a filter's values known to the queries that follow (`FilterWords.bound`), numbered from 1."""
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; instants as microseconds since 1970."""
 
@@ -61,9 +66,9 @@ class Session(Protocol):
 class SqlSource(ABC):
     """A `RunSource` in a SQL database."""
 
-    def __init__(self, *, mapping: Mapping, dialect: Dialect, place: str) -> None:
+    def __init__(self, *, mapping: Mapping, dialect: Dialect, words: FilterWords, place: str) -> None:
         self.epoch_unit: EpochUnit = mapping.epoch_unit
-        self._mapping, self._dialect, self._place = mapping, dialect, place
+        self._mapping, self._dialect, self._words, self._place = mapping, dialect, words, place
         self._slots = Slots()
         self._lock = threading.Lock()
         self._known: Plan | None = None
@@ -102,6 +107,12 @@ class SqlSource(ABC):
                 self._known = plan
             return self._known
 
+    def _queries(self, session: Session, project: str, tree: Filter | None = None) -> RunQueries:
+        queries = RunQueries(self._plan(session), project, tree=tree, words=self._words)
+        if queries.matching is not None:
+            session.bind(queries.matching.values)
+        return queries
+
     def connect(self) -> None:
         """Opens and closes one session, so that a wrong URL is told at once."""
         with self._session():
@@ -120,11 +131,16 @@ class SqlSource(ABC):
         with self._session() as session:
             return read_projects(self._plan(session), session.rows)
 
-    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
+    def days(
+        self,
+        project: str,
+        window: Window | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the contract's word
+    ) -> dict[date, DayFingerprint]:
         """See `RunSource`."""
         with self._session(project) as session:
-            plan = self._plan(session)
-            queries = RunQueries(plan, project)
+            queries = self._queries(session, project, filter)
             found = session.rows(queries.days(window or ALL_TIME))
             feedback_sql = queries.feedback(window or ALL_TIME, by_day=True)
             feedback = None
@@ -139,14 +155,16 @@ class SqlSource(ABC):
     def outside(self, project: str, window: Window) -> OutsideRows:
         """See `RunSource`."""
         with self._session(project) as session:
-            queries = RunQueries(self._plan(session), project)
+            queries = self._queries(session, project)
             counts = [session.rows(sql)[0][0] for sql in queries.outside(window)]
         return OutsideRows(before=counts[0], after=counts[1], unreadable=counts[2])
 
     @contextmanager
-    def _snapshot(self, project: str, window: Window, fields: Collection[str] | None) -> Iterator[RunSnapshot]:
+    def _snapshot(
+        self, project: str, window: Window, fields: Collection[str] | None, tree: Filter | None
+    ) -> Iterator[RunSnapshot]:
         with self._session(project) as session:
-            queries = RunQueries(self._plan(session), project)
+            queries = self._queries(session, project, tree)
             snapshot = SqlSnapshot(session, queries=queries, window=window, fields=fields)
             try:
                 yield snapshot
@@ -154,10 +172,15 @@ class SqlSource(ABC):
                 snapshot.close()
 
     def open(
-        self, project: str, window: Window, fields: Collection[str] | None = None
+        self,
+        project: str,
+        window: Window,
+        fields: Collection[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the contract's word
     ) -> AbstractContextManager[RunSnapshot]:
         """See `RunSource`."""
-        return self._snapshot(project, window, fields)
+        return self._snapshot(project, window, fields, filter)
 
     def close(self) -> None:
         """See `RunSource`; what is being read is read to its end."""

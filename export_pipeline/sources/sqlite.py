@@ -7,6 +7,7 @@ from export_pipeline.sources.mapping import Mapping, RelationMapping
 from export_pipeline.sources.plan import Catalog
 from export_pipeline.sources.source import Session, SqlSource
 from export_pipeline.sources.sql import Column, Index, Relation
+from export_pipeline.sources.sqlite_filter import SqliteFilterWords
 from export_pipeline.sources.sqlite_session import SqliteSession
 from export_pipeline.sources.sqlite_sql import SqliteDialect
 
@@ -18,7 +19,9 @@ class SqliteSource(SqlSource):
 
     def __init__(self, path: Path, *, mapping: Mapping) -> None:
         self._path = path
-        super().__init__(mapping=mapping, dialect=SqliteDialect(mapping.epoch_unit), place=f"sqlite:///{path}")
+        dialect = SqliteDialect(mapping.epoch_unit)
+        words = SqliteFilterWords(dialect)
+        super().__init__(mapping=mapping, dialect=dialect, words=words, place=f"sqlite:///{path}")
 
     def _begin(self, project: str | None) -> SqliteSession:
         return SqliteSession(self._path, unit=self.epoch_unit, project=project)

@@ -1,7 +1,7 @@
 """One read transaction on one SQLite connection, opened read-only."""
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.queries import RunQueries
+from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PROJECT_PARAMETERS
 from export_pipeline.sources.times import DAY_MICROS, parse_micros
@@ -25,7 +26,7 @@ class SqliteSession:
 
     def __init__(self, path: Path, *, unit: EpochUnit, project: str | None) -> None:
         self._path = path
-        self._parameters = dict(zip(PROJECT_PARAMETERS, _project_forms(project), strict=True))
+        self._parameters: dict[str, Any] = dict(zip(PROJECT_PARAMETERS, _project_forms(project), strict=True))
         with self._translated():
             self._connection = _connect(path)
             try:
@@ -49,6 +50,10 @@ class SqliteSession:
         """See `source.Session`; text comes as bytes."""
         with self._translated():
             return self._connection.execute(sql, self._parameters).fetchall()
+
+    def bind(self, values: Sequence[str | int]) -> None:
+        """See `source.Session`."""
+        self._parameters |= {parameter(number): value for number, value in enumerate(values, 1)}
 
     def names(self, sql: str) -> list[str]:
         """The names of a query's columns."""
@@ -99,6 +104,7 @@ def _add_functions(connection: sqlite3.Connection, unit: EpochUnit) -> None:
 
     connection.create_function(MICROS_FUNCTION, 1, micros, deterministic=True)
     connection.create_function(DAY_FUNCTION, 1, day, deterministic=True)
+    add_functions(connection)
 
 
 def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int | None]:

@@ -23,6 +23,7 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
     runs, _ = queries.plan.usable()
     # A missing status is derived from the error.
     read = fields | ({"error"} if "status" not in runs.fields else set())
+    read |= queries.asked
     kept = {name: column for name, column in runs.fields.items() if name in read or not _is_payload(name)}
     extras = {"deleted": runs.deleted, "inserted_at": runs.inserted_at, "modified_at": runs.modified_at}
     # Small columns first: SQLite reads a row's pages only as far as it has to.
@@ -35,7 +36,7 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
         f"CREATE TEMP TABLE {_TABLE.removeprefix('temp.')} AS SELECT {columns} "
         f"FROM {queries.source} WHERE {queries.all_versions(window)}"
     )
-    return statement, RunQueries(replace(queries.plan, runs=_copied(runs, named)), queries.project)
+    return statement, queries.over(replace(queries.plan, runs=_copied(runs, named)))
 
 
 def _is_payload(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
@@ -62,7 +63,13 @@ class MemorySource:
         """The one project."""
         return [Project(PROJECT, PROJECT)]
 
-    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
+    def days(
+        self,
+        project: str,
+        window: Window | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the protocol's word
+    ) -> dict[date, DayFingerprint]:
         """Rows counted by day."""
         found: dict[date, DayFingerprint] = {}
         for row in self._sorted(window):
@@ -75,7 +82,14 @@ class MemorySource:
         raise NotImplementedError
 
     @contextmanager
-    def open(self, project: str, window: Window, fields: Collection[str] | None = None) -> Iterator["MemorySnapshot"]:
+    def open(
+        self,
+        project: str,
+        window: Window,
+        fields: Collection[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the protocol's word
+    ) -> Iterator["MemorySnapshot"]:
         """The rows as they are now."""
         self.opened += 1
         self.on_open(window)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from export_pipeline.errors import SourceUnreachableError
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
@@ -60,7 +61,13 @@ class MemorySource:
         self._refuse()
         return list(self.listed)
 
-    def days(self, project: str, window: Window | None = None) -> dict[date, DayFingerprint]:
+    def days(
+        self,
+        project: str,
+        window: Window | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the protocol's word
+    ) -> dict[date, DayFingerprint]:
         counts: dict[date, int] = {}
         for row in self._rows(project, window):
             day = row["start_time"].date()
@@ -72,7 +79,14 @@ class MemorySource:
         return OutsideRows(sum(time < window.start for time in times), sum(time >= window.end for time in times), 0)
 
     @contextmanager
-    def open(self, project: str, window: Window, fields: Collection[str] | None = None) -> Iterator["MemorySnapshot"]:
+    def open(
+        self,
+        project: str,
+        window: Window,
+        fields: Collection[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the protocol's word
+    ) -> Iterator["MemorySnapshot"]:
         rows = sorted(self._rows(project, window), key=lambda row: (row["start_time"], row["id"]))
         yield MemorySnapshot(rows)
 

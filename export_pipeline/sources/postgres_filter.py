@@ -1,0 +1,163 @@
+"""PostgreSQL's words for filters. `filter_json` has the rules for JSON that are written in SQL here."""
+
+from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
+from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW, MAX_DEPTH, MAX_KEY, STRING
+from export_pipeline.sources.filter_sql import BoundKind
+from export_pipeline.sources.postgres_sql import INTEGERS, NATIVE, PostgresDialect
+from export_pipeline.sources.sql import Column
+
+SETTING = "export_pipeline.p"
+MAX_NUMBER = 1_000
+
+_TYPES: dict[BoundKind, str] = {"text": "text", "integer": "int8", "number": "numeric"}
+_BLANKS = "E'" + "".join(f"\\x{ord(blank):02x}" for blank in BLANKS) + "'"
+_NUMBER = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?0*[0-9]{1,3})?$"
+_HEX = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
+_UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
+_CHILD = "^([0-9]{8}T[0-9]{12}Z[^.]+[.])+[0-9]{8}T[0-9]{12}Z[^.]+$"
+
+
+class PostgresFilterWords:
+    """See `FilterWords`."""
+
+    def __init__(self, dialect: PostgresDialect) -> None:
+        self._dialect = dialect
+
+    def bound(self, number: int, kind: BoundKind) -> str:
+        """See `FilterWords`. The subquery is evaluated once, not for every row."""
+        return f"(SELECT current_setting('{SETTING}{number}')::{_TYPES[kind]})"
+
+    def text(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f'(({self._dialect.text(column)}) COLLATE "C")'
+
+    def haystack(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f"lower({self.text(column)})"
+
+    def id(self, column: Column) -> str:
+        """See `FilterWords`."""
+        if column.type == "uuid" or column.type in INTEGERS:
+            return self.text(column)
+        digits = f"regexp_replace({self.word(column)}, '^urn:uuid:|[{{}}-]', '', 'g')"
+        return (
+            f"(CASE WHEN {self.word(column)} ~ '{_UUID}' THEN {digits}::uuid::text "
+            f"WHEN {self.word(column)} IS NOT NULL THEN {self.text(column)} END)"
+        )
+
+    def word(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f"NULLIF(lower(btrim({self.text(column)}, {_BLANKS})), '')"
+
+    def micros(self, column: Column) -> str:
+        """See `FilterWords`."""
+        time = self._dialect.time(column)
+        if column.type not in NATIVE:
+            return f"(CASE WHEN {time.instant} BETWEEN {MIN_MICROS} AND {MAX_MICROS} THEN ({time.instant})::int8 END)"
+        inside = f"{time.instant} >= '0001-01-01 00:00:00+00' AND {time.instant} < '10000-01-01 00:00:00+00'"
+        return f"(CASE WHEN {inside} THEN round((extract(epoch FROM {time.instant}) * 1000000)::numeric)::int8 END)"
+
+    def whole(self, column: Column) -> str:
+        """See `FilterWords`."""
+        if column.type in INTEGERS:
+            return f"{column.sql}::int8"
+        number = self.number(column)
+        fits = f"{number} BETWEEN -9223372036854775808 AND 9223372036854775807 AND {number} % 1 = 0"
+        return f"(CASE WHEN {fits} THEN ({number})::int8 END)"
+
+    def flag(self, column: Column) -> str:
+        """See `FilterWords`."""
+        if column.type == "bool":
+            return column.sql
+        return f"(CASE WHEN {self.word(column)} IN ('1', 't', 'true') THEN true {self._false(column)} END)"
+
+    def _false(self, column: Column) -> str:
+        return f"WHEN {self.word(column)} IN ('0', 'f', 'false') THEN false"
+
+    def is_child(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f"{self.text(column)} ~ '{_CHILD}'"
+
+    def number(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return self.json_number(f"btrim({self.text(column)}, {_BLANKS})")
+
+    def json_number(self, text: str) -> str:
+        """See `FilterWords`."""
+        return f"(CASE WHEN length({text}) <= {MAX_NUMBER} AND {text} ~ '{_NUMBER}' THEN ({text})::numeric END)"
+
+    def compare(self, number: str, sign: str, bound: str) -> str:
+        """See `FilterWords`."""
+        return f"{number} {sign} {bound}"
+
+    def like(self, text: str, pattern: str) -> str:
+        """See `FilterWords`."""
+        return f"{text} LIKE {pattern}"
+
+    def contains(self, haystack: str, text: str) -> str:
+        """See `FilterWords`."""
+        return f"strpos({haystack}, {text}) > 0"
+
+    def has(self, column: Column, text: str) -> str:
+        """See `FilterWords`."""
+        elements = "json_array_elements(CASE WHEN json_typeof(d.value) = 'array' THEN d.value END) AS m(value)"
+        element = "CASE WHEN json_typeof(m.value) = 'string' THEN m.value #>> '{}' ELSE m.value::text END"
+        return (
+            f"EXISTS (SELECT 1 FROM {self._document(column)} AS d WHERE CASE WHEN json_typeof(d.value) = 'array' "
+            f"THEN EXISTS (SELECT 1 FROM {elements} WHERE {element} = {text}) "
+            f"ELSE {self.word(column)} IS NOT NULL AND {self.text(column)} = {text} END)"
+        )
+
+    def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
+        """See `FilterWords`. `wanted` also says where there is nothing to be found further down."""
+        root = "d.value" if inside is None else f"({_if('d.value', 'object')} -> '{inside}')"
+        further = f" AND ({wanted} = t.key OR starts_with({wanted}, t.key || '.'))" if wanted else ""
+        here = f" WHERE w.key = {wanted}" if wanted else ""
+        top = f"SELECT m.key, m.value FROM {self._document(column)} AS d, json_each({_if(root, 'object')}) AS m"
+        members = f"SELECT t.key || '.' || n.key, n.value FROM json_each({_if('t.value', 'object')}) AS n"
+        elements = f"SELECT t.key, n.value FROM json_array_elements({_if('t.value', 'array')}) AS n(value)"
+        below = (
+            f"SELECT c.key, c.value FROM tree AS t, LATERAL ({members} UNION ALL {elements}) AS c(key, value) "
+            f"WHERE length(t.key) <= {MAX_KEY}{further}"
+        )
+        text = "CASE WHEN json_typeof(w.value) NOT IN ('object', 'array', 'null') THEN w.value #>> '{}' END"
+        limited = f"{here} AND" if here else " WHERE"
+        return (
+            f"(WITH RECURSIVE tree(key, value) AS ({top} UNION ALL {below}) "
+            f'SELECT w.key COLLATE "C" AS key, json_typeof(w.value) AS type, ({text}) COLLATE "C" AS text '
+            f"FROM tree AS w{limited} length(w.key) <= {MAX_KEY})"
+        )
+
+    def _document(self, column: Column) -> str:
+        """One row with the JSON of a column as `value`: null where it is not readable."""
+        if column.type == "jsonb":
+            return f"(SELECT {column.sql}::text::json AS value)"
+        text = f"(SELECT {self._dialect.text(column)} AS t OFFSET 0) AS raw"
+        cleaned = f"(SELECT {_cleaned('raw.t')} AS t FROM {text} OFFSET 0) AS clean"
+        readable = f"{_is_shallow('clean.t')} AND pg_input_is_valid(clean.t, 'json')"
+        return f"(SELECT CASE WHEN {readable} THEN clean.t::json END AS value FROM {cleaned} OFFSET 0)"
+
+
+def _if(value: str, kind: str) -> str:
+    return f"CASE WHEN json_typeof({value}) = '{kind}' THEN {value} END"
+
+
+def _cleaned(text: str) -> str:
+    escaped = f"replace(replace({text}, '\\\\', '\\u005c'), '\\u0000', '\\ufffd')"
+    mended = f"regexp_replace({escaped}, '{LONE_HIGH}', '\\\\ufffd', 'g')"
+    mended = f"regexp_replace({mended}, '{LONE_LOW}', '\\\\ufffd', 'g')"
+    seldom = " OR ".join(f"strpos({text}, '{sign}') > 0" for sign in ("\\u0000", "\\ud", "\\uD"))
+    return f"CASE WHEN {seldom} THEN {mended} ELSE {text} END"
+
+
+def _is_shallow(text: str) -> str:
+    """Counted exactly only where there are enough brackets: the server's parser fails on what is nested too deep."""
+    many = f"octet_length({text}) - octet_length(replace(replace({text}, '[', ''), '{{', '')) > {MAX_DEPTH}"
+    marks = f"regexp_replace(regexp_replace({text}, '{STRING}', '', 'g'), '[^][{{}}]', '', 'g')"
+    steps = (
+        "SELECT sum(CASE WHEN c.mark IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY c.place) AS depth "
+        f"FROM string_to_table({marks}, NULL) WITH ORDINALITY AS c(mark, place)"
+    )
+    return (
+        f"CASE WHEN {many} THEN COALESCE((SELECT max(s.depth) <= {MAX_DEPTH} FROM ({steps}) AS s), true) ELSE true END"
+    )
