@@ -96,6 +96,10 @@ class DestinationUnavailableError(DestinationError, RetryableError):
     """The store does not answer, or answers that it cannot serve now."""
 
 
+class SecretsError(PermanentError):
+    """Stored credentials do not open: a key is missing from the settings, or the row was tampered with."""
+
+
 class EmbeddedError(PermanentError):
     """A part of the embedded set-up cannot run here: its program is missing, a port is taken, it does not start."""
 

@@ -1,9 +1,10 @@
-"""The file in `HOME` that holds what the embedded bucket needs: its keys and its port.
+"""The files in `HOME` that hold what the embedded parts need: the bucket's keys and port, the key of stored secrets.
 
-It is made once, whole or not at all, for its owner's eyes only. The port is recorded because an export remembers its
+Each is made once, whole or not at all, for its owner's eyes only. The port is recorded because an export remembers its
 endpoint: were the port another one at the next start, a new table would begin.
 """
 
+import base64
 import json
 import os
 import random
@@ -23,6 +24,7 @@ LOWEST_PORT, HIGHEST_PORT = 10_240, 32_000
 """Free ports are looked for below the range that Linux gives to outgoing connections (32768 to 60999)."""
 
 _FILE = "embedded.json"
+_KEY_FILE = "secret.key"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def embedded_bucket(home: Path) -> EmbeddedBucket:
     try:
         if not path.exists():
             home.mkdir(parents=True, exist_ok=True)
-            _make(path)
+            made = EmbeddedBucket(free_ports(S3_PORTS), secrets.token_hex(10), secrets.token_hex(20))
+            _make(path, json.dumps(asdict(made)))
         return EmbeddedBucket(**json.loads(path.read_text()))
     except OSError as error:
         raise SettingsError(f"EXPORT_PIPELINE_HOME: {error.filename or home}: {error.strerror}") from None
@@ -56,6 +59,21 @@ def embedded_bucket(home: Path) -> EmbeddedBucket:
         raise SettingsError(
             f"{path} is damaged; remove the folder {home} to begin anew, or restore the file from a backup"
         ) from None
+
+
+def embedded_secret_key(home: Path) -> str:
+    """The Fernet key in `home` that encrypts stored credentials; made there by the first process that asks.
+
+    Raises `SettingsError` where the file cannot be made or read.
+    """
+    path = home / _KEY_FILE
+    try:
+        if not path.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            _make(path, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"EXPORT_PIPELINE_HOME: {error.filename or home}: {error.strerror}") from None
 
 
 def free_ports(count: int) -> int:
@@ -83,13 +101,12 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _make(path: Path) -> None:
-    bucket = EmbeddedBucket(free_ports(S3_PORTS), secrets.token_hex(10), secrets.token_hex(20))
+def _make(path: Path, content: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # has mode 600
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(asdict(bucket), file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         try:

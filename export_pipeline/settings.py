@@ -2,7 +2,7 @@
 
 Settings come from environment variables with the prefix `EXPORT_PIPELINE_`, or from a file `.env` in the working
 directory. *Embedded* means that none of SOURCE_URL, CONTROL_URL and BUCKET is set: then everything lives in `HOME`.
-As soon as one of them is set, all three are required.
+As soon as one of them is set, all three are required. DESTINATION_ID stands for BUCKET.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from export_pipeline.errors import SettingsError
-from export_pipeline.home import embedded_bucket
+from export_pipeline.home import embedded_bucket, embedded_secret_key
 from export_pipeline.runs.schema import FormatVersion
 
 PREFIX = "EXPORT_PIPELINE_"
@@ -30,6 +30,18 @@ Patterns = Annotated[tuple[str, ...], NoDecode]
 
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]")
 _PREFIX_SEGMENT = re.compile(r"[A-Za-z0-9!_.*'() @,;:+&$-]+")
+
+
+def clean_prefix(value: str) -> str:
+    """A prefix without slashes at its ends; raises `ValueError` for one that cannot be the begin of Hive paths."""
+    value = value.strip("/")
+    for segment in value.split("/") if value else ():
+        if segment in {".", ".."} or not _PREFIX_SEGMENT.fullmatch(segment):
+            raise ValueError(
+                f"{value!r} has the part {segment!r}: parts must not be empty, '.' or '..', "
+                "nor contain '=', '%', backslashes or control characters"
+            )
+    return value
 
 
 class Settings(BaseSettings):
@@ -125,19 +137,13 @@ class Settings(BaseSettings):
     @field_validator("prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
-        value = value.strip("/")
-        for segment in value.split("/") if value else ():
-            if segment in {".", ".."} or not _PREFIX_SEGMENT.fullmatch(segment):
-                raise ValueError(
-                    f"{value!r} has the part {segment!r}: parts must not be empty, '.' or '..', "
-                    "nor contain '=', '%', backslashes or control characters"
-                )
-        return value
+        return clean_prefix(value)
 
     @property
     def embedded(self) -> bool:
         """Whether trace store, control database and bucket are the embedded ones in `home`."""
-        return self.source_url is None and self.control_url is None and self.bucket is None
+        given = (self.source_url, self.control_url, self.bucket, self.destination_id)
+        return all(value is None for value in given)
 
     @property
     def private_endpoints(self) -> bool:
@@ -146,12 +152,15 @@ class Settings(BaseSettings):
 
     def refuse_half(self) -> None:
         """Raises `SettingsError` that names what is missing where only some of the settings are given."""
-        urls = {"SOURCE_URL": self.source_url, "CONTROL_URL": self.control_url, "BUCKET": self.bucket}
-        if missing := [] if self.embedded else [PREFIX + name for name, value in urls.items() if value is None]:
-            given = [PREFIX + name for name, value in urls.items() if value is not None]
+        # A stored destination has a bucket and credentials of its own: it stands for BUCKET.
+        place = "BUCKET" if self.destination_id is None else "DESTINATION_ID"
+        names = [] if self.embedded else ["SOURCE_URL", "CONTROL_URL", place]
+        if missing := [PREFIX + name for name in names if getattr(self, name.lower()) is None]:
+            given = [PREFIX + name for name in names if PREFIX + name not in missing]
+            hint = f" ({PREFIX}DESTINATION_ID stands for the bucket too)" if PREFIX + "BUCKET" in missing else ""
             raise SettingsError(
                 f"{' and '.join(missing)} must be set too, because {' and '.join(given)} "
-                f"{'is' if len(given) == 1 else 'are'} set"
+                f"{'is' if len(given) == 1 else 'are'} set{hint}"
             )
         if self.embedded and (lone := self._lone()):
             raise SettingsError(
@@ -177,6 +186,7 @@ class Settings(BaseSettings):
             return self
         home = self.home.absolute()
         s3 = embedded_bucket(home)
+        given_keys = [] if self.secret_keys is None else [self.secret_keys.get_secret_value()]
         return self.model_copy(
             update={
                 "home": home,
@@ -187,6 +197,7 @@ class Settings(BaseSettings):
                 "endpoint_url": s3.endpoint_url,
                 "access_key_id": s3.access_key_id,
                 "secret_access_key": SecretStr(s3.secret_access_key),
+                "secret_keys": SecretStr(",".join([*given_keys, embedded_secret_key(home)])),
                 "allow_private_endpoints": True,
             }
         )

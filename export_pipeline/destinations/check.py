@@ -40,6 +40,11 @@ class Capabilities:
     abort: bool = False
     conditional_writes: bool = False
 
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What is lost by each missing one, as sentences."""
+        return tuple(text for name, text in _LOST.items() if not getattr(self, name))
+
     def __str__(self) -> str:
         rights = [name for name in ("write", "read", "list", "delete", "abort") if getattr(self, name)]
         conditional = "conditional writes work" if self.conditional_writes else "no conditional writes"
@@ -89,9 +94,9 @@ def check_destination(store: ObjectStore, prefix: str) -> DestinationCheck:
             found["delete"] = _allowed(probe.delete)
         except DestinationError as raised:
             error = error or raised
-    warnings = () if error else tuple(text for name, text in _LOST.items() if not found.get(name))
+    capabilities = Capabilities(**found)
     left = probe.key if probe.written and not found.get("delete") else None
-    return DestinationCheck(Capabilities(**found), error, warnings, left)
+    return DestinationCheck(capabilities, error, () if error else capabilities.losses, left)
 
 
 class _Probe:

@@ -116,6 +116,20 @@ _TLS_FOR_GOOD = ("CERTIFICATE", "WRONG_VERSION_NUMBER", "doesn't match", "UNSUPP
 _CREDENTIALS = Rule("Access denied", "No usable AWS credentials were found: set " + _KEY + ", or mend the AWS profile.")
 _REGION_UNKNOWN = Rule("Bucket is not valid", "Check {n.region} and {n.bucket}.")
 
+_ROLE = Rule(
+    "Access denied",
+    "Check {n.role}, and that the role's trust policy lets this installation's own identity assume it"
+    "{external_id}. The bucket was not asked.",
+)
+_ROLE_LATER = Rule("Unavailable", "STS cannot serve now. " + _LATER, retry=True)
+_ROLE_RULES: dict[str, Rule] = {
+    "InvalidClientTokenId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
+    "ExpiredToken": _CREDENTIALS,
+    "ExpiredTokenException": _CREDENTIALS,
+    "RegionDisabledException": Rule("Access denied", "STS is not switched on in the region: check {n.region}."),
+}
+
 # By name, so that botocore is not imported for them; the first match in the exception's classes counts.
 _BY_CLASS: dict[str, tuple[str, Rule]] = {
     "SSLError": ("the secure connection failed", _TLS),
@@ -151,6 +165,8 @@ def classify(error: Exception, config: DestinationConfig, operation: str) -> Des
     """The error to raise for what botocore raised in an operation; anything unknown is the endpoint's fault."""
     response = getattr(error, "response", None)
     if isinstance(response, dict) and "Error" in response:
+        if getattr(error, "operation_name", None) == "AssumeRole":
+            return _of_role(response, config)
         return _of_response(response, config, operation)
     inner = getattr(error, "kwargs", {}).get("error")
     if isinstance(inner, PeerBlockedError):
@@ -196,6 +212,14 @@ def _of_response(response: dict[str, Any], config: DestinationConfig, operation:
     return _made(rule, config, operation, what=shown, code=code or str(status), region=region)
 
 
+def _of_role(response: dict[str, Any], config: DestinationConfig) -> DestinationError:
+    """The error for an answer of STS, which stands between the operation and the store."""
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    code = str(response["Error"].get("Code") or status)
+    rule = _ROLE_LATER if status >= 500 or "Throttl" in code else _ROLE_RULES.get(code, _ROLE)
+    return _made(rule, config, "AssumeRole", what=code, code=code)
+
+
 def _made(
     rule: Rule,
     config: DestinationConfig,
@@ -210,6 +234,7 @@ def _made(
         place=config.place,
         permission=PERMISSIONS.get(operation, "the rights"),
         region=f", {region}" if region else "",
+        external_id=f" with the external id {config.external_id}" if config.external_id else "",
     )
     text = f"{rule.error_class}: {operation} on {config.place} failed ({what}). {cure}"
     kind = DestinationUnavailableError if rule.retry else DestinationRefusedError

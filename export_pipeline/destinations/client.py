@@ -3,10 +3,13 @@
 import functools
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.endpoint import check_addresses, guard_client, is_private, parse_endpoint
+from export_pipeline.destinations.roles import assume
 from export_pipeline.errors import DestinationRefusedError
 
 CONNECT_SECONDS = 5
@@ -36,9 +39,12 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
     endpoint = parse_endpoint(config)
     addresses = [] if endpoint is None else check_addresses(config, endpoint)
     if credentials is None and not config.process_credentials:
+        names = config.names
+        what = "A role is to be assumed" if config.aws_role_arn else "No credentials are given"
+        keys = f"give {names.access_key_id} and {names.secret_access_key}"
         raise DestinationRefusedError(
-            f"No credentials are given for {config.place}: set {config.names.access_key_id} and "
-            f"{config.names.secret_access_key}.",
+            f"{what} for {config.place}, and the process's own credentials may not be used: {keys}, "
+            f"or set {names.allow_process}=true.",
             error_class="Access denied",
         )
     from botocore.exceptions import BotoCoreError
@@ -50,7 +56,12 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
         from export_pipeline.destinations.classify import classify
 
         raise classify(error, config, "making a client") from None
-    client.meta.events.register_last("before-parameter-build.s3", _never_redirect)
+    events = client.meta.events
+    events.register_last("before-parameter-build.s3", _never_redirect)
+    if config.s3_additional_kwargs:
+        events.register("provide-client-params.s3", functools.partial(_add_arguments, config.s3_additional_kwargs))
+    if not config.include_bucket_in_prefix:
+        events.register_first("before-sign.s3", functools.partial(_leave_bucket_out, config.bucket))
     if endpoint is not None:
         guard_client(client, config, endpoint)
     return client
@@ -69,10 +80,12 @@ def _options(config: DestinationConfig, attempts: int, *, local: bool) -> dict[s
         "signature_version": "s3v4",
         "request_checksum_calculation": checksums,
         "response_checksum_validation": checksums,
-        "s3": {"addressing_style": "path" if own_store else "auto"},
+        "s3": {"addressing_style": "path" if own_store else "auto"} | config.config_kwargs_s3.given(),
         "ignore_configured_endpoint_urls": True,
         "user_agent_extra": "export-pipeline",
     }
+    if not config.include_bucket_in_prefix:
+        options["s3"]["addressing_style"] = "path"  # which `_leave_bucket_out` makes of
     # The way to a private address does not lead through a proxy that the environment may name.
     return options | ({"proxies": {}} if local else {})
 
@@ -82,18 +95,22 @@ def _create(config: DestinationConfig, credentials: Credentials | None, options:
     from botocore.session import Session
 
     region = config.region or ("us-east-1" if config.endpoint_url is not None else None)
+    place: dict[str, Any] = {
+        "region_name": region,
+        "endpoint_url": config.endpoint_url,
+        "config": Config(**options),
+    }
     if credentials is None:
-        return Session().create_client(
-            "s3", region_name=region, endpoint_url=config.endpoint_url, config=Config(**options)
-        )
+        session = Session()
+        if config.aws_role_arn is not None:
+            assume(config.aws_role_arn, session, Session(), config)
+        return session.create_client("s3", **place)
     return _isolated_session().create_client(
         "s3",
-        region_name=region,
-        endpoint_url=config.endpoint_url,
         aws_access_key_id=credentials.access_key_id,
         aws_secret_access_key=credentials.secret_access_key,
         aws_session_token=credentials.session_token,
-        config=Config(**options),
+        **place,
     )
 
 
@@ -117,3 +134,17 @@ def _isolated_session() -> Any:
 def _never_redirect(context: dict[str, Any], **_: Any) -> None:
     """Tells botocore's redirector that it has had its turn: a redirect must not lead to an unchecked endpoint."""
     context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _add_arguments(additional: Mapping[str, Any], params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+    """Adds the destination's own arguments to the operations that know them."""
+    known = model.input_shape.members if model.input_shape else {}
+    return {name: value for name, value in additional.items() if name in known} | params
+
+
+def _leave_bucket_out(bucket: str, request: Any, **_: Any) -> None:
+    """Takes the bucket's name out of the address, before it is signed, where the host stands for the bucket."""
+    parts = urlsplit(request.url)
+    whole = f"/{bucket}"
+    if parts.path == whole or parts.path.startswith(f"{whole}/"):
+        request.url = urlunsplit(parts._replace(path=parts.path[len(whole) :] or "/"))

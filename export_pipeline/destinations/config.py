@@ -1,7 +1,8 @@
 """What a destination is, and the credentials for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Literal, Self
 
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
@@ -19,6 +20,8 @@ class Names:
     secret_access_key: str = "the destination's secret_access_key"  # noqa: S105 -- a name, no secret
     session_token: str = "the destination's session_token"  # noqa: S105 -- a name, no secret
     allow_private: str = f"{PREFIX}ALLOW_PRIVATE_ENDPOINTS"
+    role: str = "the destination's aws_role_arn"
+    allow_process: str = f"{PREFIX}ALLOW_PROCESS_CREDENTIALS"
 
 
 SETTING_NAMES = Names(
@@ -38,9 +41,30 @@ SETTING_NAMES = Names(
 )
 
 
+AddressingStyle = Literal["auto", "virtual", "path"]
+
+
+@dataclass(frozen=True)
+class S3Options:
+    """What botocore's `Config(s3=…)` may be told; None leaves it to the default."""
+
+    addressing_style: AddressingStyle | None = None
+    use_accelerate_endpoint: bool | None = None
+    payload_signing_enabled: bool | None = None
+    us_east_1_regional_endpoint: Literal["regional", "legacy"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
 @dataclass(frozen=True)
 class DestinationConfig:
     """Where files go; nothing in it is secret.
+
+    `include_bucket_in_prefix=False`: the endpoint's host stands for the bucket already, so that the bucket's name does
+    not become a part of the address. `s3_additional_kwargs` are arguments of PutObject and CreateMultipartUpload:
+    see `destinations.form`. `aws_role_arn` is assumed with the process's own credentials and `external_id`.
 
     `allow_private` lets `endpoint_url` be on loopback or a private network. `process_credentials` allows the
     process's own AWS credentials where no others are given: only for destinations that are meant to use them.
@@ -50,6 +74,11 @@ class DestinationConfig:
     prefix: str = ""
     region: str | None = None
     endpoint_url: str | None = None
+    include_bucket_in_prefix: bool = True
+    config_kwargs_s3: S3Options = S3Options()
+    s3_additional_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    aws_role_arn: str | None = None
+    external_id: str | None = None
     allow_private: bool = False
     process_credentials: bool = False
     names: Names = field(default=Names(), repr=False, compare=False)
@@ -77,9 +106,9 @@ class DestinationConfig:
 
 @dataclass(frozen=True)
 class Credentials:
-    """Static credentials; secrets stay out of `repr` and of comparisons' messages."""
+    """Static credentials; they stay out of `repr` and of comparisons' messages."""
 
-    access_key_id: str
+    access_key_id: str = field(repr=False)
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
 
@@ -94,3 +123,8 @@ class Credentials:
             settings.secret_access_key.get_secret_value(),
             None if token is None else token.get_secret_value(),
         )
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of what is given, for people."""
+        return ("access_key_id", "secret_access_key", *(("session_token",) if self.session_token else ()))
