@@ -10,6 +10,7 @@ import dagster as dg
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
 from export_pipeline.orchestration.assets import STANDING_RETRIES, build_project_assets
 from export_pipeline.orchestration.jobs import build_export_job
+from export_pipeline.orchestration.notice_sensor import build_notice_sensor
 from export_pipeline.orchestration.resources import build_resources
 from export_pipeline.orchestration.schedule import build_daily_schedule
 from export_pipeline.orchestration.sensors import build_project_sensor
@@ -30,7 +31,7 @@ def build_definitions(
     resources: dict[str, object] | None = None,
     extra_assets: Sequence[Any] = (),
 ) -> dg.Definitions:
-    """Assets, job, schedule, sensor and resources.
+    """Assets, job, schedule, sensors and resources.
 
     Without `projects` and `start` they are read from the control database, and nothing else is: the trace store and
     the bucket are not touched, so that the location loads while those are down. Without a usable control database, or
@@ -43,10 +44,10 @@ def build_definitions(
     if projects is None:
         projects, start = _recorded_projects(settings)
     made = {**build_resources(settings), **(resources or {})}
-    sensor = build_project_sensor(settings)
+    sensors = [build_project_sensor(settings), build_notice_sensor()]
     if not projects or start is None:
         return dg.Definitions(
-            assets=list(extra_assets), sensors=[sensor], resources=made, executor=dg.in_process_executor
+            assets=list(extra_assets), sensors=sensors, resources=made, executor=dg.in_process_executor
         )
     assets = build_project_assets(projects, start=start, settings=settings, retry_policy=retry_policy)
     job = build_export_job()
@@ -54,7 +55,7 @@ def build_definitions(
         assets=[*assets, *extra_assets],
         jobs=[job],
         schedules=[build_daily_schedule(job, projects=projects, start=start, settings=settings)],
-        sensors=[sensor],
+        sensors=sensors,
         resources=made,
         executor=dg.in_process_executor,
     )

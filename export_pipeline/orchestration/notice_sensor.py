@@ -1,0 +1,41 @@
+"""The sensor that sends notices, and looks for projects whose newest day is overdue."""
+
+import dagster as dg
+
+from export_pipeline.orchestration.assets import PARTS
+from export_pipeline.orchestration.parts import Parts
+
+NOTICE_SECONDS = 30
+OVERDUE_MICROSECONDS = 600 * 1_000_000
+"""How often the days of all projects are looked through."""
+
+
+def build_notice_sensor() -> dg.SensorDefinition:
+    """Logs and posts what is in the outbox; a notice that is not taken is tried again later."""
+
+    @dg.sensor(
+        name="send_notices",
+        minimum_interval_seconds=NOTICE_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={PARTS},
+        description=(
+            "Tells of exports that ended and days that are overdue: a log line, and a signed POST to "
+            "EXPORT_PIPELINE_WEBHOOK_URL where that is set."
+        ),
+    )
+    def send_notices(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        from export_pipeline.exports.notices import note_overdue
+        from export_pipeline.exports.notices_send import Webhook, send_due
+
+        parts: Parts = context.resources.parts
+        parts.control.check_schema()
+        webhook = Webhook.from_settings(parts.settings)
+        now, looked = parts.control.now(), int(context.cursor or 0)
+        if now - looked >= OVERDUE_MICROSECONDS:
+            note_overdue(parts.control, parts.settings)
+            looked = now
+        sent, problem = send_due(parts.control, webhook, log=context.log.warning)
+        what = f"{sent} notices sent" if sent else "no notice to send"
+        return dg.SensorResult(skip_reason=f"{what}; {problem}" if problem else what, cursor=str(looked))
+
+    return send_notices
