@@ -20,10 +20,11 @@ def cancel_day(control: ControlDatabase, *, export_id: uuid.UUID, day: date) -> 
     "cancelled": nobody was at work, and nobody who was will commit. "stopping": the attempt under way will not
     commit. "too late": its commit is decided, it will be there. "nothing to cancel": the day is done or unknown.
     """
-    return control.run(lambda connection: _cancel(connection, control, export_id, day))
+    return control.run(lambda connection: cancel_in(connection, control, export_id=export_id, day=day))
 
 
-def _cancel(connection: sa.Connection, control: ControlDatabase, export_id: uuid.UUID, day: date) -> CancelAnswer:
+def cancel_in(connection: sa.Connection, control: ControlDatabase, *, export_id: uuid.UUID, day: date) -> CancelAnswer:
+    """The same in the caller's transaction."""
     here = is_day(export_id, day)
     row = connection.execute(sa.select(days).where(here).with_for_update()).mappings().one_or_none()
     if row is None:

@@ -185,6 +185,7 @@ bulk_units = sa.Table(
     sa.Column("end_at", sa.BigInteger, nullable=False),
     sa.Column("status", sa.String(24), nullable=False, comment="the contract's words: exports.bulk"),
     sa.Column("attempt", sa.Integer, nullable=False, comment="retries so far; part of the Dagster run key"),
+    sa.Column("first_attempt", sa.Integer, nullable=False, comment="where retries are counted from: retried by hand"),
     sa.Column("not_before", sa.BigInteger, comment="when the next attempt may start"),
     sa.Column("errors", JSON, nullable=False, comment="retry_0, retry_1, … to text"),
     sa.Column("dagster_run_id", sa.String(36), comment="the run that works, or last worked, on it"),

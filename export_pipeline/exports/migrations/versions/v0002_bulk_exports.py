@@ -87,6 +87,7 @@ def _bulk_units() -> None:
         sa.Column("end_at", sa.BigInteger, nullable=False),
         sa.Column("status", sa.String(24), nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("first_attempt", sa.Integer, nullable=False),
         sa.Column("not_before", sa.BigInteger),
         sa.Column("errors", JSON, nullable=False),
         sa.Column("dagster_run_id", sa.String(36)),

@@ -1,0 +1,124 @@
+"""Creating bulk exports, scheduled ones too: every rule first, then one transaction."""
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import LimitError, UnknownProjectError
+from export_pipeline.exports import audit
+from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
+from export_pipeline.exports.bulk.request import BulkExportRequest, row_values
+from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.destination_records import read_destination
+from export_pipeline.exports.projects import project_by_session
+from export_pipeline.exports.tables import bulk_exports
+from export_pipeline.settings import PREFIX, Settings
+
+__all__ = ["BulkExportRequest", "create_bulk_export"]
+
+_HOUR = 3600
+_MICROSECONDS = 1_000_000
+
+
+def create_bulk_export(
+    control: ControlDatabase, request: BulkExportRequest, *, tenant_id: uuid.UUID, settings: Settings, actor: str
+) -> BulkExport:
+    """Records an export; the sensor starts it. Needs neither the trace store nor the bucket.
+
+    Raises `InputError` for a wrong value, `NotFoundError` for a destination or project that the workspace does not
+    have, `LimitError` where the workspace has too many; nothing is stored then. `actor` is "cli" or "key:<id>".
+    """
+    values = row_values(request)
+    bulk_id = uuid.uuid4()
+
+    def create(connection: sa.Connection) -> BulkExport:
+        if (done := _find(connection, bulk_id)) is not None:
+            return done  # the answer of the commit was lost
+        read_destination(connection, request.destination_id, tenant_id=tenant_id, hold=True)
+        _refuse_unknown_project(connection, request.session_id, tenant_id=tenant_id)
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        _refuse_beyond_limits(connection, request, tenant_id=tenant_id, settings=settings, now=now)
+        export = insert_export(connection, values, bulk_id=bulk_id, tenant_id=tenant_id, actor=actor, now=now)
+        if export.end_at is not None and units_to_plan(connection, export) <= MOST_AT_ONCE:
+            plan_all(connection, control, export)
+        detail = {name: value for name, value in values.items() if value is not None}
+        audit.record(
+            connection,
+            at=now,
+            tenant_id=tenant_id,
+            actor=actor,
+            action="export.create",
+            subject=bulk_id,
+            detail=detail,
+        )
+        return read_export(connection, bulk_id)
+
+    return control.run(create, patience=10.0)
+
+
+def insert_export(
+    connection: sa.Connection,
+    values: dict[str, Any],
+    *,
+    bulk_id: uuid.UUID,
+    tenant_id: uuid.UUID,
+    actor: str,
+    now: int,
+    source_id: uuid.UUID | None = None,
+) -> BulkExport:
+    """Adds a row of `bulk_exports` in the caller's transaction."""
+    row = {
+        **values,
+        "id": str(bulk_id),
+        "tenant_id": str(tenant_id),
+        "source_id": None if source_id is None else str(source_id),
+        "status": "Created" if values["end_at"] is not None else "IntervalScheduled",
+        "created_by": actor,
+        "created_at": now,
+        "updated_at": now,
+    }
+    connection.execute(sa.insert(bulk_exports).values(row))
+    return read_export(connection, bulk_id)
+
+
+def _find(connection: sa.Connection, bulk_id: uuid.UUID) -> BulkExport | None:
+    row = connection.execute(sa.select(bulk_exports).where(bulk_exports.c.id == str(bulk_id))).mappings().one_or_none()
+    return None if row is None else export_of_row(row)
+
+
+def _refuse_unknown_project(connection: sa.Connection, session_id: uuid.UUID | None, *, tenant_id: uuid.UUID) -> None:
+    if session_id is None:
+        return
+    project = project_by_session(connection, session_id)
+    if project is None or project.tenant_id != tenant_id:
+        raise UnknownProjectError(
+            f"There is no project {session_id} in this workspace. A new one is known a few minutes after it appears in "
+            "the trace store, or at once after `export-pipeline projects sync`."
+        )
+
+
+def _refuse_beyond_limits(
+    connection: sa.Connection, request: BulkExportRequest, *, tenant_id: uuid.UUID, settings: Settings, now: int
+) -> None:
+    mine = bulk_exports.c.tenant_id == str(tenant_id)
+    if request.interval_hours is not None:
+        scheduled = sa.select(sa.func.count()).where(mine, bulk_exports.c.status == "IntervalScheduled")
+        if connection.execute(scheduled).scalar_one() >= settings.max_schedules:
+            raise LimitError(
+                f"This workspace has {settings.max_schedules} scheduled exports already, as many as "
+                f"{PREFIX}MAX_SCHEDULES allows: cancel one first.",
+                retry_after=_HOUR,
+            )
+    recent = sa.select(sa.func.min(bulk_exports.c.created_at), sa.func.count()).where(
+        mine, bulk_exports.c.source_id.is_(None), bulk_exports.c.created_at > now - _HOUR * _MICROSECONDS
+    )
+    oldest, count = connection.execute(recent).one()
+    if count >= settings.max_exports_per_hour:
+        free_in = _HOUR - (now - oldest) // _MICROSECONDS
+        raise LimitError(
+            f"This workspace has created {count} exports within the last hour, as many as "
+            f"{PREFIX}MAX_EXPORTS_PER_HOUR allows: try again in {free_in} seconds.",
+            retry_after=max(1, free_in),
+        )

@@ -1,0 +1,47 @@
+"""Ending an export before its units are done: cancelled, or out of time."""
+
+from typing import Literal
+
+import sqlalchemy as sa
+
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_units
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.day_cancel import cancel_in
+from export_pipeline.exports.day_claim import is_day
+from export_pipeline.exports.day_rules import CANCELLED
+from export_pipeline.exports.inserts import insert_missing
+from export_pipeline.exports.tables import bulk_exports, bulk_units, days
+
+
+def end_export(
+    connection: sa.Connection,
+    control: ControlDatabase,
+    export: BulkExport,
+    *,
+    status: Literal["Cancelled", "TimedOut"],
+    error: str | None,
+    now: int,
+) -> None:
+    """Ends an export and each unit that can still be stopped; one whose commit is decided goes on to Completed.
+
+    The caller holds the export's row.
+    """
+    ended = {"status": status, "error": error, "finished_at": now, "updated_at": now}
+    connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(ended))
+    here = bulk_units.c.bulk_id == str(export.id)
+    running = read_units(connection, here, bulk_units.c.status == "Running")
+    decided = [str(unit.id) for unit in running if not stop_unit(connection, control, unit, now=now)]
+    stoppable = sa.and_(here, bulk_units.c.status.in_(("Created", "Running")), bulk_units.c.id.not_in(decided))
+    connection.execute(sa.update(bulk_units).where(stoppable).values(status=status, finished_at=now, updated_at=now))
+
+
+def stop_unit(connection: sa.Connection, control: ControlDatabase, unit: BulkUnit, *, now: int) -> bool:
+    """Keeps the attempt under way from committing its day; False where the commit is there or decided."""
+    answer = cancel_in(connection, control, export_id=unit.export_id, day=unit.day)
+    if answer in {"stopping", "too late"}:
+        return answer == "stopping"
+    # The worker may be about to claim the day: then the claim finds the flag.
+    day = {"export_id": str(unit.export_id), "day": unit.day, "status": CANCELLED, "epoch": 0, "updated_at": now}
+    insert_missing(connection, days, [day])
+    free = sa.and_(is_day(unit.export_id, unit.day), days.c.commit_epoch.is_(None), days.c.intent.is_(None))
+    return bool(connection.execute(sa.update(days).where(free).values(cancel_requested=True)).rowcount)

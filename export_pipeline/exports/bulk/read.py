@@ -1,0 +1,136 @@
+"""Reading bulk exports and their units, each workspace its own."""
+
+import uuid
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import NotFoundError
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, unit_of_row
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.tables import bulk_exports, bulk_units, days
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an export is; `rows_written` holds what days under way have read so far.
+
+    `percent` is of rows where they were counted, else of days. `rows_planned` and `estimated_finish` (microseconds
+    since 1970) are None where nothing was counted or nothing has been done yet.
+    """
+
+    percent: float
+    days_total: int
+    days_done: int
+    rows_written: int
+    rows_planned: int | None
+    bytes: int
+    estimated_finish: int | None
+
+
+def list_bulk_exports(
+    control: ControlDatabase, *, tenant_id: uuid.UUID, limit: int | None = None, offset: int = 0
+) -> list[BulkExport]:
+    """The workspace's exports, schedules and their children too, the newest first."""
+    query = (
+        sa.select(bulk_exports)
+        .where(bulk_exports.c.tenant_id == str(tenant_id))
+        .order_by(bulk_exports.c.created_at.desc(), bulk_exports.c.id)
+        .limit(limit)
+        .offset(offset)
+    )
+    with control.read() as connection:
+        return [export_of_row(row) for row in connection.execute(query).mappings()]
+
+
+def get_bulk_export(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> BulkExport:
+    """An export of the workspace; raises `NotFoundError`."""
+    with control.read() as connection:
+        return read_export(connection, bulk_id, tenant_id=tenant_id)
+
+
+def list_units(
+    control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, limit: int | None = None, offset: int = 0
+) -> list[BulkUnit]:
+    """The units of an export, by day and project; raises `NotFoundError`."""
+    with control.read() as connection:
+        read_export(connection, bulk_id, tenant_id=tenant_id)
+        return _units(connection, bulk_units.c.bulk_id == str(bulk_id), limit=limit, offset=offset)
+
+
+def get_unit(control: ControlDatabase, bulk_id: uuid.UUID, unit_id: uuid.UUID, *, tenant_id: uuid.UUID) -> BulkUnit:
+    """A unit of an export; raises `NotFoundError`."""
+    with control.read() as connection:
+        read_export(connection, bulk_id, tenant_id=tenant_id)
+        here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.id == str(unit_id))
+        for unit in _units(connection, here, limit=1, offset=0):
+            return unit
+    raise NotFoundError(f"The export {bulk_id} has no run {unit_id}.")
+
+
+def list_child_units(
+    control: ControlDatabase, source_id: uuid.UUID, *, tenant_id: uuid.UUID, limit: int | None = None, offset: int = 0
+) -> list[BulkUnit]:
+    """The units of all exports that a schedule has spawned; raises `NotFoundError`."""
+    children = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == str(source_id))
+    with control.read() as connection:
+        read_export(connection, source_id, tenant_id=tenant_id)
+        return _units(connection, bulk_units.c.bulk_id.in_(children), limit=limit, offset=offset)
+
+
+def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> Progress:
+    """How far an export is; raises `NotFoundError`."""
+    done = bulk_units.c.status == "Completed"
+    live = sa.and_(bulk_units.c.status == "Running", days.c.export_id.is_not(None))
+    query = (
+        sa.select(
+            sa.func.count(),
+            sa.func.count().filter(bulk_units.c.status.not_in(("Created", "Running"))),
+            sa.func.coalesce(sa.func.sum(bulk_units.c.rows).filter(done), 0),
+            sa.func.coalesce(sa.func.sum(days.c.rows_read).filter(live), 0),
+            sa.func.sum(bulk_units.c.planned_rows),
+            sa.func.coalesce(sa.func.sum(bulk_units.c.bytes).filter(done), 0),
+        )
+        .select_from(bulk_units)
+        .outerjoin(days, sa.and_(days.c.export_id == bulk_units.c.export_id, days.c.day == bulk_units.c.day))
+        .where(bulk_units.c.bulk_id == str(bulk_id))
+    )
+    with control.read() as connection:
+        export = read_export(connection, bulk_id, tenant_id=tenant_id)
+        total, ended, committed, reading, planned, size = connection.execute(query).one()
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    rows, planned_rows = int(committed) + int(reading), None if planned is None else int(planned)
+    share = share_done(export.status, days=ended / total if total else 0.0, rows=rows, planned_rows=planned_rows)
+    return Progress(
+        percent=round(share * 100, 1),
+        days_total=total,
+        days_done=ended,
+        rows_written=rows,
+        rows_planned=planned_rows,
+        bytes=int(size),
+        estimated_finish=estimated_finish(export, share=share, now=now),
+    )
+
+
+def share_done(status: str, *, days: float, rows: int, planned_rows: int | None) -> float:
+    """The part of the work that is done, from 0 to 1: of rows where they were counted, else of days."""
+    if status == "Completed":
+        return 1.0
+    return min(1.0, rows / planned_rows) if planned_rows else days
+
+
+def estimated_finish(export: BulkExport, *, share: float, now: int) -> int | None:
+    """When an export that is under way will be done if it goes on as until now."""
+    if export.finished_at is not None:
+        return export.finished_at
+    if export.started_at is None or share <= 0.0:
+        return None
+    return now + round((now - export.started_at) * (1 - share) / share)
+
+
+def _units(
+    connection: sa.Connection, condition: sa.ColumnElement[bool], *, limit: int | None, offset: int
+) -> list[BulkUnit]:
+    order = (bulk_units.c.day, bulk_units.c.session_id, bulk_units.c.id)
+    query = sa.select(bulk_units).where(condition).order_by(*order).limit(limit).offset(offset)
+    return [unit_of_row(row) for row in connection.execute(query).mappings()]

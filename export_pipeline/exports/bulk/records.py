@@ -1,0 +1,146 @@
+"""Bulk exports and their units, as the control database holds them."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import NotFoundError
+from export_pipeline.exports.bulk.states import ExportStatus, UnitStatus
+from export_pipeline.exports.tables import bulk_exports, bulk_units
+from export_pipeline.runs.schema import FormatVersion
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.settings import Compression
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class BulkExport:
+    """What was asked for and how far it is; instants are microseconds since 1970, UTC.
+
+    `end_at` is None for a schedule, `session_id` where all experiments are exported, `export_fields` where the default
+    columns are. `filter` is canonical text. `source_id` is the schedule that spawned it. `error` says why it failed.
+    """
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    destination_id: uuid.UUID
+    session_id: uuid.UUID | None
+    all_experiments: bool
+    start_at: int
+    end_at: int | None
+    filter: str | None
+    format_version: FormatVersion
+    compression: Compression
+    export_fields: tuple[str, ...] | None
+    interval_hours: int | None
+    reexport_late: bool
+    source_id: uuid.UUID | None
+    status: ExportStatus
+    error: str | None
+    created_by: str
+    created_at: int
+    updated_at: int
+    planned_at: int | None
+    started_at: int | None
+    finished_at: int | None
+
+    @property
+    def window(self) -> Window:
+        """What is exported; a schedule has none."""
+        if self.end_at is None:
+            raise ValueError(f"export {self.id} is a schedule and has no window")
+        return Window(instant(self.start_at), instant(self.end_at))
+
+
+@dataclass(frozen=True)
+class BulkUnit:
+    """One UTC day of one project, cut at the window's ends: what the API calls a run.
+
+    `export_id` names its table in `exports`. `attempt` counts retries, `first_attempt` is where that count began anew
+    when a failed export was retried by hand. `errors` is keyed `retry_0`, `retry_1`, …. `rows`, `bytes` and `key` are
+    those of the commit.
+    """
+
+    id: uuid.UUID
+    bulk_id: uuid.UUID
+    export_id: uuid.UUID
+    session_id: uuid.UUID
+    day: date
+    start_at: int
+    end_at: int
+    status: UnitStatus
+    attempt: int
+    first_attempt: int
+    not_before: int | None
+    errors: Mapping[str, str]
+    dagster_run_id: str | None
+    planned_rows: int | None
+    rows: int | None
+    bytes: int | None
+    key: str | None
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    updated_at: int
+
+    @property
+    def window(self) -> DayWindow:
+        """The day and the part of it that is exported."""
+        return DayWindow(self.day, Window(instant(self.start_at), instant(self.end_at)))
+
+
+def microseconds(moment: datetime) -> int:
+    """An aware time as microseconds since 1970."""
+    return (moment - _EPOCH) // MICROSECOND
+
+
+def instant(value: int) -> datetime:
+    """Microseconds since 1970 as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def unit_id(bulk_id: uuid.UUID, session_id: uuid.UUID, day: date) -> uuid.UUID:
+    """The id of a unit, the same however often it is planned."""
+    return uuid.uuid5(bulk_id, f"{session_id}/{day}")
+
+
+def export_of_row(row: Mapping[Any, Any]) -> BulkExport:
+    """A row of `bulk_exports`, as a record."""
+    values = _with_uuids(row, "id", "tenant_id", "destination_id", "session_id", "source_id")
+    fields = values["export_fields"]
+    return BulkExport(**{**values, "export_fields": None if fields is None else tuple(fields)})
+
+
+def unit_of_row(row: Mapping[Any, Any]) -> BulkUnit:
+    """A row of `bulk_units`, as a record."""
+    return BulkUnit(**_with_uuids(row, "id", "bulk_id", "export_id", "session_id"))
+
+
+def read_export(
+    connection: sa.Connection, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID | None = None, lock: bool = False
+) -> BulkExport:
+    """A bulk export, of any workspace where `tenant_id` is None; raises `NotFoundError`."""
+    query = sa.select(bulk_exports).where(bulk_exports.c.id == str(bulk_id))
+    if tenant_id is not None:
+        query = query.where(bulk_exports.c.tenant_id == str(tenant_id))
+    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"There is no bulk export {bulk_id} in this workspace.")
+    return export_of_row(row)
+
+
+def read_units(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[BulkUnit]:
+    """The units that meet the conditions, by day and project."""
+    query = sa.select(bulk_units).where(*conditions).order_by(bulk_units.c.day, bulk_units.c.session_id)
+    return [unit_of_row(row) for row in connection.execute(query).mappings()]
+
+
+def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
+    values = {str(name): value for name, value in row.items()}
+    return {**values, **{name: uuid.UUID(values[name]) for name in names if values[name] is not None}}

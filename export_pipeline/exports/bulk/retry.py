@@ -1,0 +1,46 @@
+"""Trying the failed days of an export again, by hand."""
+
+import uuid
+
+import sqlalchemy as sa
+
+from export_pipeline.exports import audit
+from export_pipeline.exports.bulk.records import BulkExport, read_export
+from export_pipeline.exports.bulk.states import refuse_retry
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.destination_records import read_destination
+from export_pipeline.exports.tables import bulk_exports, bulk_units, days, exports
+
+
+def retry_failed(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, actor: str) -> BulkExport:
+    """Puts the days of a failed export that are not done back to work; finished days stay as they are.
+
+    They get all retries anew, the export all of its time. Raises `NotFoundError` (its destination may be gone too), and
+    `ConflictError` where the export is not Failed or TimedOut.
+    """
+
+    def retry(connection: sa.Connection) -> BulkExport:
+        export = read_export(connection, bulk_id, tenant_id=tenant_id, lock=True)
+        refuse_retry(export.status)
+        read_destination(connection, export.destination_id, tenant_id=tenant_id, hold=True)
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        undone = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status.in_(("Failed", "TimedOut")))
+        again = bulk_units.c.attempt + 1
+        connection.execute(
+            sa.update(bulk_units)
+            .where(undone)
+            .values(
+                status="Created", attempt=again, first_attempt=again, not_before=None, finished_at=None, updated_at=now
+            )
+        )
+        mine = sa.select(exports.c.export_id).where(exports.c.bulk_id == str(bulk_id))
+        left = sa.and_(days.c.export_id.in_(mine), days.c.cancel_requested, days.c.claim_id.is_(None))
+        connection.execute(sa.update(days).where(left).values(cancel_requested=False))
+        values = {"status": "Created", "error": None, "started_at": None, "finished_at": None, "updated_at": now}
+        connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(values))
+        audit.record(
+            connection, at=now, tenant_id=tenant_id, actor=actor, action="export.retry", subject=bulk_id, detail={}
+        )
+        return read_export(connection, bulk_id)
+
+    return control.run(retry, patience=10.0)

@@ -1,0 +1,124 @@
+"""Planning a bulk export: its tables, one for each project, and its units, one for each of their UTC days."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.exports.bulk.records import BulkExport, microseconds, unit_id
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.destination_records import read_destination
+from export_pipeline.exports.records import ProjectRecord, project_of
+from export_pipeline.exports.tables import bulk_exports, bulk_units, exports, projects
+from export_pipeline.runs.schema import select_fields
+
+BULK = "bulk"
+MOST_AT_ONCE = 5_000
+"""Units that are planned in the transaction that creates their export; the sensor plans larger exports."""
+
+
+def projects_of(connection: sa.Connection, export: BulkExport) -> list[ProjectRecord]:
+    """The projects that an export covers, by id: the one it names, or every experiment of its workspace."""
+    query = sa.select(projects).where(projects.c.tenant_id == str(export.tenant_id))
+    if export.session_id is not None:
+        query = query.where(projects.c.session_id == str(export.session_id))
+    else:
+        query = query.where(projects.c.is_experiment, projects.c.removed_at.is_(None))
+    rows = connection.execute(query.order_by(projects.c.session_id)).mappings()
+    return [project_of(row) for row in rows]  # type: ignore[arg-type]
+
+
+def units_to_plan(connection: sa.Connection, export: BulkExport) -> int:
+    """How many units an export will have."""
+    return len(projects_of(connection, export)) * sum(1 for _ in export.window.days())
+
+
+def plan_units(control: ControlDatabase, export: BulkExport) -> None:
+    """Records the tables and units of an export, a project at a time; safe to be called again after a crash."""
+    with control.read() as connection:
+        covered = projects_of(connection, export)
+    for project in covered:
+        control.run(lambda connection, project=project: _plan_project(connection, control, export, project))  # type: ignore[misc]
+    control.run(lambda connection: finish_planning(connection, control, export))
+
+
+def plan_all(connection: sa.Connection, control: ControlDatabase, export: BulkExport) -> None:
+    """The same in the caller's transaction."""
+    for project in projects_of(connection, export):
+        _plan_project(connection, control, export, project)
+    finish_planning(connection, control, export)
+
+
+def finish_planning(connection: sa.Connection, control: ControlDatabase, export: BulkExport) -> None:
+    """Says that all units are recorded; an export of no project at all is Completed with that."""
+    here = sa.and_(bulk_exports.c.id == str(export.id), bulk_exports.c.planned_at.is_(None))
+    changed = connection.execute(sa.update(bulk_exports).where(here).values(planned_at=control.now_sql))
+    units = sa.select(bulk_units.c.id).where(bulk_units.c.bulk_id == str(export.id)).limit(1)
+    if changed.rowcount and connection.execute(units).first() is None:
+        ended = {"status": "Completed", "finished_at": control.now_sql, "updated_at": control.now_sql}
+        unfinished = bulk_exports.c.status == "Created"
+        connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id), unfinished).values(ended))
+
+
+def _plan_project(
+    connection: sa.Connection, control: ControlDatabase, export: BulkExport, project: ProjectRecord
+) -> None:
+    export_id = str(uuid.uuid5(export.id, str(project.session_id)))
+    if connection.execute(sa.select(exports.c.export_id).where(exports.c.export_id == export_id)).first():
+        return
+    now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    place = read_destination(connection, export.destination_id, tenant_id=None, hold=True).config
+    connection.execute(
+        sa.insert(exports).values(
+            export_id=export_id,
+            kind=BULK,
+            project=project.project,
+            tenant_id=str(project.tenant_id),
+            session_id=str(project.session_id),
+            bucket=place.bucket,
+            prefix=place.prefix,
+            endpoint_url=place.endpoint_url,
+            region=place.region,
+            format_version=export.format_version,
+            compression=export.compression,
+            fields=[field.name for field in select_fields(export.export_fields)],
+            created_at=now,
+            layout_id=str(export.id),
+            filter=export.filter,
+            bulk_id=str(export.id),
+            destination_id=str(export.destination_id),
+        )
+    )
+    for rows in _in_chunks(_unit_rows(export, project, export_id, now)):
+        connection.execute(sa.insert(bulk_units), rows)
+
+
+def _unit_rows(export: BulkExport, project: ProjectRecord, export_id: str, now: int) -> Iterator[dict[str, Any]]:
+    for day in export.window.days():
+        yield {
+            "id": str(unit_id(export.id, project.session_id, day.day)),
+            "bulk_id": str(export.id),
+            "export_id": export_id,
+            "session_id": str(project.session_id),
+            "day": day.day,
+            "start_at": microseconds(day.window.start),
+            "end_at": microseconds(day.window.end),
+            "status": "Created",
+            "attempt": 0,
+            "first_attempt": 0,
+            "errors": {},
+            "created_at": now,
+            "updated_at": now,
+        }
+
+
+def _in_chunks(rows: Iterable[dict[str, Any]], size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
