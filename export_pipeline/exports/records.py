@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from export_pipeline.exports.tables import days
 from export_pipeline.files.paths import DayKey
+from export_pipeline.runs.filter import parse_filter
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.settings import Compression
 
@@ -56,6 +58,11 @@ class ExportRecord:
     filter: str | None = None
     bulk_id: uuid.UUID | None = None
     destination_id: uuid.UUID | None = None
+
+    @property
+    def tree(self) -> Filter | None:
+        """The filter as the trace store takes it."""
+        return None if self.filter is None else parse_filter(self.filter)
 
     def key(self, day: date) -> DayKey:
         """What the paths of a day are made of."""

@@ -175,7 +175,7 @@ class _Verification:
         if self._source is None or not self._without_rows:
             return
         window = Window.of_days(self._without_rows[0], self._without_rows[-1])
-        counted = self._source.days(self._export.project, window)
+        counted = self._source.days(self._export.project, window, filter=self._export.tree)
         self._counts.days_compared_with_source += len(self._without_rows)
         self._problems += [
             Problem(self._export.export_id, day, What.SOURCE_ROWS, "0", f"{counted[day].rows:,}")

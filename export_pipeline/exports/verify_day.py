@@ -141,6 +141,7 @@ def _form(manifest: Manifest, export: ExportRecord, day: date) -> list[Found]:
         "format_version": (export.format_version, manifest.format_version),
         "compression": (export.compression, manifest.compression),
         "fields": (export.fields, manifest.fields),
+        "filter": (export.filter, manifest.filter),
     }
     if manifest.file is not None:
         told["key"] = (data_key(export.prefix, export.key(day), export.format_version), manifest.file.key)

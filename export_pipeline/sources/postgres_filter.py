@@ -132,6 +132,8 @@ class PostgresFilterWords:
         """One row with the JSON of a column as `value`: null where it is not readable."""
         if column.type == "jsonb":
             return f"(SELECT {column.sql}::text::json AS value)"
+        if column.type == "array":
+            return f"(SELECT to_json({column.sql}) AS value)"
         text = f"(SELECT {self._dialect.text(column)} AS t OFFSET 0) AS raw"
         cleaned = f"(SELECT {_cleaned('raw.t')} AS t FROM {text} OFFSET 0) AS clean"
         readable = f"{_is_shallow('clean.t')} AND pg_input_is_valid(clean.t, 'json')"
