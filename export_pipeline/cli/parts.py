@@ -51,15 +51,16 @@ def open_source(settings: "Settings") -> Iterator["RunSource"]:
 @contextmanager
 def open_store() -> Iterator["ObjectStore"]:
     """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already."""
-    from export_pipeline.destinations.config import Credentials, DestinationConfig
     from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.exports.standing_place import standing_access
     from export_pipeline.local.embedded import EmbeddedStore
     from export_pipeline.settings import load_settings
 
     with EmbeddedStore(load_settings()) as embedded:
         embedded.wait_ready()
         settings = embedded.resolved
-        store = ObjectStore(DestinationConfig.from_settings(settings), Credentials.from_settings(settings))
+        with open_control(settings, check=False) as control:
+            store = ObjectStore(*standing_access(control, settings))
         try:
             yield store
         finally:

@@ -67,11 +67,11 @@ def _control(settings: "Settings") -> tuple[bool, str]:
     return True, f"{found} projects have an asset"
 
 
-def _destination(settings: "Settings") -> tuple[bool, str]:
+def _destination(_settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.destinations.check import check_destination
 
     with parts.open_store() as store:
-        found = check_destination(store, settings.prefix)
+        found = check_destination(store, store.config.prefix)
         place = store.config.place
     return found.ok, " ".join([f"{place}: {found.capabilities}.", *found.warnings]) if found.ok else str(found.error)
 

@@ -1,7 +1,7 @@
 """Stored destinations: made, changed and opened.
 
 A destination is checked before anything is stored. Its credentials are encrypted where they enter and decrypted where
-a client is made (`open_destination`), and nowhere else. Where a destination has credentials of its own, or a role,
+a client is made (`unlock`), and nowhere else. Where a destination has credentials of its own, or a role,
 nothing else is ever used for it.
 """
 
@@ -205,12 +205,20 @@ def open_destination(
     """
     with control.read() as connection:
         found = read_destination(connection, destination_id, tenant_id=tenant_id)
-        query = sa.select(destinations.c.credentials).where(destinations.c.id == str(destination_id))
-        sealed = connection.execute(query).scalar_one()
+        config, credentials = unlock(connection, found, settings=settings)
+    return ObjectStore(config, credentials)
+
+
+def unlock(
+    connection: sa.Connection, found: DestinationRecord, *, settings: Settings
+) -> tuple[DestinationConfig, Credentials | None]:
+    """What a client of a destination is made of, with the credentials that are stored now; raises `SecretsError`."""
+    query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
+    sealed = connection.execute(query).scalar_one()
     credentials = None
     if sealed is not None:
-        credentials = Vault.from_settings(settings).open(sealed, row_id=destination_id, tenant_id=tenant_id)
-    return ObjectStore(_effective(found.config, credentials, tenant_id=tenant_id, settings=settings), credentials)
+        credentials = Vault.from_settings(settings).open(sealed, row_id=found.id, tenant_id=found.tenant_id)
+    return _effective(found.config, credentials, tenant_id=found.tenant_id, settings=settings), credentials
 
 
 def _effective(

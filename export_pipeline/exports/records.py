@@ -34,7 +34,7 @@ class ProjectRecord:
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """A table of one project in a bucket; what it says never changes, apart from `superseded_at`.
+    """A table of one project in a bucket; what it says never changes, apart from `superseded_at` and `destination_id`.
 
     `layout_id` is the id in `export_id=…` of its paths: its own, or that of the bulk export that it is a part of.
     `filter` is canonical text, None for every row. `destination_id` names a stored destination.

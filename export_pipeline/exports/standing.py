@@ -1,7 +1,6 @@
 """Standing exports: one table per project that gathers all of its days, kept as long as the settings name its place."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from export_pipeline.errors import SettingsError, UnknownProjectError
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.projects import list_projects
 from export_pipeline.exports.records import ExportRecord, ProjectRecord, export_of
+from export_pipeline.exports.standing_place import with_place
 from export_pipeline.exports.tables import exports, projects
 from export_pipeline.runs.schema import DEFAULT_FIELDS
 from export_pipeline.settings import PREFIX, Settings
@@ -45,10 +45,12 @@ def standing_export(control: ControlDatabase, project: ProjectRecord, settings: 
 def current_export(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> ExportRecord | None:
     """The project's standing export where it is the one that the settings name; begins nothing."""
     with control.read() as connection:
+        settings = with_place(connection, settings)
         found = _standing(connection, project)
     for export in found:
         if export.superseded_at is None:
-            return None if _changes(project, export, settings) else export
+            same = export.destination_id == settings.destination_id and not _changes(project, export, settings)
+            return export if same else None
     return None
 
 
@@ -68,6 +70,8 @@ def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord 
 def changed_exports(control: ControlDatabase, settings: Settings) -> list[ChangedExport]:
     """The standing exports of projects with an asset that would begin a new table at the next exported day."""
     known = {project.session_id: project for project in list_projects(control, only_assets=True, settings=settings)}
+    with control.read() as connection:
+        settings = with_place(connection, settings)
     changed = []
     for export in list_exports(control):
         project = known.get(export.session_id)
@@ -85,6 +89,7 @@ def _take_or_begin(
         raise UnknownProjectError(
             f"the control database no longer knows project {project.name!r}; run `export-pipeline projects sync`"
         )
+    settings = with_place(connection, settings, hold=True)
     now = connection.execute(sa.select(control.now_sql)).scalar_one()
     found = _standing(connection, project)
     fitting = next((export for export in found if not _changes(project, export, settings)), None)
@@ -95,16 +100,14 @@ def _take_or_begin(
         values = _new_export(project, settings, now)
         connection.execute(sa.insert(exports).values(**values))
         return export_of(values)
-    if fitting.superseded_at is not None:
-        _set(connection, fitting, superseded_at=None)
+    destination = None if settings.destination_id is None else str(settings.destination_id)
+    _set(connection, fitting, superseded_at=None, destination_id=destination)
     row = connection.execute(sa.select(exports).where(exports.c.export_id == str(fitting.export_id))).mappings().one()
     return export_of(row)  # type: ignore[arg-type]
 
 
-def _set(connection: sa.Connection, export: ExportRecord, *, superseded_at: int | None) -> None:
-    connection.execute(
-        sa.update(exports).where(exports.c.export_id == str(export.export_id)).values(superseded_at=superseded_at)
-    )
+def _set(connection: sa.Connection, export: ExportRecord, **values: object) -> None:
+    connection.execute(sa.update(exports).where(exports.c.export_id == str(export.export_id)).values(**values))
 
 
 def _standing(connection: sa.Connection, project: ProjectRecord | None) -> list[ExportRecord]:
@@ -132,13 +135,18 @@ def _place_and_form(project: ProjectRecord, settings: Settings) -> dict[str, Any
 def _changes(project: ProjectRecord, export: ExportRecord, settings: Settings) -> tuple[str, ...]:
     recorded = {name: getattr(export, name) for name in _place_and_form(project, settings)}
     return tuple(
-        f"{_NAMES.get(name, PREFIX + name.upper())} is {_quoted(value)} and was {_quoted(recorded[name])}"
+        f"{_name(name, settings)} is {_quoted(value)} and was {_quoted(recorded[name])}"
         for name, value in _place_and_form(project, settings).items()
         if value != recorded[name]
     )
 
 
-_NAMES: Mapping[str, str] = {"tenant_id": "the workspace"}
+def _name(name: str, settings: Settings) -> str:
+    if name == "tenant_id":
+        return "the workspace"
+    if settings.destination_id is not None and name in {"bucket", "prefix", "endpoint_url"}:
+        return f"the {name} of destination {settings.destination_id}"
+    return PREFIX + name.upper()
 
 
 def _quoted(value: object) -> str:
@@ -156,6 +164,7 @@ def _new_export(project: ProjectRecord, settings: Settings, now: int) -> dict[st
         "tenant_id": str(project.tenant_id),
         "session_id": str(project.session_id),
         "region": settings.region,
+        "destination_id": None if settings.destination_id is None else str(settings.destination_id),
         "fields": list(DEFAULT_FIELDS),
         "created_at": now,
         "superseded_at": None,

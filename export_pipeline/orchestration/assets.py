@@ -115,6 +115,8 @@ def _project_asset(
 
 
 def _bucket_uri(settings: Settings) -> str:
+    if settings.bucket is None:  # a stored destination that was not looked up
+        return f"destination:{settings.destination_id}"
     return f"s3://{settings.bucket}/{settings.prefix}".rstrip("/")
 
 

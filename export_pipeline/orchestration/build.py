@@ -42,14 +42,16 @@ def build_definitions(
     """
     settings = (load_settings() if settings is None else settings).resolved()
     if projects is None:
-        projects, start = _recorded_projects(settings)
+        projects, start, placed = _recorded_projects(settings)
+    else:
+        placed = settings
     made = {**build_resources(settings), **(resources or {})}
     sensors = [build_project_sensor(settings), build_notice_sensor()]
     if not projects or start is None:
         return dg.Definitions(
             assets=list(extra_assets), sensors=sensors, resources=made, executor=dg.in_process_executor
         )
-    assets = build_project_assets(projects, start=start, settings=settings, retry_policy=retry_policy)
+    assets = build_project_assets(projects, start=start, settings=placed, retry_policy=retry_policy)
     job = build_export_job()
     return dg.Definitions(
         assets=[*assets, *extra_assets],
@@ -61,17 +63,21 @@ def build_definitions(
     )
 
 
-def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], date | None]":
+def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], date | None, Settings]":
+    """The projects, the first partition, and the settings with the place of a stored destination."""
     from export_pipeline.exports.control import open_control
     from export_pipeline.exports.projects import list_projects, partitions_start
+    from export_pipeline.exports.standing_place import with_place
 
     control = open_control(settings)
     try:
         control.check_schema()
         projects, start = list_projects(control, only_assets=True, settings=settings), partitions_start(control)
+        with control.read() as connection:
+            placed = with_place(connection, settings)
     except (ControlUnreachableError, ControlSchemaError) as error:
         log.warning("export-pipeline loads without assets: %s", error)
-        return [], None
+        return [], None, settings
     finally:
         control.close()
     if not projects:
@@ -80,4 +86,4 @@ def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], da
         )
     elif start is None:
         log.warning("export-pipeline loads without assets: no project has had a row yet, so there is no first day")
-    return projects, start
+    return projects, start, placed

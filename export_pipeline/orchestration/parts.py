@@ -11,6 +11,7 @@ from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.exports.standing_place import StandingBucket
     from export_pipeline.sources.protocol import RunSource
 
 
@@ -35,16 +36,23 @@ class Parts:
 
         return open_source(self.settings)
 
-    @cached_property
+    @property
     def store(self) -> "ObjectStore":
-        """The bucket of the standing exports, through dagster-aws's S3 resource."""
+        """The bucket of the standing exports, through dagster-aws's S3 resource; opened anew after a rotation."""
+        return self._bucket.store()
+
+    @cached_property
+    def _bucket(self) -> "StandingBucket":
+        from export_pipeline.exports.standing_place import StandingBucket
         from export_pipeline.orchestration.s3 import DestinationS3
 
-        return DestinationS3.of(self.settings, max_attempts=1).open_store()
+        return StandingBucket(
+            self.control, self.settings, make=lambda *access: DestinationS3.of(*access, max_attempts=1).open_store()
+        )
 
     def close(self) -> None:
         """Gives back the connections of every part that was opened."""
-        for name in ("source", "control"):
+        for name in ("source", "_bucket", "control"):
             part = self.__dict__.pop(name, None)
             if part is not None:
                 part.close()

@@ -5,7 +5,7 @@ the event log ever holds them.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import dagster as dg
 
@@ -31,8 +31,11 @@ def build_resources(settings: Settings) -> dict[str, object]:
 
     @dg.resource(description="dagster-aws's S3Resource for the bucket of the standing exports.")
     def s3(_context: dg.InitResourceContext) -> object:
+        from export_pipeline.exports.control import open_control
+        from export_pipeline.exports.standing_place import standing_access
         from export_pipeline.orchestration.s3 import DestinationS3
 
-        return DestinationS3.of(settings, max_attempts=5)
+        with closing(open_control(settings)) as control:
+            return DestinationS3.of(*standing_access(control, settings), max_attempts=5)
 
     return {PARTS: parts, S3: s3, IO_MANAGER: DayFiles(parts=parts)}

@@ -10,7 +10,6 @@ from pydantic import PrivateAttr
 
 from export_pipeline.destinations.client import make_client
 from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
@@ -28,11 +27,13 @@ class DestinationS3(S3Resource):
     _credentials: Credentials | None = PrivateAttr(default=None)
 
     @classmethod
-    def of(cls, settings: Settings, *, max_attempts: int) -> "DestinationS3":
-        """The resource of the settings' bucket; raises `SettingsError` where they name none."""
-        made = cls(region_name=settings.region, endpoint_url=settings.endpoint_url, max_attempts=max_attempts)
-        made._destination = DestinationConfig.from_settings(settings)
-        made._credentials = Credentials.from_settings(settings)
+    def of(
+        cls, destination: DestinationConfig, credentials: Credentials | None, *, max_attempts: int
+    ) -> "DestinationS3":
+        """The resource of a bucket."""
+        made = cls(region_name=destination.region, endpoint_url=destination.endpoint_url, max_attempts=max_attempts)
+        made._destination = destination
+        made._credentials = credentials
         return made
 
     def get_client(self) -> Any:

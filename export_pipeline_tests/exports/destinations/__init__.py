@@ -1,0 +1,1 @@
+"""Stored destinations: checked, encrypted, rotated, opened."""

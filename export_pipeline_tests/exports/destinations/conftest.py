@@ -1,0 +1,74 @@
+"""Control databases, settings and descriptions of destinations of these tests."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.secrets import new_key
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.destinations import NewDestination
+from export_pipeline.settings import Settings, load_settings
+from export_pipeline_tests.servers import BUCKET, S3Server
+
+TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
+OTHER_TENANT = uuid.UUID("22222222-2222-4222-8222-222222222222")
+
+MakeSettings = Callable[..., Settings]
+
+
+BOTH = pytest.mark.parametrize("control", ["sqlite", "postgres"], indirect=True)
+"""Lets a test run on both kinds of control database."""
+
+
+@pytest.fixture
+def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlDatabase]:
+    """A control database with its schema, on SQLite unless the test is marked `BOTH`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        url = f"sqlite:///{tmp_path}/control.db"
+    else:
+        url = request.getfixturevalue("postgres").new_database()
+    database = ControlDatabase(url)
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def make_settings() -> MakeSettings:
+    """Makes settings with a key of their own; overrides by field name."""
+    key = new_key()
+
+    def make(**overrides: Any) -> Settings:
+        values = {
+            "source_url": "sqlite:///traces.db",
+            "control_url": "sqlite:///control.db",
+            "bucket": "unused",
+            "allow_private_endpoints": True,
+            "secret_keys": key,
+        }
+        return load_settings(**{**values, **overrides})
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Settings without anything special."""
+    return make_settings()
+
+
+def keys_of(server: S3Server, identity: str = "admin") -> Credentials:
+    """The credentials of a user of a server."""
+    return Credentials(*server.identity(identity))
+
+
+def described(
+    server: S3Server, *, bucket: str = BUCKET, identity: str | None = "admin", **config: Any
+) -> NewDestination:
+    """A destination on a server, to be made."""
+    made = DestinationConfig(bucket=bucket, endpoint_url=server.endpoint_url, **config)
+    return NewDestination("My S3 Destination", made, keys_of(server, identity) if identity else None)
