@@ -47,17 +47,24 @@ class SeaweedFS:
     """One server over one folder; a context manager.
 
     `identities`: the first must have all rights, since it makes the buckets. `port`: the first of eight, or None for
-    free ones. Data survive `stop` and a new `start` over the same folder. On Linux the server ends with the thread
-    that started it, however that ends: start it from the main thread.
+    free ones. `arguments`: more of the program's own options. Data survive `stop` and a new `start` over the same
+    folder. On Linux the server ends with the thread that started it, however that ends: start it from the main thread.
     """
 
     def __init__(
-        self, folder: Path, *, identities: Sequence[Identity], port: int | None = None, buckets: Sequence[str] = ()
+        self,
+        folder: Path,
+        *,
+        identities: Sequence[Identity],
+        port: int | None = None,
+        buckets: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
         self.folder = folder.absolute()
         self.identities = tuple(identities)
         self.port = port
         self.buckets = tuple(buckets)
+        self.arguments = tuple(arguments)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -111,7 +118,7 @@ class SeaweedFS:
         config.write_text(json.dumps({"identities": [_as_json(identity) for identity in self.identities]}))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*ended_with_us("KILL"), str(weed), *_arguments(self.port)],
+                [*ended_with_us("KILL"), str(weed), *_arguments(self.port), *self.arguments],
                 cwd=self.folder,  # the names of Unix sockets may have 107 bytes: they are given relative to it
                 env=_environment(),
                 stdin=subprocess.DEVNULL,

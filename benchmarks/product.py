@@ -1,0 +1,64 @@
+"""The product, as a project's asset has it: `exports.publish_days` over an opened source, bucket and control database.
+
+What the path imports late is imported before the measured time begins, as the imports of the other programs are.
+"""
+
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).with_name("peers")))
+
+import adbc_driver_manager  # noqa: F401
+import adbc_driver_postgresql  # noqa: F401
+import botocore.config
+import botocore.session  # noqa: F401
+from measured import options, run
+
+import export_pipeline.sources.postgres
+import export_pipeline.sources.sqlite  # noqa: F401
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.errors import ExportPipelineError
+from export_pipeline.exports.commit_job import PublishLimits
+from export_pipeline.exports.control import open_control
+from export_pipeline.exports.projects import find_project
+from export_pipeline.exports.publish import DayRequest
+from export_pipeline.exports.publish_days import publish_days
+from export_pipeline.exports.standing import standing_export
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.settings import load_settings
+from export_pipeline.sources.factory import open_source
+
+given = options()
+
+
+def work() -> dict[str, Any]:
+    """Publishes the days of each project, one project after the other."""
+    settings = load_settings().resolved()
+    control, source = open_control(settings), open_source(settings)
+    store = ObjectStore(DestinationConfig.from_settings(settings), Credentials.from_settings(settings))
+    first = date.fromisoformat(given["first_day"])
+    days = [first + timedelta(days=number) for number in range(given["days"])]
+    hashes, rows = [], 0
+    try:
+        for name in given["projects"]:
+            export = standing_export(control, find_project(control, name), settings)
+            requests = [
+                DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:benchmark:1") for day in days
+            ]
+            limits = PublishLimits.from_settings(settings)
+            for day, result in publish_days(requests, control=control, store=store, source=source, limits=limits):
+                if isinstance(result, ExportPipelineError):
+                    raise result
+                rows += result.rows
+                hashes.append(f"{name} {day} {result.outcome} {result.rows}")
+    finally:
+        source.close()
+        control.close()
+        store.close()
+    return {"rows": rows, "days": len(hashes), "calls": sum(store.requests.values())}
+
+
+run(work)
