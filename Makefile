@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test test-quick lint types bench lock
 
+# Where this is set every process compiles all its modules anew, which takes longer than most of what is started here.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 STAMP := .venv/.installed
 # Worker processes of the test run; each starts its own servers.

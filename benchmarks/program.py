@@ -49,7 +49,7 @@ def run_program(
             stdout=subprocess.PIPE,
             stderr=words,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env=quick_environment() | (environment or {}),
             cwd=folder,
         )
         assert process.stdin is not None
@@ -75,6 +75,11 @@ def run_program(
         stored=servers.stored_bytes(prefix),
         told=told,
     )
+
+
+def quick_environment() -> dict[str, str]:
+    """This process's environment, in which modules are compiled once and not in every process."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _failed(command: Sequence[str], words: Any) -> RuntimeError:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.program import quick_environment
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -28,7 +30,7 @@ def measure(command: Sequence[str], *, environment: Mapping[str, str], folder: P
     with log.open("wb") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
-            command, env={**os.environ, **environment}, cwd=folder, stdout=output, stderr=subprocess.STDOUT
+            command, env={**quick_environment(), **environment}, cwd=folder, stdout=output, stderr=subprocess.STDOUT
         )
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
