@@ -49,7 +49,7 @@ def run_program(
             stdout=subprocess.PIPE,
             stderr=words,
             text=True,
-            env=quick_environment() | (environment or {}),
+            env={**quick_environment(), **(environment or {})},
             cwd=folder,
         )
         assert process.stdin is not None
