@@ -5,8 +5,8 @@ A notice is written in the transaction of the change that it tells of, so there 
 """
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.inserts import insert_missing
+from export_pipeline.exports.late import ShrunkDay
 from export_pipeline.exports.overdue import last_due, progress
+from export_pipeline.exports.records import ExportRecord
 from export_pipeline.exports.tables import notices
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings
@@ -105,6 +107,47 @@ def schedule_missed(
             "start": window.start.isoformat(),
             "end": window.end.isoformat(),
             "why": why,
+        },
+        at=at,
+    )
+
+
+def days_shrunk(
+    connection: sa.Connection, export: ExportRecord, days: Sequence[ShrunkDay], *, name: str, at: int
+) -> None:
+    """The trace store has fewer rows of committed days than are committed; told of once for these days and commits."""
+    first, missing = min(days, key=lambda day: day.day), sum(day.committed - day.found for day in days)
+    span = str(first.day) if len(days) == 1 else f"{len(days)} days from {first.day} on"
+    add_notice(
+        connection,
+        "days.shrunk",
+        subject=f"{export.export_id}:{','.join(f'{day.day}/{day.epoch}' for day in days)}",
+        text=f"the trace store lacks {missing:,} rows of {span} of {name} that are committed; the files are kept",
+        detail={
+            "name": name,
+            "export_id": str(export.export_id),
+            "project_id": str(export.session_id),
+            "days": [{**asdict(day), "day": day.day.isoformat()} for day in days],
+        },
+        at=at,
+    )
+
+
+def late_days_failed(
+    connection: sa.Connection, export: ExportRecord, *, days: str, why: str, change: str, name: str, at: int
+) -> None:
+    """Days that had changed in the trace store could not be exported again, however often that was tried."""
+    add_notice(
+        connection,
+        "days.late_failed",
+        subject=f"{export.export_id}:{change}",
+        text=f"{days} of {name} changed in the trace store ({why}) and could not be exported again",
+        detail={
+            "name": name,
+            "export_id": str(export.export_id),
+            "project_id": str(export.session_id),
+            "days": days,
+            "reason": why,
         },
         at=at,
     )

@@ -10,6 +10,7 @@ import dagster as dg
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
 from export_pipeline.orchestration.assets import STANDING_RETRIES, build_project_assets
 from export_pipeline.orchestration.jobs import build_export_job
+from export_pipeline.orchestration.late_sensor import build_late_sensor
 from export_pipeline.orchestration.notice_sensor import build_notice_sensor
 from export_pipeline.orchestration.resources import build_resources
 from export_pipeline.orchestration.schedule import build_daily_schedule
@@ -57,7 +58,7 @@ def build_definitions(
         assets=[*assets, *extra_assets],
         jobs=[job],
         schedules=[build_daily_schedule(job, projects=projects, start=start, settings=settings)],
-        sensors=sensors,
+        sensors=[*sensors, build_late_sensor(job, projects=projects, start=start)],
         resources=made,
         executor=dg.in_process_executor,
     )

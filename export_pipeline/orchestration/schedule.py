@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from export_pipeline.exports.records import ProjectRecord
 
 DAILY_EXPORT = "daily_export"
+PRIORITY_TAG = "dagster/priority"
+DAILY_PRIORITY = "10"
+"""Before days that are read again, and before backfills, which have 0."""
+
 _UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -109,5 +113,9 @@ def _request(run: PlannedRun, scheduled: date) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{scheduled}:{run.days.first}:{run.days.last}:{names}",
         asset_selection=[asset_key(name) for name in run.assets],
-        tags={RANGE_START_TAG: run.days.first.isoformat(), RANGE_END_TAG: run.days.last.isoformat()},
+        tags={
+            RANGE_START_TAG: run.days.first.isoformat(),
+            RANGE_END_TAG: run.days.last.isoformat(),
+            PRIORITY_TAG: DAILY_PRIORITY,
+        },
     )

@@ -1,0 +1,1 @@
+"""Tests of days that change in the trace store after they were exported."""

@@ -1,0 +1,96 @@
+"""A project in a real trace store of each kind, a control database and a bucket."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.exports.control import ControlDatabase, open_control
+from export_pipeline.exports.late import Lateness, look_for_late_days
+from export_pipeline.exports.projects import find_project, sync_projects
+from export_pipeline.exports.publish import DayOutcome, DayRequest
+from export_pipeline.exports.publish_days import publish_days
+from export_pipeline.exports.standing import standing_export
+from export_pipeline.exports.tables import days
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.servers import Rclone
+from export_pipeline_tests.sources.conftest import (  # noqa: F401 - fixtures
+    postgres_database,
+    postgres_store,
+    sqlite_store,
+    store,
+)
+from export_pipeline_tests.sources.stores import DAY, PROJECT, Store
+
+AT = "2026-03-14 10:00:00+00:00"
+CHANGES = {"modified_at": "{time}"}
+
+
+class Exported:
+    """What a test changes (`store`) and what it looks with."""
+
+    def __init__(self, store: Store, folder: Path, server: Rclone) -> None:  # noqa: F811 - not the fixture
+        self.store = store
+        self.settings = load_settings(
+            source_url=store.url,
+            control_url=f"sqlite:///{folder}/control.db",
+            bucket=server.new_bucket(),
+            region=server.region,
+            endpoint_url=server.endpoint_url,
+            allow_private_endpoints=True,
+            start_date=DAY,
+        )
+        self.control: ControlDatabase = open_control(self.settings)
+        self.source = store.source()
+        config = DestinationConfig.from_settings(self.settings)
+        self.bucket = ObjectStore(config, Credentials(server.access_key_id, server.secret_access_key))
+        sync_projects(self.control, self.source, self.settings, count_outside=False)
+        self.export = standing_export(self.control, find_project(self.control, PROJECT), self.settings)
+
+    def publish(self, *wanted: date) -> list[str]:
+        """Exports days, by default the one; what came of each, the error's class where there was one."""
+        requests = [
+            DayRequest(self.export, DayWindow(day, Window.of_day(day)), owner="process:test:1")
+            for day in wanted or (DAY,)
+        ]
+        found = dict(publish_days(requests, control=self.control, store=self.bucket, source=self.source))
+        return [
+            result.outcome if isinstance(result, DayOutcome) else type(result).__name__
+            for _, result in sorted(found.items())
+        ]
+
+    def look(self, *wanted: date) -> Lateness:
+        """What the trace store has changed in the days, by default the one."""
+        window = Window.of_days(min(wanted, default=DAY), max(wanted, default=DAY))
+        return look_for_late_days(self.control, self.source, self.export, window)
+
+    def read_hours_ago(self, hours: float) -> None:
+        """Makes it so long since the days were read."""
+        micros = int(hours * 3600 * 1_000_000)
+        with self.control.begin() as connection:
+            connection.execute(sa.update(days).values(snapshot_at=days.c.snapshot_at - micros))
+
+    def close(self) -> None:
+        """Gives back connections."""
+        self.source.close()
+        self.control.close()
+        self.bucket.close()
+
+
+@pytest.fixture
+def export(store: Store, tmp_path: Path, rclone: Rclone) -> Iterator[Callable[[], Exported]]:  # noqa: F811
+    """Makes an `Exported` over the store as the test has set it up."""
+    made: list[Exported] = []
+
+    def make() -> Exported:
+        made.append(Exported(store, tmp_path, rclone))
+        return made[-1]
+
+    yield make
+    for exported in made:
+        exported.close()

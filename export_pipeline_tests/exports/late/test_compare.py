@@ -1,0 +1,161 @@
+"""The comparison of what was read with what the trace store says, without either."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from export_pipeline.exports.late import LateDay, change_of, compare, reason
+from export_pipeline.exports.records import DayRecord
+from export_pipeline.sources.protocol import DayFingerprint
+
+DAY = date(2026, 3, 14)
+READ = datetime(2026, 3, 15, 0, 31, tzinfo=UTC)
+CHANGED = datetime(2026, 3, 14, 12, tzinfo=UTC)
+LATER = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)
+SAME = DayFingerprint(5, CHANGED, 2, CHANGED)
+
+
+def micros(at: datetime) -> int:
+    return int(at.timestamp() * 1_000_000)
+
+
+def record(known: DayFingerprint = SAME, **values: Any) -> DayRecord:
+    made = DayRecord(
+        export_id=uuid.UUID(int=1),
+        day=DAY,
+        status="Completed",
+        epoch=1,
+        owner=None,
+        lease_until=None,
+        cancel_requested=False,
+        rows_read=None,
+        bytes_uploaded=None,
+        manifest_key="k",
+        commit_epoch=1,
+        rows=known.rows,
+        bytes=1,
+        fingerprint={
+            "rows": known.rows,
+            "max_modified_at": known.max_modified_at and known.max_modified_at.isoformat(),
+            "feedbacks": known.feedbacks,
+            "max_feedback_modified_at": known.max_feedback_modified_at and known.max_feedback_modified_at.isoformat(),
+        },
+        snapshot_at=micros(READ),
+        completed_at=micros(READ),
+        error=None,
+        updated_at=micros(READ),
+        pending=False,
+    )
+    return replace(made, **values)
+
+
+def late(found: DayFingerprint, of: DayRecord | None = None, *, now: datetime = LATER) -> LateDay | None:
+    result = compare([of or record()], {DAY: found}, now=micros(now))
+    assert result.shrunk == ()
+    return result.late[0] if result.late else None
+
+
+def changed(found: DayFingerprint, of: DayRecord | None = None) -> str:
+    day = late(found, of)
+    assert day is not None
+    return day.change
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (replace(SAME, rows=317), "312 rows more since 2026-03-15 00:31:00"),
+        (replace(SAME, max_modified_at=LATER), "newest change 2026-03-16 09:30:00 since 2026-03-15 00:31:00"),
+        (replace(SAME, feedbacks=3, max_feedback_modified_at=LATER), "1 feedback more, newest change 2026-03-16 09:30"),
+        (replace(SAME, feedbacks=0, max_feedback_modified_at=None), "2 feedbacks fewer since 2026-03-15 00:31:00"),
+        (
+            replace(SAME, max_modified_at=CHANGED - timedelta(hours=1)),
+            "newest change 2026-03-14 11:00:00 since 2026-03-15 00:31:00",
+        ),
+    ],
+)
+def test_the_reason_says_what_differs(found: DayFingerprint, text: str) -> None:
+    day = late(found)
+    assert day is not None
+    assert reason([day]).startswith(text)
+
+
+def test_the_reason_of_several_days_adds_them_up() -> None:
+    first = late(replace(SAME, rows=6))
+    second = late(replace(SAME, rows=8, max_modified_at=LATER))
+    assert first is not None
+    assert second is not None
+    assert reason([first, second]) == "4 rows more, newest change 2026-03-16 09:30:00 since 2026-03-15 00:31:00"
+
+
+def test_columns_that_the_store_has_lost_change_nothing_and_new_ones_are_looked_at_once() -> None:
+    assert late(DayFingerprint(5)) is None
+    assert late(DayFingerprint(5, None, 0, None), record(DayFingerprint(5))) is None
+    assert late(DayFingerprint(5, CHANGED), record(DayFingerprint(5))) is not None
+    assert late(DayFingerprint(5, None, 1, None), record(DayFingerprint(5))) is not None
+
+
+def test_a_day_that_is_not_in_the_store_at_all_has_shrunk_unless_it_was_empty() -> None:
+    result = compare([record()], {}, now=micros(LATER))
+    assert [(day.committed, day.found) for day in result.shrunk] == [(5, 0)]
+    empty = compare([record(DayFingerprint(0))], {}, now=micros(LATER))
+    assert (empty.late, empty.shrunk) == ((), ())
+
+
+def test_rows_that_were_set_aside_may_go() -> None:
+    of = record(rows=4)
+    assert late(replace(SAME, rows=4), of) is not None
+    assert compare([of], {DAY: replace(SAME, rows=3)}, now=micros(LATER)).shrunk != ()
+
+
+def test_the_same_change_has_the_same_name_and_every_other_one_another() -> None:
+    more = replace(SAME, rows=6)
+    one = changed(more)
+    assert changed(more) == one
+    assert late(more, now=LATER + timedelta(days=1)) == late(more)
+    others = {
+        changed(replace(SAME, rows=7)),
+        changed(replace(SAME, max_modified_at=LATER)),
+        changed(more, record(replace(SAME, feedbacks=1))),
+        changed(more, record(commit_epoch=2)),
+        changed(more, record(day=DAY, export_id=uuid.UUID(int=2))),
+    }
+    assert len(others | {one}) == 6
+
+
+def test_a_day_with_a_change_just_before_its_reading_is_read_once_more_hours_later() -> None:
+    recent = replace(SAME, max_modified_at=READ - timedelta(minutes=14))
+    of = record(recent)
+    assert late(recent, of, now=READ + timedelta(hours=2, minutes=59)) is None
+    again = late(recent, of, now=READ + timedelta(hours=3))
+    assert again is not None
+    assert again.again
+    much_later = late(recent, of, now=READ + timedelta(days=3))
+    assert much_later is not None
+    assert much_later.change == again.change
+    read_again = record(recent, snapshot_at=micros(READ + timedelta(hours=3)))
+    assert late(recent, read_again, now=READ + timedelta(days=3)) is None
+
+
+def test_a_change_longer_before_its_reading_is_taken_as_settled() -> None:
+    old = replace(SAME, max_modified_at=READ - timedelta(minutes=16))
+    assert late(old, record(old), now=READ + timedelta(days=3)) is None
+
+
+def test_a_store_whose_changes_are_dated_in_the_future_is_read_once_more_only_once_a_state() -> None:
+    ahead = replace(SAME, max_modified_at=READ + timedelta(days=300))
+    first = late(ahead, record(ahead), now=READ + timedelta(hours=3))
+    second = late(ahead, record(ahead, snapshot_at=micros(READ + timedelta(hours=3))), now=READ + timedelta(hours=9))
+    assert first is not None
+    assert second is not None
+    assert first.change == second.change
+
+
+def test_several_days_together_have_a_name_of_their_own() -> None:
+    first, second = late(replace(SAME, rows=6)), late(replace(SAME, rows=7))
+    assert first is not None
+    assert second is not None
+    assert len({change_of([first]), change_of([second]), change_of([first, second])}) == 3
