@@ -48,6 +48,10 @@ def open_source(settings: "Settings") -> Iterator["RunSource"]:
         source.close()
 
 
+PATIENCE = 20.0
+"""For how many seconds a bucket that does not answer is asked again: less than a worker asks, somebody is waiting."""
+
+
 @contextmanager
 def open_store() -> Iterator["ObjectStore"]:
     """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already."""
@@ -60,7 +64,7 @@ def open_store() -> Iterator["ObjectStore"]:
         embedded.wait_ready()
         settings = embedded.resolved
         with open_control(settings, check=False) as control:
-            store = ObjectStore(*standing_access(control, settings))
+            store = ObjectStore(*standing_access(control, settings), patience=PATIENCE)
         try:
             yield store
         finally:

@@ -16,7 +16,9 @@ from export_pipeline.destinations.client import upload_options
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError
 
-_PATIENCE = 3.0
+PATIENCE = 3.0
+"""For how many seconds a step that is not answered is tried again."""
+
 _LOST: dict[str, str] = {
     "read": "Without s3:GetObject commits are believed on the store's word, and `verify` and `recover` cannot work.",
     "list": "Without s3:ListBucket commits of another control database are not noticed, "
@@ -105,7 +107,7 @@ class _Probe:
         self.key = f"{prefix}/_export_pipeline/probes/{name}" if prefix else f"_export_pipeline/probes/{name}"
         self.written = False
         self._body = f"written by the destination check of export-pipeline: {name}\n".encode()
-        self._calls = Calls(store.config, store.client, patience=_PATIENCE)
+        self._calls = Calls(store.config, store.client, patience=PATIENCE)
 
     def write(self) -> None:
         put: dict[str, Any] = {"Key": self.key, "Body": self._body, "ContentType": "text/plain"}

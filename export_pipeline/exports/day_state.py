@@ -29,10 +29,13 @@ def renew(
     rows_read: int,
     bytes_uploaded: int,
 ) -> bool:
-    """Holds the day for another lease and writes the progress; returns whether a cancel was requested."""
+    """Holds the day for another lease and writes the progress; returns whether a cancel was requested.
+
+    A day that was given back is not held again by a heartbeat that comes late.
+    """
     changed = connection.execute(
         sa.update(days)
-        .where(_holds(claim))
+        .where(_holds(claim), days.c.claim_id == str(claim.claim_id))
         .values(
             lease_until=control.now_sql + int(lease_seconds * MICROSECONDS),
             rows_read=rows_read,

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import SettingsError
+from export_pipeline.errors import ControlUnreachableError, SettingsError
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.inserts import insert_missing
 from export_pipeline.exports.projects_naming import asset_name
@@ -74,6 +74,9 @@ def sync_projects(
     groups are given once; a project that is gone is marked, and unmarked when it comes back. Several processes may
     sync at once. `count_outside` costs two counts a project. Raises `SettingsError` for a START_DATE in the future.
     """
+    _refuse_future_start(settings)
+    if _is_new(control):
+        source.projects()  # a store that cannot be read is told before a control database is made
     control.migrate()
     began = control.now()
     today = datetime.fromtimestamp(began / 1_000_000, UTC).date()
@@ -122,6 +125,18 @@ def _distinct(found: Iterable[Project]) -> tuple[dict[uuid.UUID, Project], list[
     return distinct, warnings
 
 
+def _refuse_future_start(settings: Settings) -> None:
+    if settings.start_date is not None and settings.start_date > datetime.now(UTC).date():
+        raise SettingsError(f"{PREFIX}START_DATE is {settings.start_date}, which lies in the future")
+
+
+def _is_new(control: ControlDatabase) -> bool:
+    try:
+        return control.schema_version() is None
+    except ControlUnreachableError:  # an SQLite file that is not there, or a server that `migrate` will complain of
+        return True
+
+
 def _recorded_start(control: ControlDatabase) -> date | None:
     with control.read() as connection:
         value = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
@@ -130,8 +145,6 @@ def _recorded_start(control: ControlDatabase) -> date | None:
 
 def _first_start(source: RunSource, found: Mapping[uuid.UUID, Project], settings: Settings, today: date) -> date | None:
     if settings.start_date is not None:
-        if settings.start_date > today:
-            raise SettingsError(f"{PREFIX}START_DATE is {settings.start_date}, which lies in the future")
         return settings.start_date
     window = Window.of_days(_years_before(today, LOOK_BACK_YEARS), today)
     firsts = [min(days) for project in found.values() if (days := source.days(project.key, window))]

@@ -26,7 +26,7 @@ IO_MANAGER = "day_files"
 PARTS = "parts"
 
 STANDING_RETRIES = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""Runs the asset and the IO manager again where trying again may help; days that were committed are not repeated."""
+"""When the asset and the IO manager run again, where that may help; days that were committed are not repeated."""
 
 
 class DayOptions(dg.Config):
@@ -90,15 +90,15 @@ def _project_asset(
         },
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(LONGEST_RANGE),
-        retry_policy=retry_policy,
         io_manager_key=IO_MANAGER,
         required_resource_keys={PARTS},
         check_specs=[outside_check_spec(key)],
     )
     def runs_of_project(context: dg.AssetExecutionContext, config: DayOptions) -> Iterator[Any]:
         parts: Parts = context.resources.parts
-        may_retry = context.retry_number < retry_policy.max_retries
-        with as_failure(may_retry=may_retry):
+        left = context.retry_number < retry_policy.max_retries
+        retry_in = retry_policy.calculate_delay(context.retry_number + 1) if left else None
+        with as_failure(retry_in=retry_in):
             days = days_of_run(context.run.tags, start=start, today=datetime.now(UTC).date())
             value = project_days(
                 context,
@@ -106,7 +106,7 @@ def _project_asset(
                 days=days,
                 parts=parts,
                 allow_shrink=config.allow_shrink,
-                may_retry=may_retry,
+                retry_in=retry_in,
             )
         yield dg.Output(value)
         yield count_outside(parts.source, project=project.project, start=start, asset_key=key)

@@ -34,7 +34,7 @@ class DayFiles(dg.ConfigurableIOManager):
                 "which takes the days of a project; give assets of your own another io_manager_key",
                 allow_retries=False,
             )
-        with as_failure(may_retry=obj.may_retry):
+        with as_failure(retry_in=obj.retry_in):
             publish_days_of(obj)
 
     def load_input(self, context: dg.InputContext) -> "pl.LazyFrame":

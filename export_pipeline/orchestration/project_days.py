@@ -22,7 +22,7 @@ class ProjectDays:
 
     `publish` yields each day once with what came of it; `report` attaches metadata to the day's materialization, which
     Dagster records when the whole step succeeds; `record` records a materialization at once, whatever comes after.
-    `log` takes a line for people. `may_retry`: whether a retry policy has attempts left.
+    `log` takes a line for people. `retry_in`: after how many seconds another attempt begins, None for the last one.
     """
 
     project: str
@@ -31,7 +31,7 @@ class ProjectDays:
     report: Callable[[date, DayMetadata], None]
     record: Callable[[date, DayMetadata], None]
     log: Callable[[str], None]
-    may_retry: bool = True
+    retry_in: float | None = None
 
 
 class DaysFailedError(Exception):

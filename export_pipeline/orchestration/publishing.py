@@ -24,7 +24,7 @@ def project_days(
     days: tuple[date, ...],
     parts: Parts,
     allow_shrink: bool,
-    may_retry: bool,
+    retry_in: float | None,
 ) -> ProjectDays:
     """The days of one project, ready to be published by the IO manager.
 
@@ -64,7 +64,7 @@ def project_days(
         report=_report(context),
         record=_record(context),
         log=context.log.info,
-        may_retry=may_retry,
+        retry_in=retry_in,
     )
 
 

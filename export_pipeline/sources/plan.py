@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.settings import PREFIX
 from export_pipeline.sources.mapping import (
     REQUIRED_FIELDS,
     ColumnRef,
@@ -77,7 +78,10 @@ class Plan:
     def usable(self) -> tuple[RunsPlan, ProjectsPlan]:
         """The parts that an export needs; raises `SourceUnusableError` with all problems at once."""
         if self.problems or self.runs is None or self.projects is None:
-            raise SourceUnusableError("the trace store cannot be read: " + "; ".join(self.problems))
+            raise SourceUnusableError(
+                f"the trace store cannot be read: {'; '.join(self.problems)}; correct {PREFIX}SOURCE_URL, or name its "
+                f"tables and columns in {PREFIX}MAPPING"
+            )
         return self.runs, self.projects
 
 

@@ -12,6 +12,8 @@ from export_pipeline_tests.destinations.helpers import store_for
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy
 from export_pipeline_tests.servers import S3Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:

@@ -14,6 +14,8 @@ from export_pipeline_tests.faults.proxy import Fault, FaultProxy
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, S3Server
 
+pytestmark = pytest.mark.slow
+
 PART = b"p" * (5 * 1024 * 1024)
 
 

@@ -267,6 +267,7 @@ def test_a_null_in_a_required_column_is_refused() -> None:
         file.close()
 
 
+@pytest.mark.slow
 def test_pandas_is_never_imported_for_writing_although_it_is_installed() -> None:
     # PyArrow does so by itself in some calls, which takes seconds. In another process, because tests make such calls.
     program = """

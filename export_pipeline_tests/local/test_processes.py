@@ -40,10 +40,10 @@ def test_lines_are_kept_and_passed_on_and_the_status_is_known(tmp_path: Path) ->
 
 
 def test_it_is_interrupted_together_with_what_it_started(tmp_path: Path) -> None:
-    inner = "import time; time.sleep(600)"
+    inner = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     code = (
-        f"import subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', {inner!r}]); print(c.pid)\n"
-        "try: time.sleep(600)\nexcept KeyboardInterrupt: print('interrupted')"
+        "import subprocess, sys\n"
+        f"try: subprocess.run([sys.executable, '-c', {inner!r}])\nexcept KeyboardInterrupt: print('interrupted')"
     )
     lines: list[str] = []
     with Child(_python(code), environment=os.environ, log=tmp_path / "log", on_line=lines.append) as child:

@@ -8,6 +8,8 @@ from botocore.exceptions import ClientError
 
 from export_pipeline_tests.servers import BUCKET, Postgres, S3Server, Weed, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_put_is_there_after_a_kill_and_a_restart(s3_server: S3Server) -> None:
     bucket = s3_server.new_bucket()

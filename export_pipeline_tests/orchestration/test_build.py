@@ -96,6 +96,7 @@ def test_half_of_the_settings_is_refused_with_the_names_of_the_others(
         build_definitions()
 
 
+@pytest.mark.slow
 def test_loading_needs_neither_polars_nor_pyarrow_nor_any_driver(house: House) -> None:
     house.add_project("chat", days=[START])
     house.sync()

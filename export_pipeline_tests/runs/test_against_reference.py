@@ -58,6 +58,7 @@ def check(raw: list[dict[str, Any]], *, as_text: bool, **arguments: Any) -> RunB
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     data=st.data(),
@@ -78,6 +79,7 @@ def test_generated_rows_come_out_as_the_rules_say(
     check(raw, as_text=as_text, fields=fields, format_version=format_version, epoch_unit=epoch_unit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_version", FORMAT_VERSIONS)
 @pytest.mark.parametrize("as_text", [False, True])
 def test_every_hostile_cell_in_every_column_comes_out_as_the_rules_say(

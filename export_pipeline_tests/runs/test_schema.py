@@ -143,6 +143,7 @@ def test_settings_and_the_location_load_the_schema_without_arrow_and_polars() ->
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_transform_loads_no_pandas() -> None:
     code = "import sys; import export_pipeline.runs.transform; print('pandas' in sys.modules)"
 

@@ -21,6 +21,8 @@ from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, wait_for
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of, settings_for, uuid
 
+pytestmark = pytest.mark.slow
+
 WINDOW = Window.of_day(DAY)
 START = "2026-03-14 10:00:00+00:00"
 

@@ -1,5 +1,12 @@
 """Publishing a day where nothing goes wrong, and where the source or a person says no."""
 
+import uuid
+
+import pytest
+
+from export_pipeline.errors import LeaseLostError
+from export_pipeline.exports import day_state
+from export_pipeline.exports.day_claim import Claim, claim_day
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
 from export_pipeline_tests.exports.core.memory_source import MemorySource, rows_of
 
@@ -20,3 +27,29 @@ def test_a_day_is_published_once_whole_and_recorded(any_bench: Bench) -> None:
     assert any_bench.sequence() == [(1, DAY, 25)]
     assert any_bench.open_uploads() == []
     assert any_bench.known_uploads() == 0
+
+
+def test_a_heartbeat_that_comes_after_the_end_does_not_hold_the_day(bench: Bench) -> None:
+    claim = bench.control.run(
+        lambda connection: claim_day(
+            connection,
+            control=bench.control,
+            export_id=bench.export.export_id,
+            day=DAY,
+            owner="process:test:1",
+            claim_id=uuid.uuid4(),
+            lease_seconds=3600,
+            launched_at=None,
+        )
+    )
+    assert isinstance(claim, Claim)
+    bench.control.run(
+        lambda connection: day_state.record_failure(
+            connection, claim, control=bench.control, error="it failed", cancelled=False
+        )
+    )
+    with pytest.raises(LeaseLostError), bench.control.begin() as connection:
+        day_state.renew(connection, claim, control=bench.control, lease_seconds=3600, rows_read=1, bytes_uploaded=1)
+    record = bench.record()
+    assert (record.status, record.lease_until, record.owner) == ("Failed", None, None)
+    assert bench.publish(MemorySource(rows_of(DAY, 2)), wait_for_lease=0).outcome == "committed"

@@ -336,6 +336,7 @@ def test_on_a_store_without_conditional_writes_damage_is_found_as_well(
         world.close()
 
 
+@pytest.mark.slow
 def test_a_day_exported_again_is_verified_by_its_newest_manifest(
     seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
