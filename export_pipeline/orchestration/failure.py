@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dagster as dg
 
@@ -27,7 +27,7 @@ def as_failure(*, retry_in: float | None = None) -> Iterator[None]:
         _end(dg.Failure(str(error), allow_retries=isinstance(error, RetryableError)), retry_in)
     except DaysFailedError as error:
         days = sorted(error.failed)
-        metadata = {
+        metadata: dict[str, Any] = {
             "failed_days": len(days),
             "causes": {str(day): str(error.failed[day]) for day in days[:_MOST_DAYS_SHOWN]},
         }
