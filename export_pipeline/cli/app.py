@@ -7,7 +7,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from export_pipeline.cli import changes, demo, migrate, projects, recover, sample, source, status, verify
+from export_pipeline.cli import (
+    changes,
+    demo,
+    destinations,
+    migrate,
+    projects,
+    recover,
+    sample,
+    secrets,
+    source,
+    status,
+    verify,
+)
 from export_pipeline.cli.output import warn
 from export_pipeline.errors import ExportPipelineError
 
@@ -28,6 +40,8 @@ app.command("dev")(demo.dev)
 app.command("sample")(sample.sample)
 app.add_typer(source.app, name="source")
 app.add_typer(projects.app, name="projects")
+app.add_typer(destinations.app, name="destinations")
+app.add_typer(secrets.app, name="secrets")
 app.command("migrate")(migrate.migrate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)

@@ -11,7 +11,9 @@ from export_pipeline_tests.cli.command import run, run_process
 
 COMMANDS = [
     ("demo",), ("dev",), ("sample",), ("source", "check"), ("projects", "list"), ("projects", "sync"),
-    ("migrate",), ("status",), ("verify",), ("changes",), ("recover",),
+    ("migrate",), ("status",), ("verify",), ("changes",), ("recover",), ("destinations", "create"),
+    ("destinations", "list"), ("destinations", "show"), ("destinations", "rotate"), ("destinations", "delete"),
+    ("destinations", "check"), ("secrets", "new"), ("secrets", "rotate"),
 ]  # fmt: skip
 MISSPELT = {"BUCKT": "my-traces"}
 
