@@ -1,0 +1,332 @@
+"""Filters over the forms in which stores keep a run: native types, mappings, views, versions; and what is bound."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from export_pipeline.runs.filter import parse_filter
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.source import SqlSource
+from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, micros, uuid
+
+WINDOW = Window.of_day(DAY)
+START = "2026-03-14 10:00:00+00:00"
+NATIVE = {
+    "parent_run_id": "{uuid}", "end_time": "{time}", "status": "TEXT", "error": "TEXT", "inputs": "{json}",
+    "extra": "{json}", "tags": "{array}", "total_tokens": "BIGINT",
+    "is_root": "{flag}", "modified_at": "{time}", "is_deleted": "{flag}",
+}  # fmt: skip
+
+
+def numbers(source: RunSource, text: str, *, fields: list[str] | None = None) -> list[int]:
+    """The numbers of the runs that match, which the fingerprints of snapshot and day must count too."""
+    tree = parse_filter(text)
+    with source.open(PROJECT, WINDOW, fields, filter=tree) as snapshot:
+        found = [UUID(run).int for batch in snapshot.batches() for run in batch.column("id").to_pylist()]
+        assert snapshot.fingerprint.rows == len(found)
+    days = source.days(PROJECT, WINDOW, filter=tree)
+    assert {day: counted.rows for day, counted in days.items()} == ({DAY: len(found)} if found else {})
+    return found
+
+
+def listed(store: Store, *texts: str) -> Any:
+    """A list of texts as the store's column of tags takes it."""
+    return json.dumps(texts) if store.dialect == "sqlite" else list(texts)
+
+
+@pytest.fixture
+def native(store: Store) -> Iterator[RunSource]:
+    """Four runs in columns of the database's own types, and feedback on two of them."""
+    store.runs(NATIVE, unique=True)
+    prod, dev = (
+        '{"metadata": {"env": "prod", "n": 5.0}}',
+        '{"metadata": {"env": "dev", "deep": {"list": [{"x": null}]}}}',
+    )
+    store.add(
+        1,
+        START,
+        end_time="2026-03-14 10:00:05+00:00",
+        inputs='{"q": "Where?"}',
+        extra=prod,
+        is_root=True,
+        total_tokens=10,
+    )
+    store.add(2, START, parent_run_id=uuid(1), error="rate limit", extra=dev, tags=listed(store, "beta", "50%"))
+    store.add(3, START, status="SUCCESS", tags=listed(store), total_tokens=2**62, name="Ärger")
+    store.add(4, START, end_time="2026-03-14 09:59:59.5+00:00", is_root=False, name="50% off", run_type="Tool")
+    store.table(
+        "feedbacks", {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "NUMERIC", "modified_at": "{time}"}
+    )
+    for number, (run, key, score) in enumerate(
+        [(1, "right", 0.25), (1, "kind", 1), (2, "right", 1), (2, "kind", None)]
+    ):
+        changed = f"2026-03-15 00:00:0{number}+00:00"
+        store.insert("feedbacks", id=uuid(number), run_id=uuid(run), key=key, score=score, modified_at=changed)
+    source = store.source()
+    yield source
+    source.close()
+
+
+WANTED = {
+    f'in(id, ["{uuid(3)}", "{{{str(UUID(int=2)).upper()}}}"])': [2, 3],
+    'eq(run_type, "tool")': [4],
+    'eq(name, "ärger")': [],
+    'eq(name, "Ärger")': [3],
+    'gt(name, "run")': [3],
+    r'like(name, "50\% %")': [4],
+    'eq(status, "pending")': [],
+    'eq(status, "success")': [1, 3, 4],
+    'in(status, ["error"])': [2],
+    "neq(error, null)": [2],
+    "eq(end_time, null)": [2, 3],
+    'lt(end_time, "2026-03-14T11:00:00+01:00")': [4],
+    'eq(latency, "5s")': [1],
+    "lt(latency, 0)": [4],
+    "eq(latency, -0.5)": [4],
+    "not(gt(latency, 1))": [2, 3, 4],
+    "eq(is_root, true)": [1, 3],
+    "neq(is_root, true)": [2, 4],
+    f"eq(total_tokens, {2**62})": [3],
+    f"lt(total_tokens, {2**62})": [1],
+    "eq(total_tokens, null)": [2, 4],
+    'has(tags, "50%")': [2],
+    'not(has(tags, "beta"))': [1, 3, 4],
+    'eq(input_key, "q")': [1],
+    'like(input_value, "%here%")': [1],
+    'eq(output_key, "q")': [],
+    'neq(output_key, "q")': [1, 2, 3, 4],
+    'and(eq(metadata_key, "env"), in(metadata_value, ["prod", 5]))': [1],
+    'and(eq(metadata_key, "env"), neq(metadata_value, "prod"))': [2],
+    "eq(metadata_value, 5)": [1],
+    "and(eq(metadata_key, \"deep.list.x\"), eq(metadata_value, null))": [2],
+    'and(eq(feedback_key, "right"), lt(feedback_score, 0.5))': [1],
+    'and(eq(feedback_key, "kind"), lt(feedback_score, 0.5))': [],
+    "eq(feedback_score, null)": [2],
+    'and(lt(feedback_score, 0.5), eq(feedback_key, "kind"))': [],
+    'neq(feedback_key, "kind")': [3, 4],
+    'search("WHERE?")': [1],
+    'search("RATE")': [2],
+    'search("ärger")': [],
+}  # fmt: skip
+
+
+def test_filters_over_native_types_give_these_runs(native: RunSource) -> None:
+    assert {text: numbers(native, text) for text in WANTED} == WANTED
+
+
+def test_the_feedback_that_is_counted_is_that_of_the_matching_runs(native: RunSource) -> None:
+    tree = parse_filter('and(eq(feedback_key, "right"), lt(feedback_score, 0.5))')
+    with native.open(PROJECT, WINDOW, ["id", "feedbacks"], filter=tree) as snapshot:
+        (batch,) = snapshot.batches()
+        assert [len(json.loads(cell)) for cell in batch.column("feedbacks").to_pylist()] == [2]
+        assert snapshot.fingerprint.feedbacks == 2
+        newest = snapshot.fingerprint.max_feedback_modified_at
+    assert newest is not None
+    assert newest.isoformat() == "2026-03-15T00:00:01+00:00"
+    assert native.days(PROJECT, WINDOW, filter=tree)[DAY].feedbacks == 2
+
+
+def test_a_filter_is_asked_about_the_newest_version_only(store: Store) -> None:
+    store.runs({"modified_at": "{time}", "is_deleted": "{flag}", "error": "TEXT"})
+    for number, (old, new) in enumerate([("a", "b"), ("b", "a")]):
+        store.add(number, START, error=old, modified_at="2026-03-14 10:00:00+00:00")
+        store.add(number, START, error=new, modified_at="2026-03-14 11:00:00+00:00")
+    store.add(7, START, error="a", modified_at="2026-03-14 10:00:00+00:00", is_deleted=False)
+    store.add(7, START, error="a", modified_at="2026-03-14 11:00:00+00:00", is_deleted=True)
+    source = store.source()
+    assert numbers(source, 'eq(error, "a")') == [1]
+    assert numbers(source, 'not(eq(error, "a"))') == [0]
+    source.close()
+
+
+@pytest.mark.parametrize("mapped", ["runs:\n  table: seen\n", "runs:\n  query: SELECT * FROM runs WHERE name <> 'x'\n"])
+def test_a_filter_on_columns_that_are_not_exported_works_over_views_and_queries(store: Store, mapped: str) -> None:
+    store.runs({"modified_at": "{time}", "extra": "TEXT", "error": "TEXT", "inputs": "TEXT"})
+    store.run("CREATE VIEW seen AS SELECT * FROM runs")
+    for number in range(6):
+        extra = json.dumps({"metadata": {"n": number}})
+        store.add(number, START, extra=extra, error="e" if number % 2 else None, inputs='{"a": 1}', modified_at=START)
+    source = store.source(mapped)
+    both = 'and(eq(metadata_key, "n"), gt(metadata_value, 1), eq(status, "error"), eq(input_key, "a"))'
+    assert numbers(source, both, fields=["id", "name"]) == [3, 5]
+    assert numbers(source, f"not({both})", fields=["id", "name"]) == [0, 1, 2, 4]
+    source.close()
+
+
+MAPPING = """
+epoch_unit: ms
+projects: {from_runs: true}
+runs:
+  table: calls
+  fields:
+    id: call
+    session_id: app
+    name: {sql: "title || '!'"}
+    run_type: {sql: "CASE kind WHEN 'c' THEN 'LLM' ELSE 'tool' END"}
+    start_time: began
+    end_time: {sql: "began + took"}
+    parent_run_id: parent
+    extra: {sql: "'{\\"metadata\\":{\\"app\\":\\"' || app || '\\"}}'"}
+    total_tokens: {sql: "tokens_in + tokens_out"}
+feedbacks: {table: opinions, run_id: call, key: what, score: {sql: "points / 10.0"}}
+"""
+
+
+def test_fields_are_those_of_the_run_schema_wherever_a_mapping_takes_them_from(store: Store) -> None:
+    store.run(
+        "CREATE TABLE calls (call TEXT, app TEXT, title TEXT, kind TEXT, began BIGINT, took BIGINT, parent TEXT, "
+        "tokens_in INTEGER, tokens_out INTEGER)"
+    )
+    store.run("CREATE TABLE opinions (call TEXT, what TEXT, points INTEGER)")
+    began = micros("2026-03-14T10:00:00+00:00") // 1000
+    for number in range(4):
+        values = {"title": f"t{number}", "kind": "c" if number else "d", "took": 1500 * number or None}
+        values |= {"parent": uuid(0) if number else None, "tokens_in": number, "tokens_out": 10}
+        store.insert("calls", call=uuid(number), app=PROJECT, began=began, **values)
+        store.insert("opinions", call=uuid(number), what="good", points=number)
+    source = store.source(MAPPING)
+    wanted = {
+        'eq(name, "t2!")': [2],
+        'eq(run_type, "llm")': [1, 2, 3],
+        "gte(latency, 3)": [2, 3],
+        'eq(status, "pending")': [0],
+        "eq(is_root, true)": [0],
+        "gt(total_tokens, 11)": [2, 3],
+        f'and(eq(metadata_key, "app"), eq(metadata_value, "{PROJECT}"))': [0, 1, 2, 3],
+        'and(eq(feedback_key, "good"), gte(feedback_score, 0.2))': [2, 3],
+        'gt(start_time, "2026-03-14T10:00:00")': [],
+        'gte(start_time, "2026-03-14T11:00:00+01")': [0, 1, 2, 3],
+        "has(tags, 'a')": [],
+        "neq(error, null)": [],
+    }
+    assert {text: numbers(source, text) for text in wanted} == wanted
+    source.close()
+
+
+def test_a_filter_on_feedback_of_a_store_without_any_has_no_run(store: Store) -> None:
+    store.runs()
+    store.add(1, START)
+    source = store.source()
+    assert numbers(source, 'eq(feedback_key, "a")') == []
+    assert numbers(source, 'neq(feedback_key, "a")') == [1]
+    assert numbers(source, "gt(feedback_score, 0)") == []
+    source.close()
+
+
+INJECTIONS = [
+    "'; DROP TABLE runs; --", "' OR '1'='1", '" OR ""="', "\\' OR 1=1 --", "$1", "?", ":filter_1", "%s", "{0}",
+    "{name}", "E'\\x27'", "'||current_setting('export_pipeline.p1')||'", "/*", "$$", "\u02bc OR 1=1", "\n; SELECT 1",
+    "')) OR TRUE --",
+]  # fmt: skip
+
+
+def test_texts_that_look_like_sql_are_texts(store: Store) -> None:
+    store.runs({"error": "TEXT", "tags": "TEXT", "extra": "TEXT"}, unique=True)
+    for number, text in enumerate(INJECTIONS):
+        extra = json.dumps({"metadata": {text: text}})
+        store.add(number, START, name=text, error=text, tags=json.dumps([text]), extra=extra)
+    source = store.source()
+    for number, text in enumerate(INJECTIONS):
+        quoted = json.dumps(text)
+        pair = f"and(eq(metadata_key, {quoted}), eq(metadata_value, {quoted}))"
+        conditions = f"eq(name, {quoted}), in(error, [{quoted}]), has(tags, {quoted}), {pair}"
+        assert numbers(source, f"and({conditions})") == [number]
+        assert number in numbers(source, f"search({quoted})")
+    assert len(numbers(source, 'like(name, "%")')) == len(INJECTIONS)
+    source.close()
+
+
+def test_no_value_of_a_filter_stands_in_the_sql(store: Store) -> None:
+    store.runs(dict.fromkeys(("error", "inputs", "outputs", "extra", "tags", "total_tokens", "end_time"), "TEXT"))
+    store.table("feedbacks", {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "TEXT"})
+    source = store.source()
+    assert isinstance(source, SqlSource)
+    texts = "and(eq(X_key, 'Q'), in(X_value, ['Q', 987654]), like(X_value, '%Q%'), gt(X_value, 987654))"
+    families = ", ".join(texts.replace("X", family) for family in ("metadata", "input", "output"))
+    tree = parse_filter(
+        f"and({families}, eq(name, 'Q'), eq(id, 'Q'), like(error, 'Q'), has(tags, 'Q'), search('Q'), eq(status, 'Q'), "
+        "gt(latency, 987654), in(total_tokens, [987654]), lt(start_time, '1987-06-05'), "
+        "and(eq(feedback_key, 'Q'), gt(feedback_score, 987654)))".replace("Q", "quux")
+    )
+    with source._session(PROJECT) as session:
+        queries = source._queries(session, PROJECT, tree)
+        found = [queries.days(WINDOW), queries.fingerprint(WINDOW), queries.stream(WINDOW)]
+    assert queries.matching is not None
+    assert len(queries.matching.values) == 29
+    assert [sql for sql in found if "quux" in sql.lower() or "987654" in sql or "1987" in sql] == []
+    assert numbers(source, str(tree)) == []
+    source.close()
+
+
+def test_the_largest_filter_that_is_accepted_can_be_asked(store: Store) -> None:
+    store.runs({"total_tokens": "BIGINT"})
+    store.add(1, START, total_tokens=5)
+    source = store.source()
+    assert numbers(source, f"in(total_tokens, [{', '.join(map(str, range(1000)))}])") == [1]
+    assert numbers(source, f"in(metadata_value, [{', '.join(map(str, range(1000)))}])") == []
+    wide = ", ".join(f'eq(name, "{number}")' for number in range(199))
+    assert numbers(source, f'or({wide}, eq(name, "run"))') == [1]
+    assert numbers(source, f'not(or({wide}, eq(name, "run")))') == []
+    deep = "not(" * 49 + 'eq(name, "run")' + ")" * 49
+    assert numbers(source, deep) == []
+    long = "x" * 19_980
+    assert numbers(source, f'eq(name, "{long}")') == []
+    assert numbers(source, f'like(name, "%{"%a" * 5000}")') == []
+    source.close()
+
+
+def test_a_bound_value_does_not_keep_postgresql_from_streaming(postgres_store: Store) -> None:
+    postgres_store.runs({"inputs": "TEXT"}, unique=True)
+    for number in range(16):
+        postgres_store.add(number, START, inputs="x")
+    postgres_store.run("UPDATE runs SET inputs = repeat('x', 3000000)")
+    source = postgres_store.source()
+    with source.open(PROJECT, WINDOW, filter=parse_filter('like(name, "r%")')) as snapshot:
+        sizes = [batch.num_rows for batch in snapshot.batches()]
+    assert sum(sizes) == 16
+    assert max(sizes) <= 2
+    source.close()
+
+
+def test_times_in_every_year_compare_to_the_microsecond(store: Store) -> None:
+    store.runs({"end_time": "{time}"}, unique=True)
+    ends = [
+        "0001-01-02 00:00:00.000001",
+        "1969-12-31 23:59:59.999999",
+        "2026-03-14 10:00:00.123457",
+        "9999-12-30 23:59:59.999999",
+    ]
+    for number, end in enumerate(ends):
+        store.add(number, START, end_time=f"{end}+00:00")
+    source = store.source()
+    for number, end in enumerate(ends):
+        instant = datetime.fromisoformat(end).replace(tzinfo=UTC).isoformat()
+        assert numbers(source, f'eq(end_time, "{instant}")') == [number]
+        assert numbers(source, f'gt(end_time, "{instant}")') == list(range(number + 1, 4))
+    source.close()
+
+
+@pytest.mark.parametrize("end", ["infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "12026-01-01 00:00:00+00"])
+def test_times_that_no_file_holds_are_null(postgres_store: Store, end: str) -> None:
+    postgres_store.runs({"end_time": "{time}"}, unique=True)
+    postgres_store.add(1, START, end_time=end)
+    source = postgres_store.source()
+    assert numbers(source, 'and(eq(end_time, null), eq(status, "pending"), eq(latency, null))') == [1]
+    source.close()
+
+
+def test_a_column_that_ignores_case_in_the_database_does_not_in_a_filter(sqlite_store: Store, tmp_path: Path) -> None:
+    sqlite_store.runs({"error": "TEXT COLLATE NOCASE"}, unique=True)
+    sqlite_store.add(1, START, error="Boom")
+    source = sqlite_store.source()
+    assert numbers(source, 'eq(error, "boom")') == []
+    assert numbers(source, 'in(error, ["boom", "BOOM"])') == []
+    assert numbers(source, 'like(error, "boom")') == []
+    assert numbers(source, 'eq(error, "Boom")') == [1]
+    source.close()
