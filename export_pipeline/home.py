@@ -5,6 +5,7 @@ endpoint: were the port another one at the next start, a new table would begin.
 """
 
 import base64
+import ipaddress
 import json
 import os
 import random
@@ -84,6 +85,16 @@ def free_ports(count: int) -> int:
         if not taken_ports(first, count):
             return first
     raise EmbeddedError(f"no {count} free neighbouring ports between {LOWEST_PORT} and {HIGHEST_PORT}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name of a host is one of this machine's own, which no other machine reaches."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def taken_ports(first: int, count: int) -> list[int]:

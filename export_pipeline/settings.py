@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(None, description="Key of the signature of posted notices.")
     api_host: str = Field("127.0.0.1", description="Address that `export-pipeline api` listens on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port that `export-pipeline api` listens on.")
+    api_single_user: bool = Field(
+        False, description="Serves the HTTP API without keys, to this machine alone, for the workspace `TENANT_ID`."
+    )
 
     @field_validator("projects_include", "projects_exclude", mode="before")
     @classmethod

@@ -8,9 +8,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from export_pipeline.cli import (
+    api,
     changes,
     demo,
     destinations,
+    keys,
     migrate,
     projects,
     recover,
@@ -47,6 +49,8 @@ app.command("status")(status.status)
 app.command("verify")(verify.verify)
 app.command("changes")(changes.changes)
 app.command("recover")(recover.recover)
+app.command("api")(api.api)
+app.add_typer(keys.app, name="keys")
 
 
 class _Flags:

@@ -8,8 +8,9 @@ from datetime import date
 import sqlalchemy as sa
 
 from export_pipeline.errors import InputError
+from export_pipeline.exports.bulk.records import read_export
 from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.tables import commits, exports
+from export_pipeline.exports.tables import bulk_exports, commits, exports
 
 MOST_CHANGES = 10_000
 
@@ -25,6 +26,7 @@ class Change:
 
     sequence: int
     export_id: uuid.UUID
+    session_id: uuid.UUID
     day: date
     epoch: int
     commit_id: uuid.UUID
@@ -45,21 +47,44 @@ def changes_since(
     changes are processed sees each at least once. Raises `InputError` for an unknown export, a limit outside 1 to
     10,000, and a cursor that is not one of this control database: after `recover` on an empty one begin anew.
     """
-    if not 1 <= limit <= MOST_CHANGES:
-        raise InputError(f"a limit lies between 1 and {MOST_CHANGES}, not {limit}")
-    query = (
-        sa.select(commits, exports.c.bucket)
-        .join(exports, exports.c.export_id == commits.c.export_id)
-        .where(commits.c.export_id == str(export_id))
-        .order_by(commits.c.sequence)
-        .limit(limit)
-    )
+    _check_limit(limit)
     with control.read() as connection:
         if connection.execute(sa.select(exports.c.kind).where(exports.c.export_id == str(export_id))).first() is None:
             raise InputError(f"unknown export {export_id}; `export-pipeline projects list` shows the exports")
-        if cursor is not None:
-            query = query.where(commits.c.sequence > _position(connection, cursor))
-        found = [_change(row) for row in connection.execute(query)]
+        return _since(connection, commits.c.export_id == str(export_id), cursor, limit)
+
+
+def bulk_changes_since(
+    control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, cursor: str | None = None, limit: int = 1000
+) -> tuple[list[Change], str | None]:
+    """The same of a bulk export, or of all that a schedule has spawned; raises `NotFoundError` where there is none."""
+    _check_limit(limit)
+    parts = sa.select(bulk_exports.c.id).where(
+        sa.or_(bulk_exports.c.id == str(bulk_id), bulk_exports.c.source_id == str(bulk_id))
+    )
+    with control.read() as connection:
+        read_export(connection, bulk_id, tenant_id=tenant_id)
+        return _since(connection, exports.c.bulk_id.in_(parts), cursor, limit)
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MOST_CHANGES:
+        raise InputError(f"a limit lies between 1 and {MOST_CHANGES}, not {limit}")
+
+
+def _since(
+    connection: sa.Connection, wanted: sa.ColumnElement[bool], cursor: str | None, limit: int
+) -> tuple[list[Change], str | None]:
+    query = (
+        sa.select(commits, exports.c.bucket, exports.c.session_id)
+        .join(exports, exports.c.export_id == commits.c.export_id)
+        .where(wanted)
+        .order_by(commits.c.sequence)
+        .limit(limit)
+    )
+    if cursor is not None:
+        query = query.where(commits.c.sequence > _position(connection, cursor))
+    found = [_change(row) for row in connection.execute(query)]
     return found, _cursor(found[-1]) if found else cursor
 
 
@@ -86,6 +111,7 @@ def _change(row: sa.Row[tuple[object, ...]]) -> Change:
     return Change(
         sequence=row.sequence,
         export_id=uuid.UUID(row.export_id),
+        session_id=uuid.UUID(row.session_id),
         day=row.day,
         epoch=row.epoch,
         commit_id=uuid.UUID(row.commit_id),

@@ -1,0 +1,87 @@
+"""The calls on destinations."""
+
+import uuid
+
+from fastapi import APIRouter
+
+from export_pipeline.api.destination_bodies import (
+    BulkExportDestination,
+    BulkExportDestinationCheck,
+    BulkExportDestinationCreate,
+    BulkExportDestinationUpdate,
+    check_answer,
+    destination_answer,
+)
+from export_pipeline.api.failures import REFUSED
+from export_pipeline.api.guard import GuardedRoute
+from export_pipeline.api.parts import GetCaller, GetParts
+from export_pipeline.exports import destinations as service
+
+router = APIRouter(prefix="/bulk-exports/destinations", tags=["bulk-exports"], route_class=GuardedRoute)
+
+
+@router.get("")
+def get_bulk_export_destinations(parts: GetParts, caller: GetCaller) -> list[BulkExportDestination]:
+    """The workspace's destinations, the newest first."""
+    found = service.list_destinations(parts.control, tenant_id=caller.tenant_id)
+    return [destination_answer(record) for record in found]
+
+
+@router.post("", responses=REFUSED)
+def create_bulk_export_destination(
+    body: BulkExportDestinationCreate, parts: GetParts, caller: GetCaller
+) -> BulkExportDestination:
+    """Check a destination by a test write, and store it."""
+    new = service.NewDestination(
+        display_name=body.display_name,
+        config=body.config.parsed(aws_role_arn=body.aws_role_arn),
+        credentials=None if body.credentials is None else body.credentials.parsed(),
+    )
+    record = service.create_destination(
+        parts.control, new, tenant_id=caller.tenant_id, settings=parts.settings, actor=caller.actor
+    )
+    return destination_answer(record)
+
+
+@router.get("/{destination_id}")
+def get_bulk_export_destination(destination_id: uuid.UUID, parts: GetParts, caller: GetCaller) -> BulkExportDestination:
+    """One destination."""
+    return destination_answer(service.get_destination(parts.control, destination_id, tenant_id=caller.tenant_id))
+
+
+@router.patch("/{destination_id}", responses=REFUSED)
+def update_bulk_export_destination(
+    destination_id: uuid.UUID, body: BulkExportDestinationUpdate, parts: GetParts, caller: GetCaller
+) -> BulkExportDestination:
+    """Check new credentials, or a role, and put them in the place of the former ones."""
+    record = service.rotate_credentials(
+        parts.control,
+        destination_id,
+        tenant_id=caller.tenant_id,
+        credentials=None if body.credentials is None else body.credentials.parsed(),
+        aws_role_arn=body.aws_role_arn,
+        settings=parts.settings,
+        actor=caller.actor,
+    )
+    return destination_answer(record)
+
+
+@router.delete("/{destination_id}", responses=REFUSED)
+def delete_bulk_export_destination(
+    destination_id: uuid.UUID, parts: GetParts, caller: GetCaller
+) -> BulkExportDestination:
+    """Forget a destination that no unfinished export uses; answers what it was."""
+    record = service.get_destination(parts.control, destination_id, tenant_id=caller.tenant_id)
+    service.delete_destination(
+        parts.control, destination_id, tenant_id=caller.tenant_id, settings=parts.settings, actor=caller.actor
+    )
+    return destination_answer(record)
+
+
+@router.get("/{destination_id}/check")
+def check_bulk_export_destination(
+    destination_id: uuid.UUID, parts: GetParts, caller: GetCaller
+) -> BulkExportDestinationCheck:
+    """Check a stored destination anew by a test write."""
+    found = service.check_stored(parts.control, destination_id, tenant_id=caller.tenant_id, settings=parts.settings)
+    return check_answer(found)

@@ -1,0 +1,130 @@
+"""The calls on bulk exports and their runs."""
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from export_pipeline.api.export_answers import changes_answer, export_answer, run_answer
+from export_pipeline.api.export_bodies import (
+    BulkExport,
+    BulkExportChanges,
+    BulkExportCreate,
+    BulkExportRun,
+    BulkExportUpdate,
+)
+from export_pipeline.api.failures import REFUSED
+from export_pipeline.api.guard import GuardedRoute
+from export_pipeline.api.parts import GetCaller, GetParts
+from export_pipeline.api.wire import Limit, Offset, offset_within
+from export_pipeline.exports.bulk import read
+from export_pipeline.exports.bulk.cancel import cancel_bulk_export as cancel
+from export_pipeline.exports.bulk.create import create_bulk_export as create
+from export_pipeline.exports.bulk.retry import retry_failed
+from export_pipeline.exports.bulk.run_details import read_run_manifest, run_details
+from export_pipeline.exports.changes import bulk_changes_since
+from export_pipeline.files.manifest import Manifest
+
+router = APIRouter(prefix="/bulk-exports", tags=["bulk-exports"], route_class=GuardedRoute)
+
+
+@router.get("")
+def get_bulk_exports(
+    parts: GetParts, caller: GetCaller, limit: Limit | None = None, offset: Offset = 0
+) -> list[BulkExport]:
+    """The workspace's exports, schedules and what they spawned too, the newest first."""
+    found = read.list_bulk_exports(parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset))
+    return [export_answer(record) for record in found]
+
+
+@router.post("", responses=REFUSED)
+def create_bulk_export(body: BulkExportCreate, parts: GetParts, caller: GetCaller) -> BulkExport:
+    """Ask for an export, or with `interval_hours` for one every so many hours."""
+    record = create(
+        parts.control, body.parsed(), tenant_id=caller.tenant_id, settings=parts.settings, actor=caller.actor
+    )
+    return export_answer(record)
+
+
+@router.get("/runs")
+def get_bulk_export_runs_filtered(
+    parts: GetParts,
+    caller: GetCaller,
+    source_bulk_export_id: uuid.UUID,
+    limit: Limit | None = None,
+    offset: Offset = 0,
+) -> list[BulkExportRun]:
+    """The runs of all exports that a schedule has spawned."""
+    units = read.list_child_units(
+        parts.control,
+        source_bulk_export_id,
+        tenant_id=caller.tenant_id,
+        limit=limit,
+        offset=offset_within(offset),
+    )
+    return [run_answer(details) for details in run_details(parts.control, units)]
+
+
+@router.get("/{bulk_export_id}")
+def get_bulk_export(bulk_export_id: uuid.UUID, parts: GetParts, caller: GetCaller) -> BulkExport:
+    """One export, with its progress."""
+    record = read.get_bulk_export(parts.control, bulk_export_id, tenant_id=caller.tenant_id)
+    return export_answer(record, read.progress_of(parts.control, bulk_export_id, tenant_id=caller.tenant_id))
+
+
+@router.patch("/{bulk_export_id}", responses=REFUSED)
+def cancel_bulk_export(
+    bulk_export_id: uuid.UUID, _body: BulkExportUpdate, parts: GetParts, caller: GetCaller
+) -> BulkExport:
+    """Cancel an export for good; what is committed stays."""
+    record = cancel(parts.control, bulk_export_id, tenant_id=caller.tenant_id, actor=caller.actor)
+    return export_answer(record)
+
+
+@router.post("/{bulk_export_id}/retry", responses=REFUSED)
+def retry_bulk_export(bulk_export_id: uuid.UUID, parts: GetParts, caller: GetCaller) -> BulkExport:
+    """Try the days of a failed export again that are not done."""
+    record = retry_failed(parts.control, bulk_export_id, tenant_id=caller.tenant_id, actor=caller.actor)
+    return export_answer(record)
+
+
+@router.get("/{bulk_export_id}/runs")
+def get_bulk_export_runs(
+    bulk_export_id: uuid.UUID, parts: GetParts, caller: GetCaller, limit: Limit | None = None, offset: Offset = 0
+) -> list[BulkExportRun]:
+    """The runs of an export, by day."""
+    units = read.list_units(
+        parts.control, bulk_export_id, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset)
+    )
+    return [run_answer(details) for details in run_details(parts.control, units)]
+
+
+@router.get("/{bulk_export_id}/runs/{run_id}")
+def get_bulk_export_run(
+    bulk_export_id: uuid.UUID, run_id: uuid.UUID, parts: GetParts, caller: GetCaller
+) -> BulkExportRun:
+    """One run of an export."""
+    unit = read.get_unit(parts.control, bulk_export_id, run_id, tenant_id=caller.tenant_id)
+    return run_answer(run_details(parts.control, [unit])[0])
+
+
+@router.get("/{bulk_export_id}/runs/{run_id}/manifest", response_model=Manifest)
+def get_bulk_export_run_manifest(
+    bulk_export_id: uuid.UUID, run_id: uuid.UUID, parts: GetParts, caller: GetCaller
+) -> Any:
+    """The manifest of a run's commit, as it lies in the bucket: counts, checksums, rejected rows."""
+    return read_run_manifest(parts.control, bulk_export_id, run_id, tenant_id=caller.tenant_id)
+
+
+@router.get("/{bulk_export_id}/changes")
+def get_bulk_export_changes(
+    bulk_export_id: uuid.UUID,
+    parts: GetParts,
+    caller: GetCaller,
+    cursor: Annotated[str, Query(max_length=100)] | None = None,
+    limit: Limit = 1000,
+) -> BulkExportChanges:
+    """What an export, or what a schedule spawned, has committed since a cursor."""
+    return changes_answer(
+        *bulk_changes_since(parts.control, bulk_export_id, tenant_id=caller.tenant_id, cursor=cursor, limit=limit)
+    )

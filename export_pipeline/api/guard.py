@@ -1,0 +1,117 @@
+"""Who may call what, and which bodies are read: decided before anything of the request is looked at."""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from export_pipeline.api.failures import NOT_FOUND
+from export_pipeline.api.parts import Caller, Parts
+from export_pipeline.exports.keys import SCOPES, authenticate
+from export_pipeline.home import is_loopback
+from export_pipeline.runs.ids import parse_uuid
+
+MAX_BODY = 1024 * 1024
+MAX_DEPTH = 32
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
+class GuardedRoute(APIRoute):
+    """A route that asks for a key with the scope of the call before it reads the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler with the guard in front."""
+        handle = super().get_route_handler()
+        scope = (self.openapi_extra or {}).get("x-scope") or _scope(self.methods)
+
+        async def guarded(request: Request) -> Response:
+            request.state.caller = await run_in_threadpool(admit, request, scope=scope)
+            return await handle(BoundedRequest(request.scope, request.receive))
+
+        return guarded
+
+
+def _scope(methods: set[str] | None) -> str:
+    return "bulk-exports:read" if methods == {"GET"} else "bulk-exports:manage"
+
+
+class BoundedRequest(Request):
+    """A request whose JSON is refused where it is nested too deep, or is no JSON in the strict sense."""
+
+    async def json(self) -> Any:
+        """The parsed body; raises `JSONDecodeError`."""
+        body = await self.body()
+        if depth(body) > MAX_DEPTH:
+            raise json.JSONDecodeError(f"nested deeper than {MAX_DEPTH}", "", 0)
+        try:
+            return json.loads(body, parse_constant=_no_number)
+        except json.JSONDecodeError as error:
+            raise json.JSONDecodeError(error.msg, "", 0) from None
+        except (ValueError, RecursionError):  # no UTF-8, integers of thousands of digits
+            raise json.JSONDecodeError("not readable as JSON", "", 0) from None
+
+
+def depth(body: bytes) -> int:
+    """How deep brackets are nested, outside of strings; of anything, also of what is no JSON."""
+    deepest = now = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", body)):
+        now += 1 if bracket[0] in b"[{" else -1
+        deepest = max(deepest, now)
+    return deepest
+
+
+def _no_number(name: str) -> None:
+    raise json.JSONDecodeError(f"{name} is no JSON", "", 0)
+
+
+def admit(request: Request, *, scope: str) -> Caller:
+    """Who calls, where the call is allowed: 401 without a valid key, 404 for another workspace, 403 without scope."""
+    parts: Parts = request.app.state.parts
+    caller = _only_user(request, parts) if parts.settings.api_single_user else _key_holder(request, parts)
+    named = request.headers.get("x-tenant-id")
+    if named is not None and parse_uuid(named) != caller.tenant_id:
+        raise HTTPException(404, NOT_FOUND)
+    if scope not in caller.scopes:
+        raise HTTPException(403, f"The API key lacks the scope {scope}.")
+    return caller
+
+
+def _key_holder(request: Request, parts: Parts) -> Caller:
+    text = request.headers.get("x-api-key") or _bearer(request.headers.get("authorization", ""))
+    key = authenticate(parts.control, text) if text else None
+    if key is None:
+        raise HTTPException(
+            401, "Give a valid API key in the header X-API-Key.", headers={"WWW-Authenticate": "Bearer"}
+        )
+    return Caller(tenant_id=key.tenant_id, scopes=frozenset(key.scopes), actor=key.actor)
+
+
+def _bearer(header: str) -> str:
+    kind, _, token = header.partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def _only_user(request: Request, parts: Parts) -> Caller:
+    """Single-user mode: whoever is on this machine. Pages of other sites, opened in its browser, are not."""
+    client, server = request.client, request.scope.get("server")
+    local = (client is None or is_loopback(client.host)) and (server is None or is_loopback(str(server[0])))
+    if not local or not is_loopback(_host_of("//" + request.headers.get("host", ""))):
+        raise HTTPException(403, "In single-user mode the API answers this machine only, at 127.0.0.1.")
+    origin = request.headers.get("origin")
+    if origin is not None and not is_loopback(_host_of(origin)):
+        raise HTTPException(403, "In single-user mode the API answers no pages of other sites.")
+    return Caller(tenant_id=parts.settings.tenant_id, scopes=frozenset(SCOPES), actor="single-user")
+
+
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,39 @@
+"""What every call works on, and who calls."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The settings and the control database of one process; nothing else is kept between calls."""
+
+    settings: Settings
+    control: ControlDatabase = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: a workspace, what may be done in it, and the name in the audit log."""
+
+    tenant_id: uuid.UUID
+    scopes: frozenset[str]
+    actor: str
+
+
+def _parts(request: Request) -> Parts:
+    return cast("Parts", request.app.state.parts)
+
+
+def _caller(request: Request) -> Caller:
+    return cast("Caller", request.state.caller)
+
+
+GetParts = Annotated[Parts, Depends(_parts)]
+GetCaller = Annotated[Caller, Depends(_caller)]
