@@ -26,9 +26,10 @@ MIB = 1024 * 1024
 EMBEDDED_BUCKET = "llm-traces"
 
 Compression = Literal["none", "gzip", "snappy", "zstandard"]
-Patterns = Annotated[tuple[str, ...], NoDecode]
+Words = Annotated[tuple[str, ...], NoDecode]
 
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]")
+_OWNER = re.compile(r"team:.+|[a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+\.[a-zA-Z0-9-.]+")
 _PREFIX_SEGMENT = re.compile(r"[A-Za-z0-9!_.*'() @,;:+&$-]+")
 
 
@@ -78,11 +79,14 @@ class Settings(BaseSettings):
     tenant_id: uuid.UUID = Field(
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"), description="Workspace where the store has none."
     )
-    projects_include: Patterns = Field(
+    projects_include: Words = Field(
         ("*",), description="Projects that become assets: shell patterns of names, separated by commas."
     )
-    projects_exclude: Patterns = Field((), description="Projects that do not, even where included.")
+    projects_exclude: Words = Field((), description="Projects that do not, even where included.")
     include_experiments: bool = Field(False, description="Makes assets of projects that are experiments too.")
+    owners: Words = Field(
+        (), description="Owners that Dagster shows: e-mail addresses, or `team:` and a name, separated by commas."
+    )
     start_date: date | None = Field(
         None,
         description="First partition, by default the first day with rows at the first sync. Recorded once, not moved.",
@@ -123,11 +127,19 @@ class Settings(BaseSettings):
         False, description="Serves the HTTP API without keys, to this machine alone, for the workspace `TENANT_ID`."
     )
 
-    @field_validator("projects_include", "projects_exclude", mode="before")
+    @field_validator("projects_include", "projects_exclude", "owners", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("owners")
+    @classmethod
+    def _owners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in value:
+            if not _OWNER.fullmatch(owner):
+                raise ValueError(f"{owner!r} is neither an e-mail address nor `team:` and a name")
         return value
 
     @field_validator("bucket")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-WIDTH_WITHOUT_TERMINAL = 200
+WIDTH_WITHOUT_TERMINAL = 500
 """Columns of a table that goes into a file or a pipe, where folding at 80 would tear ids apart."""
 
 
@@ -65,7 +65,7 @@ def cell(value: object) -> "Text":
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, int):
-        return Text(f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+        return Text(f"{value:,}")
     if isinstance(value, datetime):
         return Text(value.isoformat(sep=" ", timespec="seconds"))
     return Text(plain(str(value)))

@@ -13,7 +13,7 @@ from export_pipeline.orchestration.columns import table_schema
 from export_pipeline.orchestration.failure import as_failure
 from export_pipeline.orchestration.partitions import daily_partitions, days_of_run
 from export_pipeline.orchestration.publishing import project_days
-from export_pipeline.orchestration.text import markdown, one_line
+from export_pipeline.orchestration.text import code, one_line
 from export_pipeline.runs.schema import select_fields
 from export_pipeline.settings import Settings
 
@@ -77,6 +77,7 @@ def _project_asset(
         group_name=project.group_name,
         description=_description(project, settings),
         kinds={"polars", "parquet", "s3"},
+        owners=settings.owners,
         tags={
             "export_pipeline/project": str(project.session_id),
             "export_pipeline/workspace": str(project.tenant_id),
@@ -122,7 +123,7 @@ def _bucket_uri(settings: Settings) -> str:
 
 def _description(project: "ProjectRecord", settings: Settings) -> str:
     return (
-        f"The runs of the project **{markdown(project.name)}**, one Parquet file for each UTC day, "
+        f"The runs of the project {code(project.name)}, one Parquet file for each UTC day, "
         f"in `{_bucket_uri(settings)}`.\n\n"
         "A day is published whole or not at all. Days without rows have no file."
     )

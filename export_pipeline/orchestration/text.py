@@ -11,6 +11,9 @@ def one_line(text: str) -> str:
     return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
 
 
-def markdown(text: str) -> str:
-    """The same, for use within Markdown: nothing in it is formatted or linked."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~&-])", r"\\\1", one_line(text))
+def code(text: str) -> str:
+    """The same as code in Markdown: nothing in it is formatted or linked, and it reads well where Markdown is not."""
+    shown = one_line(text)
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"

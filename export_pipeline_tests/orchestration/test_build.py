@@ -44,7 +44,7 @@ def test_an_asset_shows_kinds_description_and_the_columns_with_their_meaning(hou
     house.sync()
     spec = house.definitions().resolve_assets_def(["runs", "chat"]).get_asset_spec()
     assert spec.kinds == {"polars", "parquet", "s3"}
-    assert "**chat**" in (spec.description or "")
+    assert (spec.description or "").startswith("The runs of the project `chat`, one Parquet file for each UTC day")
     assert spec.metadata["dagster/uri"] == f"s3://{house.bucket}"
     assert spec.metadata["dagster/table_name"] == "runs.chat"
     schema = spec.metadata["dagster/column_schema"]
@@ -58,6 +58,14 @@ def test_an_asset_shows_kinds_description_and_the_columns_with_their_meaning(hou
         "session_id",
         "trace_id",
     ]
+
+
+def test_owners_come_from_the_settings(house: House) -> None:
+    house.variables[PREFIX + "OWNERS"] = "team:traces, ann@example.com"
+    house.add_project("chat", days=[START])
+    house.sync()
+    spec = house.definitions().resolve_assets_def(["runs", "chat"]).get_asset_spec()
+    assert list(spec.owners) == ["team:traces", "ann@example.com"]
 
 
 def test_without_a_control_database_the_location_is_empty_and_says_so(
