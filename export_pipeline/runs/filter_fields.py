@@ -58,6 +58,7 @@ FAMILIES = ("metadata", "input", "output", "feedback")
 
 FIELDS: dict[str, FilterField] = {
     "id": FilterField(Kind.ID, _IDENTITY),
+    "trace_id": FilterField(Kind.ID, _IDENTITY),
     "name": FilterField(Kind.TEXT, _WRITTEN),
     "run_type": FilterField(Kind.WORD, (*_IDENTITY, "like")),
     "status": FilterField(Kind.WORD, (*_IDENTITY, "like")),

@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, Protocol
 
 from export_pipeline.runs.filter_fields import FIELDS, Kind, ascii_lower
 from export_pipeline.runs.filter_tree import (
@@ -27,69 +26,13 @@ from export_pipeline.runs.filter_tree import (
     entry_part,
     paired,
 )
+from export_pipeline.sources.filter_words import BoundKind, FilterWords
 from export_pipeline.sources.plan import FeedbacksPlan, Plan
 from export_pipeline.sources.sql import Column
 from export_pipeline.sources.times import to_micros
 
-BoundKind = Literal["text", "integer", "number"]
 _SIGNS = {"eq": "=", "neq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _PAYLOADS = {"metadata": "extra", "input": "inputs", "output": "outputs"}
-
-
-class FilterWords(Protocol):
-    """How one database writes what filters need. Everything may be null."""
-
-    def bound(self, number: int, kind: BoundKind) -> str:
-        """The value bound under this number."""
-
-    def text(self, column: Column) -> str:
-        """The value as text that compares by its bytes."""
-
-    def haystack(self, column: Column) -> str:
-        """The value as text, ASCII letters in lower case."""
-
-    def id(self, column: Column) -> str:
-        """An id: a UUID in its usual form, any other text as it is."""
-
-    def word(self, column: Column) -> str:
-        """The value as text without blanks around it, ASCII letters in lower case; null where nothing is left."""
-
-    def micros(self, column: Column) -> str:
-        """A time in microseconds since 1970, null outside the years 1 to 9999."""
-
-    def whole(self, column: Column) -> str:
-        """A whole number within 64 bits."""
-
-    def flag(self, column: Column) -> str:
-        """A flag as a condition."""
-
-    def is_child(self, column: Column) -> str:
-        """Whether a `dotted_order` has more than one segment."""
-
-    def number(self, column: Column) -> str:
-        """A decimal number, for `compare`."""
-
-    def json_number(self, text: str) -> str:
-        """The decimal number that JSON text writes, for `compare`."""
-
-    def compare(self, number: str, sign: str, bound: str) -> str:
-        """Decimal numbers compared exactly."""
-
-    def like(self, text: str, pattern: str) -> str:
-        """Whether a text matches a pattern; case matters."""
-
-    def contains(self, haystack: str, text: str) -> str:
-        """Whether a text occurs in another."""
-
-    def has(self, column: Column, text: str) -> str:
-        """Whether a text is one of the strings of a list."""
-
-    def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
-        """Rows (key, type, text) for a FROM clause: what a JSON object holds, or its member `inside`, at any depth.
-
-        A key is the names on the way joined by dots; elements of a list stand under the list's key. `wanted` is a
-        bound key, where only that one is asked for.
-        """
 
 
 @dataclass(frozen=True)
@@ -198,7 +141,12 @@ class _Compiler:
         return self.bind(value)
 
     def _field(self, name: str) -> str:
-        derived = {"latency": self._latency, "is_root": self._is_root, "status": self._status}
+        derived = {
+            "latency": self._latency,
+            "is_root": self._is_root,
+            "status": self._status,
+            "trace_id": self._trace_id,
+        }
         if name in derived:
             return derived[name]()
         column, kind = self.column(name), FIELDS[name].kind
@@ -222,6 +170,16 @@ class _Compiler:
         child += [] if dotted is None else [self.words.is_child(dotted)]
         derived = f"({' OR '.join(child) or '1 = 0'}) IS NOT TRUE"
         return derived if flag is None else f"COALESCE({self.words.flag(flag)}, {derived})"
+
+    def _trace_id(self) -> str:
+        words, own = self.words, self._field("id")
+        found = [] if (trace := self.column("trace_id")) is None else [words.id(trace)]
+        found += [] if (dotted := self.column("dotted_order")) is None else [words.root(dotted)]
+        if (ancestors := self.column("parent_run_ids")) is not None:
+            first = f"COALESCE({words.first(ancestors)}, {own})"
+            found.append(f"CASE WHEN {words.word(ancestors)} IS NOT NULL THEN {first} END")
+        found += [] if (parent := self.column("parent_run_id")) is None else [words.id(parent)]
+        return f"COALESCE({', '.join([*found, own])}, NULL)"
 
     def _status(self) -> str:
         derived = (

@@ -2,7 +2,7 @@
 
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
 from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW, MAX_DEPTH, MAX_KEY, STRING
-from export_pipeline.sources.filter_sql import BoundKind
+from export_pipeline.sources.filter_words import BoundKind
 from export_pipeline.sources.postgres_sql import INTEGERS, NATIVE, PostgresDialect
 from export_pipeline.sources.sql import Column
 
@@ -14,7 +14,9 @@ _BLANKS = "E'" + "".join(f"\\x{ord(blank):02x}" for blank in BLANKS) + "'"
 _NUMBER = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?0*[0-9]{1,3})?$"
 _HEX = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
 _UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
-_CHILD = "^([0-9]{8}T[0-9]{12}Z[^.]+[.])+[0-9]{8}T[0-9]{12}Z[^.]+$"
+_STAMP = "[0-9]{8}T[0-9]{12}Z"
+_DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
+_CHILD = f"^({_STAMP}[^.]+[.])+{_STAMP}[^.]+$"
 
 
 class PostgresFilterWords:
@@ -44,6 +46,17 @@ class PostgresFilterWords:
             f"(CASE WHEN {self.word(column)} ~ '{_UUID}' THEN {digits}::uuid::text "
             f"WHEN {self.word(column)} IS NOT NULL THEN {self.text(column)} END)"
         )
+
+    def root(self, column: Column) -> str:
+        """See `FilterWords`."""
+        first = Column(f"substring({self.text(column)} FROM '^{_STAMP}([^.]+)')", "text", column.detail)
+        return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(first)} END)"
+
+    def first(self, column: Column) -> str:
+        """See `FilterWords`."""
+        usable = f"x.text <> 'null' AND btrim(x.text, {_BLANKS}) <> ''"
+        chosen = f"SELECT x.text FROM ({self._strings(column)}) AS x WHERE {usable} ORDER BY x.place LIMIT 1"
+        return f"(SELECT {self.id(Column('y.text', 'text', column.detail))} FROM ({chosen}) AS y)"
 
     def word(self, column: Column) -> str:
         """See `FilterWords`."""
@@ -100,12 +113,17 @@ class PostgresFilterWords:
 
     def has(self, column: Column, text: str) -> str:
         """See `FilterWords`."""
-        elements = "json_array_elements(CASE WHEN json_typeof(d.value) = 'array' THEN d.value END) AS m(value)"
+        return f"EXISTS (SELECT 1 FROM ({self._strings(column)}) AS x WHERE x.text = {text})"
+
+    def _strings(self, column: Column) -> str:
+        """Rows (text, place): the strings of a list, or the whole text where it is none."""
         element = "CASE WHEN json_typeof(m.value) = 'string' THEN m.value #>> '{}' ELSE m.value::text END"
+        listed = f"SELECT {element}, m.place FROM json_array_elements({_if('d.value', 'array')})"
+        whole = f"SELECT {self.text(column)}, 0 WHERE {self.word(column)} IS NOT NULL"
         return (
-            f"EXISTS (SELECT 1 FROM {self._document(column)} AS d WHERE CASE WHEN json_typeof(d.value) = 'array' "
-            f"THEN EXISTS (SELECT 1 FROM {elements} WHERE {element} = {text}) "
-            f"ELSE {self.word(column)} IS NOT NULL AND {self.text(column)} = {text} END)"
+            f"SELECT s.text, s.place FROM {self._document(column)} AS d, LATERAL ("
+            f"{listed} WITH ORDINALITY AS m(value, place) UNION ALL "
+            f"{whole} AND json_typeof(d.value) IS DISTINCT FROM 'array') AS s(text, place)"
         )
 
     def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:

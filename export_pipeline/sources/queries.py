@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS, RunField
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.filter_sql import FilterWords, compile_filter
+from export_pipeline.sources.filter_sql import compile_filter
+from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.plan import FeedbacksPlan, Plan
 from export_pipeline.sources.sql import Column, TimeSql
 from export_pipeline.sources.times import to_micros

@@ -12,7 +12,7 @@ from export_pipeline.runs import cells
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.times import BLANKS, NUMBER
 from export_pipeline.sources import filter_json
-from export_pipeline.sources.filter_sql import BoundKind
+from export_pipeline.sources.filter_words import BoundKind
 from export_pipeline.sources.sql import Column
 from export_pipeline.sources.sqlite_sql import SqliteDialect
 from export_pipeline.sources.times import FAR
@@ -22,6 +22,7 @@ MAX_NUMBER = 1_000
 
 _PREFIX = "export_pipeline_filter_"
 _BLANKS = f"char({', '.join(str(ord(blank)) for blank in BLANKS)})"
+_STAMP = len("20260131T235959123456Z")
 _LARGE = re.compile(r"[eE][+-]?0*[0-9]{4,}$")
 
 
@@ -45,13 +46,20 @@ class SqliteFilterWords:
         return _call("text", _value(column.sql))
 
     def haystack(self, column: Column) -> str:
-        """See `FilterWords`: without a way through Python, for payloads are large."""
-        x = column.sql
-        return f"lower(CASE typeof({x}) WHEN 'text' THEN {x} ELSE {self.text(column)} END)"
+        """See `FilterWords`."""
+        return f"lower({self.text(column)})"
 
     def id(self, column: Column) -> str:
         """See `FilterWords`."""
         return _call("id", _value(f"({self._dialect.text(column)})"))
+
+    def root(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return _call("root", _value(column.sql))
+
+    def first(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return _call("first", _value(column.sql))
 
     def word(self, column: Column) -> str:
         """See `FilterWords`."""
@@ -159,11 +167,24 @@ def _is_child(value: Any) -> bool:
     return len(cells.dotted_ids(_text(value))) > 1
 
 
-def _has(value: Any, wanted: str) -> bool:
+def _root(value: Any) -> str | None:
+    text = _text(value)
+    return _id(text.split(".")[0][_STAMP:]) if text is not None and cells.dotted_ids(text) else None
+
+
+def _strings(value: Any) -> list[str]:
     text = _text(value)
     if text is None or cells.is_blank(text):
-        return False
-    return wanted in (cells.strings(filter_json.cleaned(text))[0] if filter_json.is_list(text) else [text])
+        return []
+    return cells.strings(filter_json.cleaned(text))[0] if filter_json.is_list(text) else [text]
+
+
+def _first(value: Any) -> str | None:
+    return next((_id(text) for text in _strings(value) if text != "null" and not cells.is_blank(text)), None)
+
+
+def _has(value: Any, wanted: str) -> bool:
+    return wanted in _strings(value)
 
 
 def _entries(value: Any, inside: str | None, wanted: str | None) -> str | None:
@@ -212,6 +233,8 @@ def _like(text: str | None, pattern: str) -> bool | None:
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "text": (_text, 1),
     "id": (_id, 1),
+    "root": (_root, 1),
+    "first": (_first, 1),
     "number": (_number, 1),
     "whole": (_whole, 1),
     "compare": (_compare, 2),

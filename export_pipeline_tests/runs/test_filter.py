@@ -57,7 +57,7 @@ WRONG: list[tuple[str, int, str]] = [
     ('AND(eq(name, "a"))', 1, "found AND"),
     ("eq", 3, "expected ( after eq, found the end"),
     ("eq(", 4, "expected the name of a field"),
-    ('eq(nam, "a")', 4, "nam is no field; known are id, name"),
+    ('eq(nam, "a")', 4, "nam is no field; known are id, trace_id, name"),
     ('eq("name", "a")', 4, "expected the name of a field, found \"name\""),
     ('eq(name "a")', 9, "expected , after name"),
     ("eq(name, 5)", 10, "expected a text in quotes, found 5"),

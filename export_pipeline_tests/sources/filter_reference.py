@@ -6,9 +6,8 @@ A row has its cells as the store holds them; text may be bytes that are no UTF-8
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from export_pipeline.runs.cells import strings
@@ -16,16 +15,9 @@ from export_pipeline.runs.filter_tree import And, Compare, Filter, Has, In, Like
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.times import BLANKS
 from export_pipeline.sources.times import FAR, parse_micros
+from export_pipeline_tests.sources.filter_reference_json import Members, Pairs, mended, number, parsed, walk
 
 Row = Mapping[str, Any]
-Pairs = list[tuple[Any, Any]]
-
-
-@dataclass(frozen=True)
-class Members:
-    """A JSON object."""
-
-    pairs: tuple[tuple[str, Any], ...]
 
 
 def matches(tree: Filter, row: Row, feedback: Sequence[tuple[Any, Any]] = ()) -> bool:
@@ -109,6 +101,7 @@ class _Judge:
     def value(self, field: str) -> Any:
         values: dict[str, Callable[[], Any]] = {
             "id": lambda: identity(self.text("id")),
+            "trace_id": self.trace_id,
             "name": lambda: self.text("name") or "",
             "run_type": lambda: self.word("run_type") or "chain",
             "error": lambda: self.text("error") or None,
@@ -125,13 +118,26 @@ class _Judge:
         start, end = self.value("start_time"), self.value("end_time")
         return None if end is None else Decimal(end - start) / 1_000_000
 
+    def trace_id(self) -> str | None:
+        if (told := identity(self.text("trace_id"))) is not None:
+            return told
+        if (segments := self.segments()) and (root := identity(segments[0])) is not None:
+            return root
+        if self.word("parent_run_ids") is not None:
+            named = [each for each in tags(self.text("parent_run_ids")) if each.strip(BLANKS) and each != "null"]
+            return identity(named[0]) if named else self.value("id")
+        return identity(self.text("parent_run_id")) or self.value("id")
+
+    def segments(self) -> list[str]:
+        found = [each.partition("Z") for each in (self.text("dotted_order") or "").split(".")]
+        ordered = all(re.fullmatch("[0-9]{8}T[0-9]{12}", stamp) and run for stamp, _, run in found)
+        return [run for _, _, run in found] if ordered else []
+
     def is_root(self) -> bool:
         told = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}.get(
             self.word("is_root") or ""
         )
-        segments = (self.text("dotted_order") or "").split(".")
-        ordered = all(re.fullmatch(r"[0-9]{8}T[0-9]{12}Z.+", each, re.DOTALL) for each in segments)
-        child = self.word("parent_run_id") is not None or (ordered and len(segments) > 1)
+        child = self.word("parent_run_id") is not None or len(self.segments()) > 1
         return not child if told is None else told
 
     def status(self) -> str:
@@ -209,17 +215,6 @@ def instant(cell: Any) -> int | None:
     return None if found is None or abs(found) == FAR else found
 
 
-def number(text: str | None) -> Decimal | None:
-    text = (text or "").strip(BLANKS)
-    if len(text) > 1000 or not re.match(r"[+-]?[.]?[0-9]", text) or re.search("[eE][+-]?[0-9]*[1-9][0-9]{3}$", text):
-        return None
-    try:
-        found = Decimal(text)
-    except InvalidOperation:
-        return None
-    return found if found.is_finite() and text.isascii() and "_" not in text else None
-
-
 def whole(text: str | None) -> Decimal | None:
     found = number(text)
     fits = found is not None and -(2**63) <= found < 2**63 and found == found.to_integral_value()
@@ -230,74 +225,3 @@ def tags(text: str | None) -> list[str]:
     if text is None or not text.strip(BLANKS):
         return []
     return strings(mended(text))[0] if isinstance(parsed(text), list) else [text]
-
-
-def mended(text: str) -> str:
-    """JSON text whose escapes of NUL and of half a character are those of U+FFFD; read from left to right."""
-    out, place = [], 0
-    while place < len(text):
-        step = 2 if text[place] == "\\" else 1
-        if text[place : place + 2] == "\\u":
-            code, after = _unit(text, place), _unit(text, place + 6)
-            step = 6
-            if code is not None and 0xD800 <= code < 0xDC00 and after is not None and 0xDC00 <= after < 0xE000:
-                step = 12
-            elif code == 0 or (code is not None and 0xD800 <= code < 0xE000):
-                out.append("\\ufffd")
-                place += 6
-                continue
-        out.append(text[place : place + step])
-        place += step
-    return "".join(out)
-
-
-def _unit(text: str, place: int) -> int | None:
-    found = re.fullmatch(r"\\u([0-9a-fA-F]{4})", text[place : place + 6])
-    return None if found is None else int(found[1], 16)
-
-
-def depth(text: str) -> int:
-    deepest = now = 0
-    quoted = escaped = False
-    for char in text:
-        if quoted:
-            quoted, escaped = char != '"' or escaped, char == "\\" and not escaped
-        elif char == '"':
-            quoted = True
-        elif char in "[{":
-            now += 1
-            deepest = max(deepest, now)
-        elif char in "]}":
-            now -= 1
-    return deepest
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(text)
-
-
-def parsed(text: str | None) -> Any:
-    """The JSON value: objects as `Members`, numbers as decimals, None where it is unreadable."""
-    if text is None or depth(text) > 200:
-        return None
-    try:
-        return json.loads(
-            mended(text),
-            object_pairs_hook=lambda pairs: Members(tuple(pairs)),
-            parse_int=lambda digits: number(digits) if number(digits) is not None else Ellipsis,
-            parse_float=lambda digits: number(digits) if number(digits) is not None else Ellipsis,
-            parse_constant=_refuse,
-        )
-    except ValueError:
-        return None
-
-
-def walk(key: str, value: Any, *, top: bool = False) -> Pairs:
-    """What stands below a value, each under its key."""
-    if isinstance(value, Members):
-        names = [(name if top else f"{key}.{name}", member) for name, member in value.pairs]
-    elif isinstance(value, list) and not top:
-        names = [(key, element) for element in value]
-    else:
-        return []
-    return [pair for name, member in names if len(name) <= 1000 for pair in [(name, member), *walk(name, member)]]

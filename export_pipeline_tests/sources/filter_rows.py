@@ -72,6 +72,8 @@ CELLS: dict[str, list[Any]] = {
     "is_root": [None, "", "1", "TRUE", " f ", "0", "yes", "false"],
     "parent_run_id": [None, None, "", " ", "run-1", uuid(1)],
     "dotted_order": DOTTED,
+    "trace_id": [None, None, None, "", " ", "run-1", f"{{{uuid(7)}}}"],
+    "parent_run_ids": [*TAGS, *(f'[{each}"{uuid(8)}", "b"]' for each in ("", '"", ', 'null, "null", ', '" ", 5, '))],
     "inputs": PAYLOADS,
     "outputs": PAYLOADS,
     "extra": EXTRAS,

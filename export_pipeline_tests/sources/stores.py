@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.raw import check_raw
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings, load_settings
@@ -134,6 +135,17 @@ def rows_of(
 def ids_of(source: RunSource, *, project: str = PROJECT, window: Window | None = None) -> list[int]:
     """The numbers of the runs of a window, in the order in which they come."""
     return [UUID(row["id"].decode()).int for row in rows_of(source, project=project, window=window)]
+
+
+def matching(source: RunSource, text: str, *, fields: list[str] | None = None) -> list[int]:
+    """The numbers of the runs that match, which the fingerprints of snapshot and day must count too."""
+    tree = parse_filter(text)
+    with source.open(PROJECT, Window.of_day(DAY), fields, filter=tree) as snapshot:
+        found = [UUID(run).int for batch in snapshot.batches() for run in batch.column("id").to_pylist()]
+        assert snapshot.fingerprint.rows == len(found)
+    days = source.days(PROJECT, Window.of_day(DAY), filter=tree)
+    assert {day: counted.rows for day, counted in days.items()} == ({DAY: len(found)} if found else {})
+    return found
 
 
 def _plain(array: Any) -> Sequence[Any]:
