@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from export_pipeline.destinations.upload import PartUpload, UploadedFile
-from export_pipeline.errors import DayCancelledError, ShrunkError
+from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports import day_state
 from export_pipeline.exports.commit_fence import abandon
 from export_pipeline.exports.commit_finish import carry_out
 from export_pipeline.exports.commit_intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit_job import Job
 from export_pipeline.exports.commit_manifest import day_manifest, microseconds, with_upload
+from export_pipeline.exports.commit_once import OnlyOnce
 from export_pipeline.exports.commit_record import FinishedCommit
 from export_pipeline.exports.commit_sink import DaySink
 from export_pipeline.exports.commit_stream import StreamedDay, footer_of, stream_day
@@ -24,6 +25,9 @@ from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import DayWindow
 from export_pipeline.sources.protocol import RunSource
+
+_READINGS = 4
+"""How often a day is read at most: once more than needed where ids come twice, and again where new ones turn up."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class DayExport:
         self._key = data_key(job.export.prefix, job.export.key(day.day), job.export.format_version)
         self._fields = select_fields(job.export.fields)
         self._schema = arrow_schema(self._fields, job.export.format_version)
-        self._sink = DaySink(self._open_upload, part_bytes=job.limits.part_bytes)
+        self._sink = self._new_sink()
         self._upload_id = ""
 
     def run(self, source: RunSource) -> FinishedCommit | Unchanged:
@@ -95,6 +99,20 @@ class DayExport:
         return carry_out(self._job, intent, keep_lease=False)
 
     def _stream(self, source: RunSource) -> StreamedDay:
+        once = OnlyOnce()
+        for _ in range(_READINGS):
+            streamed = self._read(source, once)
+            if streamed is not None:
+                return streamed
+            self._sink.close()
+            self._abandon()
+            self._sink = self._new_sink()
+        raise RowCountError(f"{self._day.day}: other ids came twice each time the day was read; nothing was committed")
+
+    def _new_sink(self) -> DaySink:
+        return DaySink(self._open_upload, part_bytes=self._job.limits.part_bytes)
+
+    def _read(self, source: RunSource, once: OnlyOnce) -> StreamedDay | None:
         job, export = self._job, self._job.export
         transform = RunTransform(
             tenant_id=export.tenant_id,
@@ -116,7 +134,9 @@ class DayExport:
         )
         with source.open(export.project, self._day.window, export.fields, filter=export.tree) as snapshot:
             job.on_step("snapshot")
-            streamed = stream_day(snapshot, day=self._day.day, transform=transform, file=file, on_batch=self._on_batch)
+            streamed = stream_day(
+                snapshot, day=self._day.day, transform=transform, file=file, on_batch=self._on_batch, once=once
+            )
         job.on_step("streamed")
         return streamed
 

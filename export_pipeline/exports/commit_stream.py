@@ -1,15 +1,12 @@
 """Reading a day: source, transform, file, upload, in one pass from one snapshot, and the counts that must agree."""
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
-
-import polars as pl
 
 from export_pipeline.errors import RowCountError
+from export_pipeline.exports.commit_once import OnlyOnce
 from export_pipeline.files.parquet import DayFile, FileFacts
 from export_pipeline.runs.transform import RejectedRow, RunBatch, RunTransform
 from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
@@ -45,25 +42,6 @@ class StreamedDay:
     fingerprint: DayFingerprint
 
 
-class OnlyOnce:
-    """Notices an id that comes twice: keeps 64 bits a row, under a seed that another attempt does not share."""
-
-    def __init__(self) -> None:
-        self._seed = secrets.randbits(63)
-        self._hashes: list[pl.Series] = []
-
-    def add(self, ids: Any) -> None:
-        """Takes an Arrow array of ids."""
-        self._hashes.append(pl.Series(ids).hash(seed=self._seed))
-
-    def has_duplicates(self) -> bool:
-        """Whether two rows had the same id (or, once in millions of days, the same hash)."""
-        if not self._hashes:
-            return False
-        ordered = pl.concat(self._hashes).sort()
-        return bool((ordered == ordered.shift(1)).any())
-
-
 def stream_day(
     snapshot: RunSnapshot,
     *,
@@ -71,18 +49,19 @@ def stream_day(
     transform: RunTransform,
     file: DayFile,
     on_batch: Callable[[int, int], None],
-) -> StreamedDay:
+    once: OnlyOnce,
+) -> StreamedDay | None:
     """Writes all rows of a snapshot into `file`; `on_batch` is told the rows and bytes read so far.
+
+    None: `once` found ids that come twice, and the day is to be read again.
 
     Raises `RowCountError` where rows were lost or came twice on the way: every row of the snapshot is in the file
     once, or was set aside with a reason.
     """
-    tally, once, bytes_read = Tally(), OnlyOnce(), 0
+    tally, bytes_read = Tally(), 0
     for raw in snapshot.batches():
-        batch = transform(raw)
+        batch = once.kept(transform(raw))
         file.write(batch.rows)
-        if "id" in batch.rows.schema.names:
-            once.add(batch.rows.column("id"))
         tally.add(batch)
         bytes_read += raw.nbytes
         on_batch(tally.rows_source, bytes_read)
@@ -94,9 +73,7 @@ def stream_day(
         written=facts.rows,
         rejected=tally.rows_rejected,
     )
-    if once.has_duplicates():
-        raise RowCountError(f"{day}: the trace store gave an id twice; nothing was committed")
-    return StreamedDay(facts, tally, snapshot.fingerprint)
+    return None if once.found_more() else StreamedDay(facts, tally, snapshot.fingerprint)
 
 
 def check_counts(day: date, *, counted: int, read: int, written: int, rejected: int) -> None:

@@ -28,8 +28,8 @@ DAY = date(2026, 3, 14)
 QUICK = PublishLimits(lease_seconds=3.0, patience=5.0, settle=0.3, part_bytes=5 * 1024 * 1024)
 
 
-def new_export(control: ControlDatabase, bucket: str, *, prefix: str = "") -> ExportRecord:
-    """Records an export of the memory source's project."""
+def new_export(control: ControlDatabase, bucket: str, **values: Any) -> ExportRecord:
+    """Records an export of the memory source's project; `values` are columns that differ."""
     row = {
         "export_id": str(uuid.uuid4()),
         "kind": "standing",
@@ -37,7 +37,7 @@ def new_export(control: ControlDatabase, bucket: str, *, prefix: str = "") -> Ex
         "tenant_id": str(uuid.uuid4()),
         "session_id": str(uuid.uuid4()),
         "bucket": bucket,
-        "prefix": prefix,
+        "prefix": "",
         "format_version": "v1",
         "compression": "zstandard",
         "fields": list(DEFAULT_FIELDS),
@@ -45,6 +45,7 @@ def new_export(control: ControlDatabase, bucket: str, *, prefix: str = "") -> Ex
         "endpoint_url": None,
         "region": None,
         "superseded_at": None,
+        **values,
     }
     with control.begin() as connection:
         connection.execute(sa.insert(exports), [row])

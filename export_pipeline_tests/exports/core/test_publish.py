@@ -1,6 +1,8 @@
 """Publishing a day where nothing goes wrong, and where the source or a person says no."""
 
+import random
 import uuid
+from datetime import timedelta
 
 import pytest
 
@@ -8,7 +10,8 @@ from export_pipeline.errors import LeaseLostError
 from export_pipeline.exports import day_state
 from export_pipeline.exports.day_claim import Claim, claim_day
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
-from export_pipeline_tests.exports.core.memory_source import MemorySource, rows_of
+from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
+from export_pipeline_tests.exports.core.promises import check_nothing_left
 
 
 def test_a_day_is_published_once_whole_and_recorded(any_bench: Bench) -> None:
@@ -53,3 +56,18 @@ def test_a_heartbeat_that_comes_after_the_end_does_not_hold_the_day(bench: Bench
     record = bench.record()
     assert (record.status, record.lease_until, record.owner) == ("Failed", None, None)
     assert bench.publish(MemorySource(rows_of(DAY, 2)), wait_for_lease=0).outcome == "committed"
+
+
+def test_an_id_written_in_two_ways_is_exported_once_and_fails_no_day(bench: Bench) -> None:
+    noise = random.Random(5)
+    rows = [Row(row.id, row.start_time, inputs=noise.randbytes(400_000).hex()) for row in rows_of(DAY, 25)]
+    again = [Row(row.id.upper(), row.start_time + timedelta(hours=1), "again") for row in rows[:3]]
+    outcome = bench.publish(MemorySource([*rows, *again]))
+    assert (outcome.outcome, outcome.rows, outcome.rejected) == ("committed", 25, 3)
+    assert bench.published() == ids_and_names(rows)
+    manifest = bench.manifest()
+    assert manifest is not None
+    assert manifest.rejected.by_reason == {"id: comes twice": 3}
+    assert [row.id for row in manifest.rejected.rows] == [row.id for row in rows[:3]]
+    assert bench.publish(MemorySource([*rows, *again])).outcome == "unchanged"
+    check_nothing_left(bench)

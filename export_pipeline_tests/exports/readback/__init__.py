@@ -1,0 +1,1 @@
+"""Tests that read whole days back from the bucket."""

@@ -1,0 +1,128 @@
+"""From a trace store into a bucket and back: days published as products do it, files read by other people's readers."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.publish import DayOutcome, DayRequest
+from export_pipeline.exports.publish_days import publish_days
+from export_pipeline.exports.records import ExportRecord
+from export_pipeline.files.manifest import Manifest
+from export_pipeline.files.paths import manifests_root, project_root
+from export_pipeline.orchestration.reading import storage_options
+from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, FormatVersion, Kind
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.settings import load_settings
+from export_pipeline.sources.factory import open_source
+from export_pipeline_tests.exports.core.bench import QUICK, make_store, new_export
+from export_pipeline_tests.servers import S3Server
+
+Rows = list[dict[str, Any]]
+
+NAMES = [field.name for field in RUN_FIELDS]
+TIMES = [field.name for field in RUN_FIELDS if field.kind is Kind.TIME]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published project; what the bucket holds of it, read past the code under test."""
+
+    server: S3Server
+    export: ExportRecord
+    outcomes: dict[date, DayOutcome]
+    folder: Path
+
+    @property
+    def root(self) -> str:
+        """The folder in the bucket below which the files lie, as the documentation gives it to readers."""
+        export = self.export
+        ids = (export.export_id, export.tenant_id, export.session_id)
+        return project_root(export.prefix, *ids, export.format_version).rstrip("/")
+
+    def by_polars(self) -> Rows:
+        """All rows, scanned from the bucket."""
+        settings = load_settings(
+            source_url="sqlite:///s",
+            control_url="sqlite:///c",
+            bucket=self.export.bucket,
+            region=self.server.region,
+            endpoint_url=self.server.endpoint_url,
+            allow_private_endpoints=True,
+            access_key_id=self.server.access_key_id,
+            secret_access_key=self.server.secret_access_key,
+        )
+        frame = pl.scan_parquet(
+            f"s3://{self.export.bucket}/{self.root}/**/*.parquet",
+            hive_partitioning=False,
+            storage_options=storage_options(settings),
+        )
+        return frame.with_columns(pl.col(TIMES).dt.epoch("us")).collect().to_dicts()
+
+    def by_duckdb(self) -> Rows:
+        """All rows of the files, as they lie in the bucket."""
+        for key in self.server.keys(self.export.bucket, self.root):
+            path = self.folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            answer = self.server.client().get_object(Bucket=self.export.bucket, Key=key)
+            path.write_bytes(answer["Body"].read())
+        columns = ", ".join(f"epoch_us({name}) AS {name}" if name in TIMES else name for name in NAMES)
+        with duckdb.connect() as connection:
+            files = f"read_parquet('{self.folder / self.root}/**/*.parquet', hive_partitioning = false)"
+            found = connection.execute(f"SELECT {columns} FROM {files}").fetchall()
+        return [dict(zip(NAMES, row, strict=True)) for row in found]
+
+    def manifest(self) -> Manifest:
+        """The manifest of the only day."""
+        (key,) = self.server.keys(self.export.bucket, manifests_root(self.export.prefix, self.export.export_id))
+        return Manifest.load(self.server.client().get_object(Bucket=self.export.bucket, Key=key)["Body"].read())
+
+    def rejected(self) -> Counter[str]:
+        """Rejected rows of the only day by reason."""
+        return Counter(self.manifest().rejected.by_reason)
+
+
+@contextmanager
+def published(
+    url: str,
+    *,
+    server: S3Server,
+    folder: Path,
+    project: str,
+    days: Iterable[date],
+    format_version: FormatVersion,
+) -> Iterator[Published]:
+    """Publishes days of a project, all 30 columns; every day must succeed."""
+    folder.mkdir()
+    bucket = server.new_bucket()
+    control = ControlDatabase(f"sqlite:///{folder}/control.db")
+    control.migrate()
+    export = new_export(control, bucket, project=project, format_version=format_version, fields=NAMES)
+    requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in days]
+    settings = load_settings(source_url=url, control_url="sqlite:///c", bucket=bucket)
+    source, store = open_source(settings), make_store(server, bucket)
+    with closing(control), closing(store), closing(source):
+        found = dict(publish_days(requests, control=control, store=store, source=source, limits=QUICK))
+        outcomes = {day: result for day, result in found.items() if isinstance(result, DayOutcome)}
+        assert outcomes.keys() == found.keys(), found
+        yield Published(server, export, outcomes, folder / "mirror")
+
+
+def cells_of(row: Iterable[Any]) -> dict[str, Any]:
+    """A row of a driver, in the order of `NAMES`, as raw cells: text as bytes; numbers of typed columns as they are."""
+    return {name: _cell(name, value) for name, value in zip(NAMES, row, strict=True)}
+
+
+def _cell(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | bytes):
+        return value
+    if isinstance(value, int) and FIELD_BY_NAME[name].kind in {Kind.TIME, Kind.COUNT}:
+        return value
+    return str(value).encode()
