@@ -14,7 +14,7 @@ from export_pipeline.local.dagster_home import DEFINITIONS, DagsterHome
 from export_pipeline.local.embedded import EmbeddedStore
 from export_pipeline.local.prepare import refuse_own_settings, sync, write_traces
 from export_pipeline.local.processes import Child, interruptible
-from export_pipeline.local.screen import Screen
+from export_pipeline.local.screen import Screen, shown
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _materialize(resolved: Settings, start: date, screen: Screen) -> None:
     command = home.command(
         "dagster", "job", "execute", "-m", DEFINITIONS, "-a", "defs", "-j", JOB, "--tags", json.dumps(tags)
     )
-    screen.say(f"Dagster: materializing {start} to {yesterday} of all projects, instance {home.folder} …")
+    screen.say(f"Dagster: materializing {start} to {yesterday} of all projects, instance {shown(home.folder)} …")
     began = time.monotonic()
     log = home.logs / f"demo-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
     with (

@@ -18,7 +18,7 @@ from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.embedded import EmbeddedStore
 from export_pipeline.local.prepare import sync, write_traces
 from export_pipeline.local.processes import Child, interruptible
-from export_pipeline.local.screen import Screen
+from export_pipeline.local.screen import Screen, shown
 from export_pipeline.settings import PREFIX, Settings
 
 _READY_SECONDS = 180.0
@@ -103,7 +103,7 @@ def _instance_folder(settings: Settings) -> Path | None:
 
 
 def _once(home: DagsterHome, screen: Screen) -> None:
-    screen.say(f"Making a Dagster instance in {home.folder} …")
+    screen.say(f"Making a Dagster instance in {shown(home.folder)} …")
     log = home.logs / "instance.log"
     with Child(home.command("dagster", "instance", "info"), environment=home.environment(), log=log) as child:
         if child.wait(_READY_SECONDS) != 0:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from export_pipeline.errors import EmbeddedError, SettingsError
-from export_pipeline.local.screen import Screen
+from export_pipeline.local.screen import Screen, shown
 from export_pipeline.settings import PREFIX, Settings
 
 SEED = 7
@@ -30,7 +30,7 @@ def write_traces(resolved: Settings, screen: Screen) -> None:
 
     path = resolved.home / "traces.db"
     if _holds_runs(path):
-        screen.say(f"Trace store: {path} is there already and is used as it is.")
+        screen.say(f"Trace store: {shown(path)} is there already and is used as it is.")
         return
     with screen.progress("writing traces") as on_progress:
         report = write_sample(
@@ -39,7 +39,7 @@ def write_traces(resolved: Settings, screen: Screen) -> None:
         )  # fmt: skip
     screen.say(
         f"Trace store: wrote {report.runs:,} runs of {PROJECTS} projects and an experiment, "
-        f"{report.first_day} to {report.last_day}, {report.characters / 1e6:.0f} MB of text, to {path}."
+        f"{report.first_day} to {report.last_day}, {report.characters / 1e6:.0f} MB of text, to {shown(path)}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 
@@ -16,3 +17,9 @@ class Screen(Protocol):
 
     def progress(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
         """Shows how far something is, where someone watches: gives a function of what is done and what there is."""
+
+
+def shown(path: Path) -> str:
+    """The path as one would type it here: relative where it lies below the working directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -8,17 +8,29 @@ from pathlib import Path
 import pytest
 
 from export_pipeline import settings
+from export_pipeline.local import demo_results, prepare
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
 
+def in_the_readme(name: str) -> str:
+    """What the README has between the comments of that name."""
+    (between,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    return str(between).strip()
+
+
 def test_the_readmes_settings_are_those_of_the_code() -> None:
-    readme = (ROOT / "README.md").read_text()
-    between = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", readme, re.DOTALL)
-    assert between is not None
-    assert between[1].strip() == settings.documentation_table().strip()
+    assert in_the_readme("settings") == settings.documentation_table().strip()
+
+
+def test_the_readmes_output_of_the_demo_is_of_the_demo_as_it_is() -> None:
+    """`local/test_demo.py` runs it, smaller: the same lines, other numbers."""
+    shown = in_the_readme("demo")
+    assert f"\n\n{demo_results.QUERY}\n\n" in shown
+    assert f"{prepare.DAYS * prepare.PROJECTS} days of {prepare.PROJECTS} projects in " in shown
+    assert "/tmp" not in shown
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -18,15 +18,23 @@ from export_pipeline.sources.mapping import (
 )
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "mapping.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "mapping.md").read_text()
+IN_THE_README = re.findall(r"<!-- mapping -->(.*)<!-- /mapping -->", (ROOT / "README.md").read_text(), re.DOTALL)[0]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+def block(text: str, language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+    return str(found)
 
 
-def test_the_documented_example_gives_the_documented_rows(store: Store) -> None:
-    (sql,), (mapping,), (expected,) = blocks("sql"), blocks("yaml"), blocks("json")
+@pytest.mark.parametrize(
+    ("text", "expressions"),
+    [(DOCUMENT, {"run_type", "total_tokens"}), (IN_THE_README, {"run_type"})],
+    ids=["docs/mapping.md", "README.md"],
+)
+def test_a_documented_example_gives_the_documented_rows(text: str, expressions: set[str], store: Store) -> None:
+    sql, mapping, expected = (block(text, language) for language in ("sql", "yaml", "json"))
     for statement in sql.strip().split(";\n"):
         store.run(statement)
     source = store.source(mapping)
@@ -39,7 +47,7 @@ def test_the_documented_example_gives_the_documented_rows(store: Store) -> None:
     assert found == json.loads(expected)
     report = source.check()
     assert report.problems == ()
-    assert {column.field for column in report.columns if column.detail == "expression"} == {"run_type", "total_tokens"}
+    assert {column.field for column in report.columns if column.detail == "expression"} == expressions
     source.close()
 
 
@@ -52,7 +60,6 @@ def shown(name: str, value: bytes | int | None) -> object:
 
 
 def test_every_key_is_documented() -> None:
-    text = DOCUMENT.read_text()
     for section, model in (
         ("", Mapping),
         ("runs.", RunsMapping),
@@ -61,7 +68,7 @@ def test_every_key_is_documented() -> None:
     ):
         for name, field in model.model_fields.items():
             if name not in {"runs", "projects"}:
-                assert f"`{section}{field.alias or name}" in text or f"`.{field.alias or name}`" in text, name
+                assert f"`{section}{field.alias or name}" in DOCUMENT or f"`.{field.alias or name}`" in DOCUMENT, name
 
 
 def test_without_a_file_the_default_is_used() -> None:
