@@ -9,6 +9,7 @@ import typer
 
 from export_pipeline.cli import (
     api,
+    backfill,
     changes,
     demo,
     destinations,
@@ -47,6 +48,7 @@ app.add_typer(secrets.app, name="secrets")
 app.command("migrate")(migrate.migrate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
+app.command("backfill")(backfill.backfill)
 app.command("changes")(changes.changes)
 app.command("recover")(recover.recover)
 app.command("api")(api.api)

@@ -3,10 +3,11 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from export_pipeline.errors import RetryableError
+from export_pipeline.errors import PermanentError, RetryableError
 
 LOCATION = "export_pipeline"
 ANSWER_SECONDS = 10
@@ -25,6 +26,10 @@ class DagsterUnreachableError(RetryableError):
     """The Dagster web server does not answer as one."""
 
 
+class DagsterRefusedError(PermanentError):
+    """The Dagster web server does not do what was asked; the text has its words."""
+
+
 @dataclass(frozen=True)
 class DagsterHealth:
     """The daemons that should run and do not, and why the code location did not load (None where it did)."""
@@ -40,7 +45,7 @@ class DagsterHealth:
 
 def ask_health(url: str) -> DagsterHealth:
     """The health of the instance behind the web server at `url`; raises `DagsterUnreachableError`."""
-    data = _ask(url, _QUERY)
+    data = ask(url, _QUERY)
     try:
         daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
         entries = data["workspaceOrError"].get("locationEntries", [])
@@ -56,24 +61,32 @@ def ask_health(url: str) -> DagsterHealth:
     return DagsterHealth(dead, state.get("message") if state["__typename"] == "PythonError" else None)
 
 
-def _ask(url: str, query: str) -> Any:
+def ask(url: str, query: str, variables: Mapping[str, Any] | None = None, *, seconds: float = ANSWER_SECONDS) -> Any:
+    """The data that the web server at `url` answers a GraphQL query with.
+
+    Raises `DagsterUnreachableError` where nothing answers as Dagster does, `DagsterRefusedError` where it refuses.
+    """
     if not url.startswith(("http://", "https://")):
         raise _unreachable(url, "the address must start with http:// or https://")
     request = urllib.request.Request(  # noqa: S310 - the scheme was checked
         url.rstrip("/") + "/graphql",
-        data=json.dumps({"query": query}).encode(),
+        data=json.dumps({"query": query, "variables": dict(variables or {})}).encode(),
         headers={"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
-            return json.load(answer)["data"]
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+            result = json.load(answer)
+        data, errors = result["data"], result.get("errors")
     except urllib.error.HTTPError as error:
         raise _unreachable(url, f"it answers with status {error.code}") from error
     except OSError as error:
         cause = getattr(error, "reason", error)
         raise _unreachable(url, str(getattr(cause, "strerror", None) or cause)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreachable(url, "the answer is not Dagster's") from error
+    if errors:
+        raise DagsterRefusedError(f"Dagster's web server at {url} refuses: {errors[0].get('message', errors[0])}")
+    return data
 
 
 def _unreachable(url: str, why: str) -> DagsterUnreachableError:
