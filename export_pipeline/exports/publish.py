@@ -74,6 +74,11 @@ class DayOutcome:
     commit_id: uuid.UUID
     seconds: float
 
+    @property
+    def key(self) -> str | None:
+        """The file's key in the bucket."""
+        return None if self.uri is None else self.uri.split("/", 3)[3]
+
 
 def no_step(name: str) -> None:
     """The hook that does nothing."""

@@ -5,7 +5,7 @@ waits until it is the only large one, so that memory stays that of one day.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
@@ -26,6 +26,10 @@ from export_pipeline.sources.protocol import RunSource
 DayResult = tuple[date, DayOutcome | ExportPipelineError]
 
 
+def no_start(day: date) -> None:
+    """The hook that does nothing."""
+
+
 class DaysStoppedError(BaseException):
     """Ends the days that other threads work on when the caller was interrupted; never leaves this module."""
 
@@ -40,8 +44,12 @@ def publish_days(
     owner_ended: OwnerEnded | None = None,
     wait_for_lease: float = WAIT_FOR_LEASE,
     on_step: OnStep = no_step,
+    on_start: Callable[[date], None] = no_start,
 ) -> Iterator[DayResult]:
     """Publishes days of one export; yields each once, as it ends, with its outcome or its error.
+
+    `on_start` is told a day before it is claimed, perhaps in another thread; what it raises is the day's error. Days
+    that turn out to be done or without rows begin nothing.
 
     One bad day does not stop the others. Raises where nothing at all can be done: the source, the control database or
     the bucket cannot be reached. An interrupt of the caller (any BaseException, also closing the iterator) aborts the
@@ -51,7 +59,7 @@ def publish_days(
         return
     if len({request.export.export_id for request in requests}) > 1:
         raise ValueError("publish_days takes days of one export")
-    plan = _Plan(control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step)
+    plan = _Plan(control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step, on_start)
     todo: list[DayRequest] = []
     for request in requests:
         if (done := plan.satisfied(request)) is not None:
@@ -83,6 +91,7 @@ class _Plan:
     owner_ended: OwnerEnded | None
     wait_for_lease: float
     on_step: OnStep
+    on_start: Callable[[date], None]
 
     def satisfied(self, request: DayRequest) -> DayOutcome | None:
         if request.launched_at is None:
@@ -167,6 +176,7 @@ class _Plan:
 
     def _one(self, request: DayRequest, epochs: Epochs, gate: "_Gate") -> DayOutcome | ExportPipelineError:
         try:
+            self.on_start(request.day.day)
             return publish_day(
                 request,
                 control=self.control,

@@ -9,6 +9,8 @@ import dagster as dg
 
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
 from export_pipeline.orchestration.assets import STANDING_RETRIES, build_project_assets
+from export_pipeline.orchestration.bulk_job import build_bulk_job
+from export_pipeline.orchestration.bulk_sensor import build_bulk_sensor
 from export_pipeline.orchestration.jobs import build_export_job
 from export_pipeline.orchestration.late_sensor import build_late_sensor
 from export_pipeline.orchestration.notice_sensor import build_notice_sensor
@@ -47,16 +49,21 @@ def build_definitions(
     else:
         placed = settings
     made = {**build_resources(settings), **(resources or {})}
-    sensors = [build_project_sensor(settings), build_notice_sensor()]
+    bulk_job = build_bulk_job()
+    sensors = [build_project_sensor(settings), build_notice_sensor(), build_bulk_sensor()]
     if not projects or start is None:
         return dg.Definitions(
-            assets=list(extra_assets), sensors=sensors, resources=made, executor=dg.in_process_executor
+            assets=list(extra_assets),
+            jobs=[bulk_job],
+            sensors=sensors,
+            resources=made,
+            executor=dg.in_process_executor,
         )
     assets = build_project_assets(projects, start=start, settings=placed, retry_policy=retry_policy)
     job = build_export_job()
     return dg.Definitions(
         assets=[*assets, *extra_assets],
-        jobs=[job],
+        jobs=[job, bulk_job],
         schedules=[build_daily_schedule(job, projects=projects, start=start, settings=settings)],
         sensors=[*sensors, build_late_sensor(job, projects=projects, start=start)],
         resources=made,

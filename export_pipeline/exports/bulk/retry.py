@@ -30,7 +30,13 @@ def retry_failed(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uui
             sa.update(bulk_units)
             .where(undone)
             .values(
-                status="Created", attempt=again, first_attempt=again, not_before=None, finished_at=None, updated_at=now
+                status="Created",
+                attempt=again,
+                first_attempt=again,
+                dagster_run_id=None,
+                not_before=None,
+                finished_at=None,
+                updated_at=now,
             )
         )
         mine = sa.select(exports.c.export_id).where(exports.c.bulk_id == str(bulk_id))

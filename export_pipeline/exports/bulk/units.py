@@ -1,5 +1,7 @@
 """Planning a bulk export: its tables, one for each project, and its units, one for each of their UTC days."""
 
+import math
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -34,11 +36,17 @@ def units_to_plan(connection: sa.Connection, export: BulkExport) -> int:
     return len(projects_of(connection, export)) * sum(1 for _ in export.window.days())
 
 
-def plan_units(control: ControlDatabase, export: BulkExport) -> None:
-    """Records the tables and units of an export, a project at a time; safe to be called again after a crash."""
+def plan_units(control: ControlDatabase, export: BulkExport, *, seconds: float = math.inf) -> None:
+    """Records the tables and units of an export, a project at a time, for about as long as `seconds`.
+
+    To be called again after a crash, or where the time was not enough: what is recorded is left alone.
+    """
+    deadline = time.monotonic() + seconds
     with control.read() as connection:
         covered = projects_of(connection, export)
     for project in covered:
+        if time.monotonic() > deadline:
+            return
         control.run(lambda connection, project=project: _plan_project(connection, control, export, project))  # type: ignore[misc]
     control.run(lambda connection: finish_planning(connection, control, export))
 

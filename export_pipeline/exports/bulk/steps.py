@@ -1,0 +1,121 @@
+"""One round of the sensor, without Dagster: what is read before planning, and what planning changes afterwards."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import RetryableError
+from export_pipeline.exports.bulk.children import spawn_children
+from export_pipeline.exports.bulk.ending import end_export, stop_unit
+from export_pipeline.exports.bulk.plan import Planned
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, read_units
+from export_pipeline.exports.bulk.results import Retries, end_if_done, fail_unit
+from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS, UnitStatus
+from export_pipeline.exports.bulk.units import plan_units
+from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.tables import bulk_exports, bulk_units, uploads
+from export_pipeline.settings import Settings
+
+_PLANNING_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Active:
+    """Exports that are Created or Running, oldest first, and their units that are."""
+
+    exports: tuple[BulkExport, ...]
+    units: tuple[BulkUnit, ...]
+    now: int
+
+
+def prepare(control: ControlDatabase) -> None:
+    """Spawns the children that are due, and records the units of exports that have none yet."""
+    spawn_children(control)
+    unplanned = sa.and_(bulk_exports.c.planned_at.is_(None), bulk_exports.c.status == "Created")
+    with control.read() as connection:
+        found = connection.execute(sa.select(bulk_exports).where(unplanned).order_by(bulk_exports.c.created_at))
+        waiting = [export_of_row(row) for row in found.mappings()]
+    for export in waiting:
+        plan_units(control, export, seconds=_PLANNING_SECONDS / len(waiting))
+
+
+def read_active(control: ControlDatabase) -> Active:
+    """What there is to plan. To be read before Dagster's records: whoever finishes in between is then seen as ended."""
+    unfinished = bulk_exports.c.status.in_(UNFINISHED_EXPORTS)
+    query = sa.select(bulk_exports).where(unfinished).order_by(bulk_exports.c.created_at, bulk_exports.c.id)
+    mine = sa.select(bulk_exports.c.id).where(unfinished)
+    with control.read() as connection:
+        exports = tuple(export_of_row(row) for row in connection.execute(query).mappings())
+        here = sa.and_(bulk_units.c.bulk_id.in_(mine), bulk_units.c.status.in_(UNFINISHED_UNITS))
+        units = tuple(read_units(connection, here))
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    return Active(exports, units, now)
+
+
+def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, settings: Settings) -> None:
+    """Puts lost and late units back, ends what is out of time, and ends exports whose end a worker missed."""
+    retries = Retries.from_settings(settings)
+    failures: dict[uuid.UUID, list[tuple[BulkUnit, str, bool]]] = defaultdict(list)
+    for lost in planned.lost:
+        text = f"the Dagster run {lost.run_id} ended as {lost.status} before this day was done"
+        failures[lost.unit.bulk_id].append((lost.unit, text, False))
+    for unit in planned.late_units:
+        text = f"the attempt took longer than EXPORT_PIPELINE_RUN_HOURS, {settings.run_hours:g} hours"
+        failures[unit.bulk_id].append((unit, text, True))
+    for bulk_id, its in failures.items():
+        _fail(control, bulk_id, its, retries=retries)
+    for export in planned.late_exports:
+        _time_out(control, export, settings=settings)
+    with_units = {unit.bulk_id for unit in active.units}
+    for export in active.exports:
+        if export.planned_at is not None and export.id not in with_units:
+            _repair(control, export.id)
+
+
+def leftovers(control: ControlDatabase) -> list[BulkUnit]:
+    """Units of exports that have ended which a worker left with an upload open, or with a commit not carried out."""
+    ended = sa.select(bulk_exports.c.id).where(bulk_exports.c.status.not_in((*UNFINISHED_EXPORTS, "IntervalScheduled")))
+    uploading = sa.exists().where(uploads.c.export_id == bulk_units.c.export_id, uploads.c.day == bulk_units.c.day)
+    left = sa.or_(bulk_units.c.status.in_(UNFINISHED_UNITS), uploading)
+    with control.read() as connection:
+        return read_units(connection, bulk_units.c.bulk_id.in_(ended), left)
+
+
+def _fail(
+    control: ControlDatabase, bulk_id: uuid.UUID, its: Iterable[tuple[BulkUnit, str, bool]], *, retries: Retries
+) -> None:
+    def fail(connection: sa.Connection) -> None:
+        export = read_export(connection, bulk_id, lock=True)
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        for unit, text, late in its:
+            if late and not stop_unit(connection, control, unit, now=now):
+                continue  # its commit is decided
+            same_run = bulk_units.c.dagster_run_id.is_not_distinct_from(unit.dagster_run_id)
+            last: UnitStatus = "TimedOut" if late else "Failed"
+            fail_unit(connection, unit, RetryableError(text), same_run, retries=retries, now=now, last=last)
+        end_if_done(connection, export, now=now)
+
+    control.run(fail)
+
+
+def _time_out(control: ControlDatabase, export: BulkExport, *, settings: Settings) -> None:
+    def end(connection: sa.Connection) -> None:
+        found = read_export(connection, export.id, lock=True)
+        if found.status not in UNFINISHED_EXPORTS or found.started_at != export.started_at:
+            return
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        text = f"the export took longer than EXPORT_PIPELINE_EXPORT_HOURS, {settings.export_hours:g} hours"
+        end_export(connection, control, found, status="TimedOut", error=text, now=now)
+
+    control.run(end)
+
+
+def _repair(control: ControlDatabase, bulk_id: uuid.UUID) -> None:
+    def end(connection: sa.Connection) -> None:
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        end_if_done(connection, read_export(connection, bulk_id, lock=True), now=now)
+
+    control.run(end)

@@ -1,0 +1,75 @@
+"""Dagster's records of the job `bulk_export`: which runs there are, and what each was started for."""
+
+import uuid
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from export_pipeline.orchestration.bulk_job import BULK_EXPORT, EXPORT_TAG, OP
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.bulk.plan import Run, Start
+
+LIVE = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+    dg.DagsterRunStatus.MANAGED,
+)
+ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
+
+
+def bulk_runs(instance: dg.DagsterInstance, exports: Collection[uuid.UUID]) -> "list[Run]":
+    """Every live run of the job, and the runs of these exports that have ended."""
+    live = instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE)))
+    ended: list[dg.DagsterRun] = []
+    if exports:
+        tags = {EXPORT_TAG: [str(bulk_id) for bulk_id in exports]}
+        wanted = dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(ENDED), tags=tags)
+        ended = list(instance.get_runs(filters=wanted))
+    # A run that ended between the two looks is in both, and its end is the truth.
+    by_id = {run.run_id: run for run in [*live, *ended]}
+    return [known for run in by_id.values() if (known := _run_of(run)) is not None]
+
+
+def request_of(start: "Start") -> dg.RunRequest:
+    """How the sensor asks for a run."""
+    first, last = start.units[0], start.units[-1]
+    return dg.RunRequest(
+        run_key=start.run_key,
+        run_config=run_config(start.bulk_id, start.attempts),
+        tags={
+            EXPORT_TAG: str(start.bulk_id),
+            "export_pipeline/days": f"{first.day} to {last.day}" if len(start.units) > 1 else str(first.day),
+        },
+    )
+
+
+def run_config(bulk_id: uuid.UUID, attempts: "dict[uuid.UUID, int]", *, clean: bool = False) -> dict[str, Any]:
+    """The configuration of a run."""
+    units = {str(unit): attempt for unit, attempt in attempts.items()}
+    return {"ops": {OP: {"config": {"export": str(bulk_id), "units": units, "clean": clean}}}}
+
+
+def _run_of(run: dg.DagsterRun) -> "Run | None":
+    from export_pipeline.exports.bulk.plan import Run
+
+    try:
+        ops: Any = run.run_config["ops"]
+        config = ops[OP]["config"]
+        bulk_id = uuid.UUID(config["export"])
+        attempts = {uuid.UUID(unit): int(attempt) for unit, attempt in config["units"].items()}
+    except (KeyError, TypeError, ValueError):
+        return None  # started by hand with a configuration that is none of ours
+    return Run(
+        run_id=run.run_id,
+        bulk_id=bulk_id,
+        attempts={} if config.get("clean") else attempts,
+        status=run.status.value,
+        live=run.status in LIVE,
+        queued=run.status in _WAITING,
+    )

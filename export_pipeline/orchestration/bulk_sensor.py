@@ -1,0 +1,90 @@
+"""The sensor that turns bulk exports into runs of the job `bulk_export`; the decisions are `exports.bulk.plan`'s."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from export_pipeline.errors import ExportPipelineError
+from export_pipeline.orchestration.assets import PARTS
+from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.orchestration.bulk_runs import bulk_runs, request_of
+from export_pipeline.orchestration.parts import Parts
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.bulk.plan import Planned
+
+BULK_EXPORTS = "bulk_exports"
+SECONDS = 5
+"""The shortest interval of Dagster's sensor loop."""
+_COUNTING_SECONDS = 5.0
+_MOST_SAID = 20
+
+
+def build_bulk_sensor() -> dg.SensorDefinition:
+    """The sensor `bulk_exports`."""
+
+    @dg.sensor(
+        name=BULK_EXPORTS,
+        job_name=BULK_EXPORT,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={PARTS},
+        description="Starts, tries again and ends the runs of bulk exports, and spawns the exports of schedules.",
+    )
+    def bulk_exports(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return tick(context.resources.parts, context.instance)
+
+    return bulk_exports
+
+
+def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
+    """One round: what is to be started, or why nothing is."""
+    from export_pipeline.exports.bulk.plan import Limits, plan
+    from export_pipeline.exports.bulk.steps import carry_out, prepare, read_active
+
+    parts.control.check_schema()
+    prepare(parts.control)
+    trouble = _count(parts)
+    active = read_active(parts.control)
+    runs = bulk_runs(instance, [export.id for export in active.exports])
+    planned = plan(active.exports, active.units, runs, limits=Limits.from_settings(parts.settings), now=active.now)
+    carry_out(parts.control, planned, active, settings=parts.settings)
+    end_runs(instance, planned.terminate)
+    requests = [request_of(start) for start in planned.starts]
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SensorResult(skip_reason=why_nothing(planned, len(active.exports), trouble))
+
+
+def why_nothing(planned: "Planned", exports: int, trouble: str | None) -> str:
+    """Says why a tick starts no run, and what waits for what."""
+    said = [trouble] if trouble else []
+    said += planned.waits[:_MOST_SAID]
+    if len(planned.waits) > _MOST_SAID:
+        said.append(f"and {len(planned.waits) - _MOST_SAID} more")
+    if not said:
+        said = [f"{exports} exports are under way" if exports else "no export waits"]
+    return "; ".join(said)
+
+
+def end_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:
+    """Ends runs, queued ones and running ones; a run that cannot be ended now is ended by a later tick."""
+    coordinator = instance.run_coordinator
+    for run_id in sorted(run_ids):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished and run.status is not dg.DagsterRunStatus.CANCELING:
+            coordinator.cancel_run(run_id)
+
+
+def _count(parts: Parts) -> str | None:
+    """Counts rows of what waits for it; says what is wrong where the trace store cannot be read."""
+    from export_pipeline.exports.bulk.count import count_rows, uncounted
+
+    if not uncounted(parts.control):
+        return None  # the trace store is not touched while there is nothing to count
+    try:
+        count_rows(parts.control, parts.source, seconds=_COUNTING_SECONDS)
+    except ExportPipelineError as error:
+        return f"nothing can be counted: {error}"
+    return None
