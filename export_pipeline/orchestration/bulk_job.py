@@ -39,7 +39,7 @@ def publish_units(context: dg.OpExecutionContext, config: UnitsOfExport) -> None
     attempts = {uuid.UUID(unit): attempt for unit, attempt in config.units.items()}
     from export_pipeline.exports.bulk.clean import clean_up
 
-    with as_failure(may_retry=False):
+    with as_failure():
         parts.control.check_schema()
         worker = _worker(context, parts)
         bulk_id = uuid.UUID(config.export)
