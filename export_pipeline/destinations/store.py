@@ -93,10 +93,18 @@ class ObjectStore:
 
     def create_upload(self, key: str) -> str:
         """Begins a multipart upload and tells its id."""
-        answer = self._calls.call(
-            "CreateMultipartUpload", Key=key, ContentType=content_type(key), **upload_options(self.config)
-        )
-        return self._calls.required(answer, "UploadId", "CreateMultipartUpload")
+        return self.begin_upload(key)[0]
+
+    def begin_upload(self, key: str) -> tuple[str, bool]:
+        """The same; and whether a call before may have begun another one, whose id was lost with its answer."""
+        upload = {"Key": key, "ContentType": content_type(key), **upload_options(self.config)}
+        doubtful = False
+        try:
+            answer = self._calls.once("CreateMultipartUpload", **upload)
+        except DestinationUnavailableError:
+            doubtful = True
+            answer = self._calls.call("CreateMultipartUpload", **upload)
+        return self._calls.required(answer, "UploadId", "CreateMultipartUpload"), doubtful
 
     def upload_part(
         self, key: str, upload_id: str, number: int, body: bytes | bytearray, *, stop: threading.Event | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from export_pipeline.destinations.upload import PartUpload, UploadedFile
 from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports import day_state
-from export_pipeline.exports.commit_fence import abandon
+from export_pipeline.exports.commit_fence import abandon, abort_others
 from export_pipeline.exports.commit_finish import carry_out
 from export_pipeline.exports.commit_intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit_job import Job
@@ -154,7 +154,9 @@ class DayExport:
             patience=job.limits.patience,
         )
         job.on_step("upload announced")
-        self._upload_id = job.store.create_upload(self._key)
+        self._upload_id, doubtful = job.store.begin_upload(self._key)
+        if doubtful:
+            abort_others(job, key=self._key, mine=self._upload_id)
         job.on_step("upload created")
         job.control.run(
             lambda connection: day_state.record_upload(connection, job.lease.claim, upload_id=self._upload_id),

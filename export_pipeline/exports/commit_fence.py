@@ -65,13 +65,25 @@ def fence(job: Job, stale_uploads: Iterable[StaleUpload]) -> None:
     for stale in stale_uploads:
         for upload_id in [stale.upload_id] if stale.upload_id else _unrecorded(job, stale.key):
             job.lease.confirm()
-            try:
-                job.store.abort(stale.key, upload_id)
-            except DestinationRefusedError as error:
-                if error.error_class != ACCESS_DENIED:
-                    raise
+            _abort_if_allowed(job, stale.key, upload_id)
         job.on_step("aborted")
         _forget(job, stale)
+
+
+def abort_others(job: Job, *, key: str, mine: str) -> None:
+    """Aborts the uploads of a key that the store began although its answer was lost, where rights allow that."""
+    job.lease.confirm()
+    for upload_id in _unrecorded(job, key):
+        if upload_id != mine:
+            _abort_if_allowed(job, key, upload_id)
+
+
+def _abort_if_allowed(job: Job, key: str, upload_id: str) -> None:
+    try:
+        job.store.abort(key, upload_id)
+    except DestinationRefusedError as error:
+        if error.error_class != ACCESS_DENIED:
+            raise
 
 
 def abandon(job: Job, stale: StaleUpload) -> None:

@@ -1,0 +1,120 @@
+"""A cancel before, at and after every step: the day is as it was, or it is committed and the canceller was told so."""
+
+import threading
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pytest
+
+from export_pipeline.errors import DayCancelledError
+from export_pipeline.exports.day_cancel import CancelAnswer, cancel_day
+from export_pipeline_tests.exports.core import children
+from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
+from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
+from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left
+from export_pipeline_tests.exports.core.test_kill import COMPLETE, FILE_STEPS, READ, UPLOAD, days
+from export_pipeline_tests.exports.core.test_writers import paused, resume
+
+pytestmark = pytest.mark.slow
+
+UNDECIDED = {*READ, *UPLOAD}
+DECIDED = {*COMPLETE, "writing manifest", "manifest"}
+
+
+def cancelled_at(bench: Bench, day: date, step: str, rows: list[Row]) -> tuple[CancelAnswer, bool]:
+    """What the canceller was told, who came at a step, and whether the attempt committed."""
+    answers: list[CancelAnswer] = []
+
+    def cancel(name: str) -> None:
+        if name == step:
+            answers.append(cancel_day(bench.control, export_id=bench.export.export_id, day=day))
+
+    try:
+        bench.publish(MemorySource(rows), day=day, on_step=cancel, allow_shrink=True)
+    except DayCancelledError:
+        return answers[0], False
+    return answers[0], True
+
+
+def at_step(step: str, do: Callable[[], None]) -> Callable[[str], None]:
+    return lambda name: do() if name == step else None
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_a_cancel_at_any_step_has_one_of_two_ends(bench: Bench, before: int) -> None:
+    for day, step in days([step for step in FILE_STEPS if step != "done"]):
+        old, new = rows_of(day, before, name="before"), rows_of(day, 4)
+        if old:
+            bench.publish(MemorySource(old), day=day)
+        end = cancelled_at(bench, day, step, new)
+        assert end == (("stopping", False) if step in UNDECIDED else ("too late", True)), step
+        if step in UNDECIDED:
+            assert bench.published(day) == (ids_and_names(old) or None)
+            assert bench.record(day).status == ("Completed" if old else "Cancelled")
+        else:
+            check_finished(bench, new, day=day)
+        later = rows_of(day, 6, name="later")
+        bench.publish(MemorySource(later), day=day)
+        check_finished(bench, later, day=day)
+    assert {*FILE_STEPS} == {*UNDECIDED, *DECIDED, "done"}
+    check_nothing_left(bench)
+
+
+def test_a_cancel_of_a_deletion_that_is_decided_comes_too_late(bench: Bench) -> None:
+    for day, step in days(["snapshot", "intent", "deleting", "deleted"]):
+        bench.publish(MemorySource(rows_of(day, 3)), day=day)
+        answer, committed = cancelled_at(bench, day, step, [])
+        assert (answer, committed) == (("stopping", False) if step == "snapshot" else ("too late", True))
+        assert (bench.published(day) is None) == committed
+
+
+def test_there_is_nothing_to_cancel_before_and_after(bench: Bench) -> None:
+    export_id = bench.export.export_id
+    assert cancel_day(bench.control, export_id=export_id, day=DAY) == "nothing to cancel"
+    bench.publish(MemorySource(rows_of(DAY, 3)))
+    assert cancel_day(bench.control, export_id=export_id, day=DAY) == "nothing to cancel"
+    check_finished(bench, rows_of(DAY, 3))
+    assert cancelled_at(bench, DAY + timedelta(days=1), "done", rows_of(DAY + timedelta(days=1), 2)) == (
+        "nothing to cancel",
+        True,
+    )
+
+
+def test_a_cancel_that_races_the_commit_tells_the_truth(bench: Bench) -> None:
+    ends = set()
+    for number in range(24):
+        day, begun = DAY + timedelta(days=number), threading.Event()
+        answers: list[CancelAnswer] = []
+
+        def cancel(day: date = day, begun: threading.Event = begun, answers: list[CancelAnswer] = answers) -> None:
+            begun.wait(60)
+            answers.append(cancel_day(bench.control, export_id=bench.export.export_id, day=day))
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        at = ("parts uploaded", "upload recorded")[number % 2]
+        try:
+            bench.publish(MemorySource(rows_of(day, 3)), day=day, on_step=at_step(at, begun.set))
+            committed = True
+        except DayCancelledError:
+            committed = False
+        canceller.join(60)
+        assert answers[0] in (("too late", "nothing to cancel") if committed else ("stopping",))
+        assert (bench.published(day) is not None) == committed
+        ends.add(committed)
+    assert ends, "every race had one of the two ends"
+    check_nothing_left(bench)
+
+
+def test_a_paused_writer_whose_day_was_cancelled_commits_nothing(bench: Bench) -> None:
+    for number, step in enumerate(["snapshot", "upload recorded", "parts uploaded"]):
+        day, report = DAY + timedelta(days=number), children.new_queue()
+        writer = paused(bench, rows_of(day, 3), report, day=day, at=step)
+        bench.control.run(children.expire_leases)
+        assert cancel_day(bench.control, export_id=bench.export.export_id, day=day) == "cancelled"
+        resume(writer)
+        assert report.get(timeout=60) == "LeaseLostError", step
+        assert (bench.published(day), bench.record(day).status) == (None, "Cancelled")
+        bench.publish(MemorySource(rows_of(day, 4)), day=day)
+        check_finished(bench, rows_of(day, 4), day=day)
+    check_nothing_left(bench)

@@ -1,0 +1,203 @@
+"""The store or the way to it fails in the middle of a day: exactly one commit afterwards, and nothing left open."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from export_pipeline.destinations import client as client_module
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError, RowCountError
+from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
+from export_pipeline_tests.exports.core.memory_source import MemorySource, rows_of
+from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left, check_whole
+from export_pipeline_tests.faults.proxy import Fault, FaultProxy
+from export_pipeline_tests.servers import Weed
+
+pytestmark = pytest.mark.slow
+
+CALLS = [
+    "ListObjectsV2",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "HeadObject",
+    "GetObject",
+    "PutObject",
+]
+"""The S3 calls of a day, in their order."""
+
+
+@pytest.fixture
+def proxy(any_bench: Bench) -> Iterator[FaultProxy]:
+    """Stands between the bench's store and the server."""
+    with FaultProxy(any_bench.server.endpoint_url) as proxy:
+        any_bench.store.close()
+        any_bench.store = through(any_bench, proxy)
+        yield proxy
+
+
+def through(bench: Bench, proxy: FaultProxy, *, patience: float = 10.0) -> ObjectStore:
+    return make_store(bench.server, bench.export.bucket, endpoint_url=proxy.endpoint_url, patience=patience)
+
+
+def check_one_commit_a_day(bench: Bench) -> None:
+    days = [day for _, day, _ in bench.sequence()]
+    assert len(set(days)) == len(days)
+    check_nothing_left(bench)
+
+
+def publish_under(bench: Bench, proxy: FaultProxy, faults: list[tuple[str, Fault]]) -> None:
+    """A day for each fault, which strikes once; each must be committed by the one attempt."""
+    for number, (call, fault) in enumerate(faults):
+        day = DAY + timedelta(days=number)
+        rows = rows_of(day, 12)
+        rule = proxy.on(call, fault)
+        assert bench.publish(MemorySource(rows), day=day).outcome == "committed", (call, fault)
+        assert rule.hits == 1, (call, fault)
+        check_finished(bench, rows, day=day)
+        assert bench.manifest_epochs(day) == [1], (call, fault)
+    check_one_commit_a_day(bench)
+
+
+def test_an_unavailable_store_is_asked_again(any_bench: Bench, proxy: FaultProxy) -> None:
+    answers = [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequests")]
+    faults = [(call, Fault(status=status, code=code)) for call in CALLS for status, code in answers]
+    publish_under(any_bench, proxy, faults)
+
+
+def test_a_lost_answer_leads_to_one_commit(any_bench: Bench, proxy: FaultProxy) -> None:
+    publish_under(any_bench, proxy, [(call, Fault(lose_response=True)) for call in CALLS])
+
+
+def test_cut_and_corrupted_transfers_lead_to_one_commit(any_bench: Bench, proxy: FaultProxy) -> None:
+    faults = [(call, Fault(cut_request=7)) for call in ("UploadPart", "CompleteMultipartUpload", "PutObject")]
+    faults += [(call, Fault(cut_response=30)) for call in ("ListObjectsV2", "CompleteMultipartUpload", "GetObject")]
+    faults += [(call, Fault(corrupt_request=True)) for call in ("PutObject",)]
+    publish_under(any_bench, proxy, faults)
+
+
+def test_a_stalled_call_ends_and_is_made_again(
+    any_bench: Bench, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "READ_SECONDS", 1)
+    any_bench.store = through(any_bench, proxy)
+    publish_under(any_bench, proxy, [(call, Fault(stall=True)) for call in CALLS])
+    any_bench.store.close()
+
+
+def test_a_lost_answer_to_an_abort_leaves_no_upload(any_bench: Bench, proxy: FaultProxy) -> None:
+    source = MemorySource(rows_of(DAY, 25, inputs="x"), miscount=1)
+    with pytest.raises(RowCountError):
+        any_bench.publish(source, limits=replace(QUICK, part_bytes=1000, row_group_bytes=1000))
+    assert proxy.count("AbortMultipartUpload") == 1
+    proxy.lose_response("AbortMultipartUpload")
+    with pytest.raises(RowCountError):
+        any_bench.publish(source, limits=replace(QUICK, part_bytes=1000, row_group_bytes=1000))
+    assert proxy.count("AbortMultipartUpload") >= 3
+    check_nothing_left(any_bench)
+    assert any_bench.published() is None
+
+
+def test_a_store_that_stays_away_fails_the_day_and_the_next_attempt_finishes_it(
+    any_bench: Bench, proxy: FaultProxy
+) -> None:
+    any_bench.store = through(any_bench, proxy, patience=0.3)
+    for number, call in enumerate(CALLS):
+        day = DAY + timedelta(days=number)
+        first, second = rows_of(day, 3, name="first"), rows_of(day, 4, name="second")
+        proxy.answer(503, "SlowDown", call, times=None)
+        with pytest.raises(DestinationUnavailableError) as caught:
+            any_bench.publish(MemorySource(first), day=day, limits=replace(QUICK, patience=0.3))
+        assert caught.value.error_class == "Unavailable", call
+        proxy.clear()
+        check_whole(any_bench, [None, first], day=day)
+        any_bench.publish(MemorySource(second), day=day)
+        check_finished(any_bench, second, day=day)
+    check_nothing_left(any_bench)
+    any_bench.store.close()
+
+
+REFUSALS = {
+    (403, "AccessDenied"): "Access denied",
+    (403, "InvalidAccessKeyId"): "Key ID you provided does not exist",
+    (400, "ExpiredToken"): "Access denied",
+    (403, "RequestTimeTooSkewed"): "Access denied",
+    (404, "NoSuchBucket"): "Bucket is not valid",
+}
+
+
+def test_credentials_that_end_in_the_middle_of_a_day_fail_it_at_once_and_it_resumes(
+    any_bench: Bench, proxy: FaultProxy
+) -> None:
+    calls = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"]
+    cases = [(call, refusal) for call in calls for refusal in REFUSALS]
+    for number, (call, (status, code)) in enumerate(cases):
+        day, before = DAY + timedelta(days=number), proxy.count(call)
+        first, second = rows_of(day, 3, name="first"), rows_of(day, 4, name="second")
+        proxy.answer(status, code, f"{call}|AbortMultipartUpload", times=None)
+        with pytest.raises(DestinationRefusedError) as caught:
+            any_bench.publish(MemorySource(first), day=day)
+        error: DestinationError = caught.value
+        assert (error.error_class, error.code) == (REFUSALS[status, code], code), call
+        assert proxy.count(call) - before <= 2, (call, code)
+        assert error.error_class in str(error) or "clock" in str(error) or code in str(error)
+        assert any_bench.record(day).error == str(error)
+        proxy.clear()
+        any_bench.publish(MemorySource(second), day=day)
+        check_finished(any_bench, second, day=day)
+    check_nothing_left(any_bench)
+
+
+def test_an_upload_that_the_store_removes_before_its_completion_is_made_anew(any_bench: Bench) -> None:
+    removed: list[str] = []
+
+    def remove(name: str) -> None:
+        if name == "completing" and not removed:
+            (upload,) = any_bench.server.client().list_multipart_uploads(Bucket=any_bench.export.bucket)["Uploads"]
+            removed.append(upload["UploadId"])
+            any_bench.server.client().abort_multipart_upload(
+                Bucket=any_bench.export.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+
+    steps: list[str] = []
+
+    def step(name: str) -> None:
+        steps.append(name)
+        remove(name)
+
+    outcome = any_bench.publish(MemorySource(rows_of(DAY, 5)), on_step=step)
+    assert (outcome.outcome, outcome.epoch, steps.count("begun again")) == ("committed", 2, 1)
+    check_finished(any_bench, rows_of(DAY, 5))
+    check_one_commit_a_day(any_bench)
+
+
+def test_a_bucket_that_is_deleted_in_the_middle_of_a_day_is_named_and_its_return_is_enough(weed_bench: Bench) -> None:
+    bucket, client = weed_bench.export.bucket, weed_bench.server.client()
+    source = MemorySource(rows_of(DAY, 5))
+    with pytest.raises(DestinationRefusedError, match=bucket) as caught:
+        weed_bench.publish(
+            source, on_step=lambda name: client.delete_bucket(Bucket=bucket) if name == "streamed" else None
+        )
+    assert caught.value.error_class == "Bucket is not valid"
+    client.create_bucket(Bucket=bucket)
+    weed_bench.publish(source)
+    check_finished(weed_bench, source.rows)
+    check_nothing_left(weed_bench)
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_day_is_ridden_out(weed_bench: Bench, seaweedfs: Weed) -> None:
+    killed: list[str] = []
+
+    def kill(name: str) -> None:
+        if name in {"upload recorded", "writing manifest"}:
+            killed.append(name)
+            seaweedfs.kill()
+            seaweedfs.start()
+
+    source = MemorySource(rows_of(DAY, 5))
+    assert weed_bench.publish(source, on_step=kill).outcome == "committed"
+    assert killed == ["upload recorded", "writing manifest"]
+    check_finished(weed_bench, source.rows)
+    check_one_commit_a_day(weed_bench)
