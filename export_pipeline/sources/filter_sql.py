@@ -32,6 +32,7 @@ from export_pipeline.sources.sql import Column
 from export_pipeline.sources.times import to_micros
 
 _SIGNS = {"eq": "=", "neq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_AVERAGE = ".avg"
 _PAYLOADS = {"metadata": "extra", "input": "inputs", "output": "outputs"}
 
 
@@ -209,7 +210,9 @@ class _Compiler:
 
     def _entries(self, entry: Entry) -> str | None:
         if entry.family == "feedback":
-            return None if self.plan.feedbacks is None else self._feedback(self.plan.feedbacks)
+            feedbacks = self.plan.feedbacks
+            known = feedbacks is not None and "key" in feedbacks.columns
+            return self._feedback(feedbacks) if feedbacks is not None and known else self._feedback_stats()
         column = self.column(_PAYLOADS[entry.family])
         if column is None:
             return None
@@ -220,10 +223,8 @@ class _Compiler:
             wanted=self.bind(wanted[0]) if wanted else None,
         )
 
-    def _feedback(self, feedbacks: FeedbacksPlan) -> str | None:
-        key, score = feedbacks.columns.get("key"), feedbacks.columns.get("score")
-        if key is None:
-            return None
+    def _feedback(self, feedbacks: FeedbacksPlan) -> str:
+        key, score = feedbacks.columns["key"], feedbacks.columns.get("score")
         runs, _ = self.plan.usable()
         same = self.plan.dialect.same(feedbacks.columns["run_id"], runs.fields["id"])
         number = "CAST(NULL AS text)" if score is None else f"CAST({self.words.number(score)} AS text)"
@@ -231,6 +232,17 @@ class _Compiler:
             f"(SELECT g.key, CASE WHEN g.text IS NULL THEN 'null' ELSE 'number' END AS type, g.text "
             f"FROM (SELECT {self.words.text(key)} AS key, {number} AS text "
             f"FROM {feedbacks.relation.from_('f')} WHERE {same}) AS g)"
+        )
+
+    def _feedback_stats(self) -> str | None:
+        """What stands in for single records where the store has none: the averages by key."""
+        if (stats := self.column("feedback_stats")) is None:
+            return None
+        found = self.words.entries(stats, inside=None, wanted=None)
+        size = f"length(a.key) - {len(_AVERAGE)}"
+        return (
+            f"(SELECT substr(a.key, 1, {size}) AS key, a.type, a.text FROM {found} AS a "
+            f"WHERE substr(a.key, {size} + 1) = '{_AVERAGE}' AND a.type IN ('number', 'null'))"
         )
 
     def _of_key(self, node: Condition) -> str:

@@ -197,6 +197,28 @@ def test_fields_are_those_of_the_run_schema_wherever_a_mapping_takes_them_from(s
     source.close()
 
 
+def test_where_there_are_no_records_of_feedback_its_averages_are_asked(store: Store) -> None:
+    store.runs({"feedback_stats": "{json}"})
+    stats = [
+        '{"right": {"n": 2, "avg": 0.5, "values": {}}, "a.b": {"n": 1, "avg": 1}}',
+        '{"right": {"avg": null}}',
+        "{}",
+    ]
+    for number, text in enumerate([*stats, None]):
+        store.add(number, START, feedback_stats=text)
+    source = store.source()
+    wanted = {
+        'eq(feedback_key, "right")': [0, 1],
+        'neq(feedback_key, "right")': [2, 3],
+        'and(eq(feedback_key, "right"), gte(feedback_score, 0.5))': [0],
+        'and(eq(feedback_key, "a.b"), eq(feedback_score, 1))': [0],
+        "eq(feedback_score, null)": [1],
+        "eq(feedback_score, 2)": [],
+    }
+    assert {text: matching(source, text) for text in wanted} == wanted
+    source.close()
+
+
 def test_a_filter_on_feedback_of_a_store_without_any_has_no_run(store: Store) -> None:
     store.runs()
     store.add(1, START)

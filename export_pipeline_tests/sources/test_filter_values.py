@@ -71,6 +71,21 @@ def test_the_largest_filter_that_is_accepted_can_be_asked(store: Store) -> None:
     source.close()
 
 
+def test_the_index_of_the_day_is_searched_whatever_else_a_filter_asks(sqlite_store: Store) -> None:
+    sqlite_store.runs({"status": "TEXT", "error": "TEXT"}, unique=True)
+    for columns in ("session_id, start_time", "name", "status", "error"):
+        sqlite_store.run(f"CREATE INDEX by_{columns.replace(', ', '_')} ON runs ({columns})")
+    source = sqlite_store.source()
+    assert isinstance(source, SqlSource)
+    tree = parse_filter('and(eq(name, "a"), eq(status, "error"), eq(error, "b"), neq(id, "c"))')
+    with source._session(PROJECT) as session:
+        sql = source._queries(session, PROJECT, tree).keys(WINDOW)
+        steps = [row[3].decode() for row in session.rows(f"EXPLAIN QUERY PLAN {sql}")]
+    assert len([step for step in steps if "by_session_id_start_time" in step]) == 5
+    assert [step for step in steps if step.startswith("SCAN r") or "by_name" in step or "by_error" in step] == []
+    source.close()
+
+
 def test_a_bound_value_does_not_keep_postgresql_from_streaming(postgres_store: Store) -> None:
     postgres_store.runs({"inputs": "TEXT"}, unique=True)
     for number in range(16):
