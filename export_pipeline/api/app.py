@@ -9,7 +9,6 @@ from fastapi import APIRouter, FastAPI
 
 from export_pipeline.api import destinations, exports, filters, health, metrics, records
 from export_pipeline.api.failures import ERRORS, add_handlers
-from export_pipeline.api.guard import MAX_BODY
 from export_pipeline.api.parts import Parts
 from export_pipeline.exports.control import ControlDatabase, open_control
 from export_pipeline.settings import Settings, load_settings
@@ -41,7 +40,6 @@ def create_app(settings: Settings | None = None, control: ControlDatabase | None
         description="Bulk exports of LLM traces to S3, as LangSmith's API has them.",
         lifespan=lifespan,
         separate_input_output_schemas=False,
-        max_body_size=MAX_BODY,
         redirect_slashes=False,
     )
     app.state.parts = Parts(settings, opened)

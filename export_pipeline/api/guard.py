@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,7 +43,16 @@ def _scope(methods: set[str] | None) -> str:
 
 
 class BoundedRequest(Request):
-    """A request whose JSON is refused where it is nested too deep, or is no JSON in the strict sense."""
+    """A request whose body is refused where it is too large, nested too deep, or no JSON in the strict sense."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body's pieces; raises `HTTPException` 413 beyond `MAX_BODY`."""
+        size = 0
+        async for piece in super().stream():
+            size += len(piece)
+            if size > MAX_BODY:
+                raise HTTPException(413, "The body is too large.")
+            yield piece
 
     async def json(self) -> Any:
         """The parsed body; raises `JSONDecodeError`."""
