@@ -37,7 +37,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Two weeks of sample traces, through Dagster, into a bucket on this machine
 	@$(BIN)/export-pipeline demo
 
-dev: $(STAMP) ## The Dagster UI on the demo's data, until Ctrl-C
+dev: $(STAMP) ## The Dagster UI and the HTTP API on the demo's data, until Ctrl-C
 	@$(BIN)/export-pipeline dev
 
 test: $(STAMP) ## All tests

@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     compression: Compression = Field("zstandard", description="Compression of standing exports that begin.")
     mapping: Path | None = Field(None, description="YAML file that maps a trace store with another schema.")
     tenant_id: uuid.UUID = Field(
-        uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"), description="Workspace where the store has none."
+        uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
+        description="Workspace where the store has none, and that commands work in.",
     )
     projects_include: Words = Field(
         ("*",), description="Projects that become assets: shell patterns of names, separated by commas."

@@ -18,7 +18,7 @@ def demo() -> None:
 
 
 def dev() -> None:
-    """Open the Dagster UI with its daemon, and the S3 server of the demo, until Ctrl-C.
+    """Open the Dagster UI with its daemon, the HTTP API and the S3 server of the demo, until Ctrl-C.
 
     Example: export-pipeline dev
     """

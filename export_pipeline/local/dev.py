@@ -1,6 +1,6 @@
-"""dev: the Dagster UI on the embedded parts, or on one's own, until Ctrl-C.
+"""dev: the Dagster UI and the HTTP API on the embedded parts, or on one's own, until Ctrl-C.
 
-Runs the S3 server (embedded), the web server and the daemon as child processes.
+Runs the S3 server (embedded), the web server, the daemon and the API as child processes.
 """
 
 import os
@@ -21,6 +21,7 @@ from export_pipeline.local.processes import Child, interruptible
 from export_pipeline.local.screen import Screen, shown
 from export_pipeline.settings import PREFIX, Settings
 
+_API = "export_pipeline.api:create_app"
 _READY_SECONDS = 180.0
 _POLL_SECONDS = 0.5
 
@@ -51,26 +52,24 @@ def _run(settings: Settings, embedded: EmbeddedStore, port: int, screen: Screen)
         if home.is_new:
             # Web server and daemon would race each other in making the tables.
             _once(home, screen)
-        workspace = ["-w", str(home.workspace)]
-        commands = {
-            "daemon": home.command("dagster._daemon", "run", *workspace, "--log-level", "warning"),
-            "web": home.command("dagster_webserver", "-h", HOST, "-p", str(port), *workspace, "--log-level", "warning"),
-        }
+        environment = {**home.environment(), f"{PREFIX}API_SINGLE_USER": str(_single_user(settings)).lower()}
         children = {
             name: stack.enter_context(
                 Child(
                     command,
-                    environment=home.environment(),
+                    environment=environment,
                     log=home.logs / f"{name}.log",
                     on_line=partial(_show, screen, name),
                 )
             )
-            for name, command in commands.items()
+            for name, command in _commands(home, settings, port).items()
         }
         for child in children.values():
             stack.callback(child.interrupt)  # all at once, before the end of each is waited for
-        _wait_for_web(children, embedded, port)
-        screen.say(f"Dagster UI: http://{HOST}:{port}   S3: {resolved.endpoint_url}   Ctrl-C ends both.")
+        ui, api = f"http://{HOST}:{port}", f"http://{HOST}:{settings.api_port}"
+        _wait_for("web", f"{ui}/server_info", children, embedded)
+        _wait_for("api", f"{api}/health", children, embedded)
+        screen.say(f"Dagster UI: {ui}   HTTP API: {api}/docs   S3: {resolved.endpoint_url}   Ctrl-C ends all.")
         while True:
             _refuse_ended(children, embedded)
             time.sleep(_POLL_SECONDS)
@@ -78,6 +77,22 @@ def _run(settings: Settings, embedded: EmbeddedStore, port: int, screen: Screen)
 
 def _show(screen: Screen, name: str, line: str) -> None:
     screen.say(f"{name:>6} │ {line}")
+
+
+def _commands(home: DagsterHome, settings: Settings, port: int) -> dict[str, list[str]]:
+    quietly = ["--log-level", "warning"]
+    workspace = ["-w", str(home.workspace), *quietly]
+    here = ["--host", HOST, "--port", str(settings.api_port)]
+    return {
+        "daemon": home.command("dagster._daemon", "run", *workspace),
+        "web": home.command("dagster_webserver", "-h", HOST, "-p", str(port), *workspace),
+        "api": home.command("uvicorn", _API, "--factory", "--no-access-log", *here, *quietly),
+    }
+
+
+def _single_user(settings: Settings) -> bool:
+    """The embedded parts have one user; whoever has a control database makes keys."""
+    return settings.embedded or settings.api_single_user
 
 
 def _port(settings: Settings) -> int:
@@ -88,12 +103,17 @@ def _port(settings: Settings) -> int:
             f"http://{HOST} and a port"
         )
     port = parts.port or 80
+    _refuse_taken(port, what="the Dagster UI", setting="DAGSTER_URL", cure=f"http://{HOST} with another port")
+    _refuse_taken(settings.api_port, what="the HTTP API", setting="API_PORT", cure="another port")
+    return port
+
+
+def _refuse_taken(port: int, *, what: str, setting: str, cure: str) -> None:
     if taken_ports(port, 1):
         raise EmbeddedError(
-            f"port {port} is in use, so the Dagster UI cannot be served there; end the program that uses it, or set "
-            f"{PREFIX}DAGSTER_URL to http://{HOST} with another port"
+            f"port {port} is in use, so {what} cannot be served there; end the program that uses it, or set "
+            f"{PREFIX}{setting} to {cure}"
         )
-    return port
 
 
 def _instance_folder(settings: Settings) -> Path | None:
@@ -110,18 +130,18 @@ def _once(home: DagsterHome, screen: Screen) -> None:
             raise EmbeddedError(f"the Dagster instance in {home.folder} cannot be made:\n{child.last_words()}")
 
 
-def _wait_for_web(children: dict[str, Child], embedded: EmbeddedStore, port: int) -> None:
+def _wait_for(name: str, url: str, children: dict[str, Child], embedded: EmbeddedStore) -> None:
     deadline = time.monotonic() + _READY_SECONDS
-    while not _serves(port):
+    while not _serves(url):
         _refuse_ended(children, embedded)
         if time.monotonic() > deadline:
-            raise EmbeddedError(f"the Dagster web server does not answer; its log is {children['web'].log}")
+            raise EmbeddedError(f"the {name} process does not answer at {url}; its log is {children[name].log}")
         time.sleep(_POLL_SECONDS)
 
 
-def _serves(port: int) -> bool:
+def _serves(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback, put together here
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

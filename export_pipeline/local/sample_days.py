@@ -16,8 +16,10 @@ from export_pipeline.local.sample_feedback import judge
 from export_pipeline.local.sample_rows import BrokenTrace, Row, Trace, dump, iso, midnight, run_row
 from export_pipeline.local.sample_text import pick_language
 from export_pipeline.local.sample_traces import APPLICATIONS, RUNS_OF_A_TRACE, Application
+from export_pipeline.settings import Settings
 
-TENANT = "b0d6ce4a-3c1d-4b7e-9f55-2a6f0a1c9e10"
+TENANT = str(Settings.model_fields["tenant_id"].default)
+"""The workspace that commands and the HTTP API work in unless they are told another one."""
 _NAMES = ("support-agent", "docs-rag", "invoice-extraction")
 _EXPERIMENT_TRACES = 25
 _GAP = 11

@@ -121,7 +121,7 @@ def test_a_second_demo_uses_what_is_there_and_commits_nothing_anew(home: Path, f
 
 @pytest.mark.slow
 def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Path, first: Screen) -> None:
-    url = f"http://127.0.0.1:{free_ports(1)}"
+    url, api_port = f"http://127.0.0.1:{free_ports(1)}", free_ports(1)
     code = (
         "import sys; from export_pipeline.cli import output; from export_pipeline.local.dev import run_dev\n"
         "from export_pipeline.settings import load_settings\nrun_dev(load_settings(), output)"
@@ -129,7 +129,12 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
     lines: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-u", "-c", code],
-        env={**os.environ, "EXPORT_PIPELINE_HOME": str(home), "EXPORT_PIPELINE_DAGSTER_URL": url},
+        env={
+            **os.environ,
+            "EXPORT_PIPELINE_HOME": str(home),
+            "EXPORT_PIPELINE_DAGSTER_URL": url,
+            "EXPORT_PIPELINE_API_PORT": str(api_port),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -151,8 +156,11 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
             }
             assert all(node["partitionStats"] == {"numMaterialized": DAYS, "numPartitions": DAYS} for node in nodes)
             assert {"jobName": "export_runs", "status": "SUCCESS"} in runs
+            with urllib.request.urlopen(f"http://127.0.0.1:{api_port}/api/v1/bulk-exports", timeout=60) as answer:
+                assert json.load(answer) == []
+            other = load_settings(home=home, dagster_url=f"http://127.0.0.1:{free_ports(1)}", api_port=free_ports(1))
             with pytest.raises(EmbeddedError, match="in use, perhaps by another"):
-                run_dev(load_settings(home=home, dagster_url=f"http://127.0.0.1:{free_ports(1)}"), Screen())
+                run_dev(other, Screen())
         finally:
             dev.send_signal(signal.SIGINT)
             assert dev.wait(60) == 0
@@ -206,4 +214,9 @@ def test_a_dagster_url_that_is_not_here_or_taken_is_refused_by_dev(tmp_path: Pat
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(EmbeddedError, match=r"port \d+ is in use, so the Dagster UI"):
             run_dev(load_settings(home=tmp_path, dagster_url=url), Screen())
+        port = taken.getsockname()[1]
+        with pytest.raises(EmbeddedError, match=r"port \d+ is in use, so the HTTP API .* set EXPORT_PIPELINE_API_PORT"):
+            run_dev(
+                load_settings(home=tmp_path, dagster_url=f"http://127.0.0.1:{free_ports(1)}", api_port=port), Screen()
+            )
     assert list(tmp_path.iterdir()) == []
