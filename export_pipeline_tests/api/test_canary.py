@@ -1,0 +1,93 @@
+"""Secrets that go into the API come out nowhere: not in answers, logs, tracebacks, or the control database's bytes."""
+
+import base64
+import logging
+import traceback
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from export_pipeline.destinations.secrets import Vault
+from export_pipeline_tests.api.house import House
+
+DESTINATIONS = "/api/v1/bulk-exports/destinations"
+CANARY = "CANARYsecretKEY0123456789abcdefXYZ"
+TOKEN = "CANARYsessionTOKEN0123456789abcXYZ"
+
+
+def test_credentials_are_found_nowhere_but_encrypted(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = house.client()
+    client = _listening(client, heard := [])
+    genuine = house.new_destination()
+    made = client.post(DESTINATIONS, json=genuine).json()
+    here = f"{DESTINATIONS}/{made['id']}"
+    for credentials in (genuine["credentials"], {"access_key_id": CANARY, "secret_access_key": CANARY}):
+        client.patch(here, json={"credentials": credentials})
+        client.patch(here, json={"credentials": credentials, "aws_role_arn": "arn:aws:iam::123456789012:role/x"})
+    for path in ("", "/check"):
+        client.get(here + path)
+    for body in _broken(genuine):
+        assert client.post(DESTINATIONS, json=body).status_code in {400, 422}, body
+    tracebacks = _unexpected(house, monkeypatch, genuine)
+    house.control.close()
+    stored = b"".join(path.read_bytes() for path in sorted(house.folder.glob("control.db*")))
+    places = {"answers": "\n".join(heard), "logs": caplog.text, "tracebacks": tracebacks, "database": str(stored)}
+    keys = house.settings.secret_keys
+    assert keys is not None
+    secrets = [CANARY, TOKEN, genuine["credentials"]["secret_access_key"], keys.get_secret_value()]
+    for place, text in places.items():
+        for secret in secrets:
+            for form in (secret, base64.b64encode(secret.encode()).decode().rstrip("=")[:-1]):
+                assert form not in text, place
+    assert made["id"] in places["database"]
+    assert len(heard) > 15
+
+
+def _listening(client: TestClient, heard: list[str]) -> TestClient:
+    def hear(answer: Any) -> None:
+        answer.read()
+        heard.append(f"{dict(answer.headers)} {answer.text}")
+
+    client.event_hooks = {"response": [hear]}
+    return client
+
+
+def _broken(genuine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Bodies with canaries that are refused, each for another reason."""
+    canaries = {"access_key_id": CANARY, "secret_access_key": CANARY, "session_token": TOKEN}
+    config = genuine["config"]
+    return [
+        {**genuine, "credentials": canaries},
+        {**genuine, "credentials": {**genuine["credentials"], "secret_access_key": CANARY}},
+        {**genuine, "credentials": {**genuine["credentials"], "session_token": TOKEN}, "display_name": "ü"},
+        {**genuine, "credentials": {**canaries, "secret_access_key": CANARY * 100}},
+        {**genuine, "credentials": {**canaries, "secret_access_key": f"{CANARY} \n"}},
+        {**genuine, "credentials": {"access_key_id": CANARY, "secret_access_key": [CANARY]}},
+        {**genuine, "credentials": CANARY},
+        {**genuine, "credentials": canaries, "config": {**config, "bucket_name": "no-such-bucket"}},
+        {**genuine, "credentials": canaries, "config": {**config, "endpoint_url": "http://127.0.0.1:1"}},
+        {**genuine, "credentials": canaries, "config": {**config, "endpoint_url": f"https://u:{CANARY}@127.0.0.1"}},
+        {**genuine, "credentials": canaries, "config": {**config, "region": 5}},
+        {**genuine, "credentials": canaries, "aws_role_arn": "arn:aws:iam::123456789012:role/x"},
+    ]
+
+
+def _unexpected(house: House, monkeypatch: pytest.MonkeyPatch, genuine: dict[str, Any]) -> str:
+    """What is printed where a mistake of ours strikes while the credentials are in hand."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    told = ""
+    with monkeypatch.context() as patch:
+        patch.setattr(Vault, "seal", broken)
+        try:
+            house.client().post(DESTINATIONS, json={**genuine, "credentials": {**genuine["credentials"]}})
+        except RuntimeError as error:
+            told = "".join(traceback.format_exception(error))
+    assert "broken" in told
+    return told
