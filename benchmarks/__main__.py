@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import compare
+from benchmarks.api import answers_under_load
 from benchmarks.program import environment_python
 from benchmarks.servers import Servers
 from benchmarks.stores import Sample, open_sample
@@ -66,13 +67,17 @@ class Bench:
             sources=self.options.sources,
         )
 
+    def api(self) -> None:
+        """The HTTP API while clients poll."""
+        answers_under_load(self.servers, rows=self.preset.rows)
+
     @property
     def rounds(self) -> int:
         """Rounds of everything that is repeated."""
         return self.options.rounds or self.preset.rounds
 
 
-SUBJECTS: dict[str, Callable[[Bench], None]] = {"compare": Bench.compare, "dagster": Bench.dagster}
+SUBJECTS: dict[str, Callable[[Bench], None]] = {"compare": Bench.compare, "dagster": Bench.dagster, "api": Bench.api}
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ def test_credentials_are_found_nowhere_but_encrypted(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    client = house.client()
-    client = _listening(client, heard := [])
+    heard: list[str] = []
+    client = _listening(house.client(), heard)
     genuine = house.new_destination()
     made = client.post(DESTINATIONS, json=genuine).json()
     here = f"{DESTINATIONS}/{made['id']}"

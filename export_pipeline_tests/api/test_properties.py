@@ -9,6 +9,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -51,7 +52,7 @@ def test_no_call_breaks_the_service_and_every_answer_fits_the_document(any_house
     headers = {"X-API-Key": any_house.key(*SCOPES)}
     app = create_app(any_house.settings.model_copy(update={"max_exports_per_hour": 100_000}), any_house.control)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) == 21
     answered = [
         status
