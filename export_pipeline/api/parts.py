@@ -27,11 +27,12 @@ class Caller:
     actor: str
 
 
-def _parts(request: Request) -> Parts:
+# Coroutines, because FastAPI hands plain functions to a thread.
+async def _parts(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 

@@ -134,12 +134,12 @@ def authenticate(control: ControlDatabase, text: str) -> ApiKey | None:
     if not 0 < len(text) <= _LONGEST_KEY:
         return None
     asked = _hash(text)
-    query = sa.select(*_COLUMNS, api_keys.c.hash, control.now_sql.label("now")).where(api_keys.c.hash == asked)
     with control.read() as connection:
-        row = connection.execute(query).mappings().one_or_none()
+        row = connection.execute(_BY_HASH, {"asked": asked}).mappings().one_or_none()
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
     if row is None or not hmac.compare_digest(row["hash"], asked):
         return None
-    key, now = _key_of({name: row[name] for name in ApiKey.__dataclass_fields__}), row["now"]
+    key = _key_of({name: row[name] for name in ApiKey.__dataclass_fields__})
     if not key.valid(now):
         return None
     if key.last_used_at is None or now - key.last_used_at >= _NOTE_USE_EVERY:
@@ -155,6 +155,7 @@ def _note_use(control: ControlDatabase, key: ApiKey, now: int) -> None:
 
 
 _COLUMNS = [column for column in api_keys.columns if column.name != "hash"]
+_BY_HASH = sa.select(api_keys).where(api_keys.c.hash == sa.bindparam("asked"))
 
 
 def _by_id(connection: sa.Connection, key_id: uuid.UUID) -> ApiKey | None:
