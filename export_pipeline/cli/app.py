@@ -13,6 +13,7 @@ from export_pipeline.cli import (
     changes,
     demo,
     destinations,
+    exports,
     keys,
     migrate,
     projects,
@@ -44,6 +45,7 @@ app.command("sample")(sample.sample)
 app.add_typer(source.app, name="source")
 app.add_typer(projects.app, name="projects")
 app.add_typer(destinations.app, name="destinations")
+app.add_typer(exports.app, name="exports")
 app.add_typer(secrets.app, name="secrets")
 app.command("migrate")(migrate.migrate)
 app.command("status")(status.status)

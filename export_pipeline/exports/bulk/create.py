@@ -36,10 +36,7 @@ def create_bulk_export(
     def create(connection: sa.Connection) -> BulkExport:
         if (done := _find(connection, bulk_id)) is not None:
             return done  # the answer of the commit was lost
-        read_destination(connection, request.destination_id, tenant_id=tenant_id, hold=True)
-        _refuse_unknown_project(connection, request.session_id, tenant_id=tenant_id)
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
-        _refuse_beyond_limits(connection, request, tenant_id=tenant_id, settings=settings, now=now)
+        now = refuse_impossible(connection, control, request, tenant_id=tenant_id, settings=settings, hold=True)
         export = insert_export(connection, values, bulk_id=bulk_id, tenant_id=tenant_id, actor=actor, now=now)
         if export.end_at is not None and units_to_plan(connection, export) <= MOST_AT_ONCE:
             plan_all(connection, control, export)
@@ -56,6 +53,23 @@ def create_bulk_export(
         return read_export(connection, bulk_id)
 
     return control.run(create, patience=10.0)
+
+
+def refuse_impossible(
+    connection: sa.Connection,
+    control: ControlDatabase,
+    request: BulkExportRequest,
+    *,
+    tenant_id: uuid.UUID,
+    settings: Settings,
+    hold: bool = False,
+) -> int:
+    """The rules that need the database; gives back its time. With `hold` the destination stays meanwhile."""
+    read_destination(connection, request.destination_id, tenant_id=tenant_id, hold=hold)
+    _refuse_unknown_project(connection, request.session_id, tenant_id=tenant_id)
+    now: int = connection.execute(sa.select(control.now_sql)).scalar_one()
+    _refuse_beyond_limits(connection, request, tenant_id=tenant_id, settings=settings, now=now)
+    return now
 
 
 def insert_export(

@@ -22,9 +22,16 @@ MOST_AT_ONCE = 5_000
 
 def projects_of(connection: sa.Connection, export: BulkExport) -> list[ProjectRecord]:
     """The projects that an export covers, by id: the one it names, or every experiment of its workspace."""
-    query = sa.select(projects).where(projects.c.tenant_id == str(export.tenant_id))
-    if export.session_id is not None:
-        query = query.where(projects.c.session_id == str(export.session_id))
+    return covered_projects(connection, tenant_id=export.tenant_id, session_id=export.session_id)
+
+
+def covered_projects(
+    connection: sa.Connection, *, tenant_id: uuid.UUID, session_id: uuid.UUID | None
+) -> list[ProjectRecord]:
+    """The workspace's project of this id, or every experiment of it where there is no id."""
+    query = sa.select(projects).where(projects.c.tenant_id == str(tenant_id))
+    if session_id is not None:
+        query = query.where(projects.c.session_id == str(session_id))
     else:
         query = query.where(projects.c.is_experiment, projects.c.removed_at.is_(None))
     rows = connection.execute(query.order_by(projects.c.session_id)).mappings()

@@ -1,0 +1,91 @@
+"""How bulk exports and their runs are printed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from export_pipeline.cli import output
+
+if TYPE_CHECKING:
+    from export_pipeline.exports.bulk.dry_run import DryRun
+    from export_pipeline.exports.bulk.read import Progress
+    from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
+
+_INSTANTS = ("start_at", "end_at", "created_at", "updated_at", "planned_at", "started_at", "finished_at", "not_before")
+
+
+def values(export: "BulkExport") -> dict[str, Any]:
+    """An export as JSON holds it."""
+    return _with_times(asdict(export))
+
+
+def unit_values(unit: "BulkUnit") -> dict[str, Any]:
+    """A run as JSON holds it."""
+    return _with_times(asdict(unit))
+
+
+def export(found: "BulkExport", progress: "Progress | None", *, as_json: bool) -> None:
+    """Prints one export and how far it is."""
+    shown = values(found)
+    far = None if progress is None else asdict(progress) | {"estimated_finish": _time(progress.estimated_finish)}
+    if as_json:
+        output.print_json({**shown, "progress": far})
+        return
+    rows = [(name, value) for name, value in shown.items() if value not in (None, False, ())]
+    if progress is not None:
+        done = f"{progress.percent} %, {progress.days_done} of {progress.days_total} days"
+        rows += [("done", done), ("rows", progress.rows_written), ("bytes", progress.bytes)]
+        if found.finished_at is None and progress.estimated_finish is not None:
+            rows.append(("done at about", _time(progress.estimated_finish)))
+    output.table(["", ""], rows)
+
+
+def exports_table(found: Sequence["BulkExport"]) -> None:
+    """Prints exports, a line each."""
+    columns = ["id", "status", "from", "to or every", "project", "created", "error"]
+    output.table(columns, [_line(each) for each in found])
+
+
+def units_table(units: Sequence["BulkUnit"]) -> None:
+    """Prints runs, a line each, with the last error of each."""
+    columns = ["day", "project id", "status", ">retries", ">rows", ">bytes", "file", "last error"]
+    output.table(
+        columns,
+        [
+            (unit.day, unit.session_id, unit.status, unit.attempt, unit.rows, unit.bytes, unit.key, _last(unit))
+            for unit in units
+        ],
+    )
+
+
+def dry_run(found: "DryRun", *, as_json: bool) -> None:
+    """Prints what an export would be."""
+    if as_json:
+        window = {"start": found.window.start, "end": found.window.end}
+        output.print_json({**asdict(found), "window": window})
+        return
+    size = "an unknown number of" if found.estimated_bytes is None else f"about {found.estimated_bytes:,}"
+    output.say(
+        f"Would export {found.rows:,} rows, {size} bytes, in {found.days:,} days of {found.projects:,} projects, "
+        f"window {found.window}."
+    )
+
+
+def _line(export: "BulkExport") -> list[object]:
+    end = f"{export.interval_hours} h" if export.interval_hours is not None else _time(export.end_at)
+    of = "all experiments" if export.all_experiments else export.session_id
+    return [export.id, export.status, _time(export.start_at), end, of, _time(export.created_at), export.error]
+
+
+def _last(unit: "BulkUnit") -> str | None:
+    numbers = [int(name.removeprefix("retry_")) for name in unit.errors]
+    return unit.errors[f"retry_{max(numbers)}"] if numbers else None
+
+
+def _with_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _time(value) if name in _INSTANTS else value for name, value in row.items()}
+
+
+def _time(instant: int | None) -> datetime | None:
+    return None if instant is None else datetime.fromtimestamp(instant / 1_000_000, UTC)
