@@ -1,14 +1,16 @@
 """Dagster's records of the job `bulk_export`: which runs there are, and what each was started for."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT, EXPORT_TAG, OP
+from export_pipeline.orchestration.bulk_job import BULK_EXPORT, CLEAN_TAG, EXPORT_TAG, OP
 
 if TYPE_CHECKING:
+    from export_pipeline.exports.bulk.cleaning import Cleaning
     from export_pipeline.exports.bulk.plan import Run, Start
 
 LIVE = (
@@ -49,6 +51,27 @@ def request_of(start: "Start") -> dg.RunRequest:
     )
 
 
+def request_cleaning(cleaning: "Cleaning") -> dg.RunRequest:
+    """How the sensor asks for a run that cleans up."""
+    attempts = {unit.id: unit.attempt for unit in cleaning.units}
+    return dg.RunRequest(
+        run_key=cleaning.run_key,
+        run_config=run_config(cleaning.bulk_id, attempts, clean=True),
+        tags={EXPORT_TAG: str(cleaning.bulk_id), CLEAN_TAG: "true"},
+    )
+
+
+def ended_cleanings(instance: dg.DagsterInstance, exports: Collection[uuid.UUID]) -> dict[uuid.UUID, list[float]]:
+    """When the cleaning runs of exports ended, in seconds since 1970."""
+    tags = {EXPORT_TAG: [str(bulk_id) for bulk_id in exports], CLEAN_TAG: "true"}
+    wanted = dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(ENDED), tags=tags)
+    found: dict[uuid.UUID, list[float]] = defaultdict(list)
+    for record in instance.get_run_records(filters=wanted) if exports else ():
+        bulk_id = uuid.UUID(record.dagster_run.tags[EXPORT_TAG])
+        found[bulk_id].append(record.end_time or record.update_timestamp.timestamp())
+    return found
+
+
 def run_config(bulk_id: uuid.UUID, attempts: "dict[uuid.UUID, int]", *, clean: bool = False) -> dict[str, Any]:
     """The configuration of a run."""
     units = {str(unit): attempt for unit, attempt in attempts.items()}
@@ -62,13 +85,15 @@ def _run_of(run: dg.DagsterRun) -> "Run | None":
         ops: Any = run.run_config["ops"]
         config = ops[OP]["config"]
         bulk_id = uuid.UUID(config["export"])
+        cleans = bool(config.get("clean"))
         attempts = {uuid.UUID(unit): int(attempt) for unit, attempt in config["units"].items()}
     except (KeyError, TypeError, ValueError):
         return None  # started by hand with a configuration that is none of ours
     return Run(
         run_id=run.run_id,
         bulk_id=bulk_id,
-        attempts={} if config.get("clean") else attempts,
+        attempts={} if cleans else attempts,
+        cleans=cleans,
         status=run.status.value,
         live=run.status in LIVE,
         queued=run.status in _WAITING,

@@ -1,6 +1,7 @@
 """The sensor that turns bulk exports into runs of the job `bulk_export`; the decisions are `exports.bulk.plan`'s."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -8,11 +9,11 @@ import dagster as dg
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.orchestration.assets import PARTS
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
-from export_pipeline.orchestration.bulk_runs import bulk_runs, request_of
+from export_pipeline.orchestration.bulk_runs import bulk_runs, ended_cleanings, request_cleaning, request_of
 from export_pipeline.orchestration.parts import Parts
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.bulk.plan import Planned
+    from export_pipeline.exports.bulk.plan import Planned, Run
 
 BULK_EXPORTS = "bulk_exports"
 SECONDS = 5
@@ -51,7 +52,7 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     planned = plan(active.exports, active.units, runs, limits=Limits.from_settings(parts.settings), now=active.now)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
-    requests = [request_of(start) for start in planned.starts]
+    requests = [request_of(start) for start in planned.starts] + _clean(parts, instance, runs)
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(skip_reason=why_nothing(planned, len(active.exports), trouble))
@@ -75,6 +76,24 @@ def end_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished and run.status is not dg.DagsterRunStatus.CANCELING:
             coordinator.cancel_run(run_id)
+
+
+def _clean(parts: Parts, instance: dg.DagsterInstance, runs: "Sequence[Run]") -> list[dg.RunRequest]:
+    """Runs that end what dead workers left in exports that have ended."""
+    from export_pipeline.exports.bulk.cleaning import plan_cleaning
+    from export_pipeline.exports.bulk.steps import leftovers
+
+    left = leftovers(parts.control)
+    if not left:
+        return []
+    due = plan_cleaning(
+        left,
+        live={run.bulk_id for run in runs if run.live},
+        earlier=ended_cleanings(instance, {unit.bulk_id for unit in left}),
+        pause=parts.settings.retry_seconds,
+        now=time.time(),
+    )
+    return [request_cleaning(cleaning) for cleaning in due]
 
 
 def _count(parts: Parts) -> str | None:

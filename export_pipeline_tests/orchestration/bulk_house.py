@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
@@ -12,6 +13,7 @@ from export_pipeline.exports.bulk.create import BulkExportRequest, create_bulk_e
 from export_pipeline.exports.bulk.read import get_bulk_export, list_units
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.destinations import NewDestination, create_destination
+from export_pipeline.exports.tables import bulk_exports
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
 from export_pipeline.orchestration.bulk_sensor import tick
 from export_pipeline.orchestration.parts import Parts
@@ -59,6 +61,11 @@ class BulkHouse:
     def units(self, bulk_id: uuid.UUID) -> list[BulkUnit]:
         """Its units as they are now."""
         return list_units(self.control, bulk_id, tenant_id=self.tenant)
+
+    def set_export(self, bulk_id: uuid.UUID, **values: Any) -> None:
+        """Changes a row past the code under test."""
+        with self.control.begin() as connection:
+            connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(**values))
 
     def tick(self, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
         """What the sensor asks for."""

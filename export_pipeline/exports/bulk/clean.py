@@ -6,8 +6,9 @@ from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
+from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayCancelledError, ExportPipelineError
-from export_pipeline.exports.bulk.records import BulkUnit, read_export, read_units
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.bulk.work import Worked, Worker
 from export_pipeline.exports.commit_job import PublishLimits
@@ -30,23 +31,30 @@ def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]
     store = worker.open_store(export)
     try:
         for unit in units:
-            try:
-                result: DayOutcome | ExportPipelineError = publish_day(
-                    worker.request(export, worker.table(unit.export_id), unit),
-                    control=worker.control,
-                    store=store,
-                    source=NothingToRead(),  # type: ignore[arg-type]  # opened only where nothing was decided
-                    limits=PublishLimits.from_settings(worker.settings),
-                    owner_ended=worker.owner_ended,
-                    on_step=worker.on_step,
-                )
-            except ExportPipelineError as error:
-                result = error
+            result = _settle(worker, export, unit, store)
+            if isinstance(result, DayCancelledError):
+                # Claiming the day may have done nothing but acknowledge the cancel.
+                result = _settle(worker, export, unit, store)
             _record(worker, unit, result)
             worked.add(unit, result)
     finally:
         store.close()
     return worked
+
+
+def _settle(worker: Worker, export: BulkExport, unit: BulkUnit, store: ObjectStore) -> DayOutcome | ExportPipelineError:
+    try:
+        return publish_day(
+            worker.request(export, worker.table(unit.export_id), unit),
+            control=worker.control,
+            store=store,
+            source=NothingToRead(),  # type: ignore[arg-type]  # opened only where nothing was decided
+            limits=PublishLimits.from_settings(worker.settings),
+            owner_ended=worker.owner_ended,
+            on_step=worker.on_step,
+        )
+    except ExportPipelineError as error:
+        return error
 
 
 class NothingToRead:

@@ -46,7 +46,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run:
-    """A Dagster run of the job, with the attempts at units that it was started for."""
+    """A Dagster run of the job, with the attempts at units that it was started for; a cleaning run attempts none."""
 
     run_id: str
     bulk_id: uuid.UUID
@@ -54,6 +54,7 @@ class Run:
     status: str
     live: bool
     queued: bool = False
+    cleans: bool = False
 
     @property
     def width(self) -> int:
@@ -106,12 +107,12 @@ def plan(
 ) -> Planned:
     """What is to be done about exports that are Created or Running, given their unfinished units and all their runs.
 
-    Live runs of any other export are ended. A unit of a run that has ended without a result for it is lost; what is
-    late is ended; the rest is started as far as the limits allow, every export in its turn.
+    Live runs of any other export are ended, but for those that clean up. A unit of a run that has ended without a
+    result for it is lost; what is late is ended; the rest is started as far as the limits allow, every export in turn.
     """
     planned = Planned()
     active = {export.id: export for export in exports}
-    planned.terminate.update(run.run_id for run in runs if run.live and run.bulk_id not in active)
+    planned.terminate.update(run.run_id for run in runs if run.live and not run.cleans and run.bulk_id not in active)
     for export in exports:
         if export.started_at is not None and now - export.started_at > limits.export_time:
             planned.late_exports.append(active.pop(export.id))
