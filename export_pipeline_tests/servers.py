@@ -112,7 +112,14 @@ class S3Server(ABC):
 
     def open_uploads(self, bucket: str) -> list[str]:
         """The keys that have a multipart upload which is neither completed nor aborted."""
-        answer = self.client().list_multipart_uploads(Bucket=bucket)
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self.client().list_multipart_uploads(Bucket=bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload":  # rclone's answer where there never was any
+                raise
+            return []
         return sorted(item["Key"] for item in answer.get("Uploads", ()))
 
 

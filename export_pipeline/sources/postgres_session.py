@@ -20,6 +20,9 @@ _SETTINGS = (
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL DateStyle = 'ISO'; "
     "SET LOCAL standard_conforming_strings = on"
 )
+_NO_TRANSACTION_TIMEOUT = (
+    "SELECT set_config('transaction_timeout', '0', true) WHERE current_setting('server_version_num')::int >= 170000"
+)
 
 
 class PostgresSession:
@@ -31,6 +34,7 @@ class PostgresSession:
         try:
             self.run(_BEGIN)
             self.run(_SETTINGS)
+            self.rows(_NO_TRANSACTION_TIMEOUT)
             if project is not None and can_be_text(project):
                 # A bound value in the streamed query itself would make the driver collect the whole answer.
                 self.rows("SELECT set_config($1, $2, true)", [PROJECT_SETTING, project])

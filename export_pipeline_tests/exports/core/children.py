@@ -91,15 +91,20 @@ def new_queue() -> Any:
     return context().Queue()
 
 
-def _work(attempt: Attempt, report: Any) -> None:
+def bench_of(attempt: Attempt) -> Bench:
+    """The attempt's places, over connections of this process."""
     control = ControlDatabase(attempt.control_url)
-    bench = Bench(control, make_store(attempt.server, attempt.export.bucket), attempt.export, attempt.server)  # type: ignore[arg-type]
+    return Bench(control, make_store(attempt.server, attempt.export.bucket), attempt.export, attempt.server)  # type: ignore[arg-type]
+
+
+def _work(attempt: Attempt, report: Any) -> None:
+    bench = bench_of(attempt)
     try:
         outcome = bench.publish(
             MemorySource(list(attempt.rows)),
             day=attempt.day,
             limits=attempt.limits,
-            on_step=_signal_at(attempt),
+            on_step=signal_at(attempt),
             owner=f"process:test:{os.getpid()}",
             launched_at=attempt.launched_at,
             allow_shrink=attempt.allow_shrink,
@@ -113,7 +118,8 @@ def _work(attempt: Attempt, report: Any) -> None:
         report.put(type(error).__name__)
 
 
-def _signal_at(attempt: Attempt) -> Callable[[str], None]:
+def signal_at(attempt: Attempt) -> Callable[[str], None]:
+    """The hook that sends the process the attempt's signal at its step."""
     seen = 0
 
     def on_step(name: str) -> None:

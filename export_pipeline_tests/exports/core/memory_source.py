@@ -77,7 +77,7 @@ class MemorySource:
             found[day] = replace(found.get(day, DayFingerprint(0)), rows=found.get(day, DayFingerprint(0)).rows + 1)
         return found
 
-    def outside(self, project: str, *, before: datetime, after: datetime) -> OutsideRows:
+    def outside(self, project: str, window: Window) -> OutsideRows:
         """Not asked for by the code under test."""
         raise NotImplementedError
 

@@ -8,6 +8,8 @@ import pytest
 
 from export_pipeline.exports.commit_job import PublishLimits
 from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.publish import DayOutcome
+from export_pipeline.exports.publish_days import publish_days
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.core.conftest import make_bench
@@ -136,3 +138,63 @@ def test_the_lease_of_a_dead_process_is_waited_for_where_nothing_tells_that_it_e
     outcome = bench.publish(MemorySource(rows_of(DAY, 4)), wait_for_lease=20)
     assert bench.control.now() > held_until
     assert (outcome.rows, outcome.epoch) == (4, 2)
+
+
+def test_kills_of_an_attempt_that_publishes_nothing_leave_the_day_as_it_was(bench: Bench) -> None:
+    launched = bench.control.now()
+    for number, step in enumerate(["unchanged", "released"]):
+        day = DAY + timedelta(days=number)
+        rows = rows_of(day, 4)
+        if step == "unchanged":
+            bench.publish(MemorySource(rows), day=day)
+        else:
+            assert children.run(children.attempt_of(bench, rows, day=day, at="intent")) == -signal.SIGKILL
+            bench.control.run(children.expire_leases)
+        killed = children.attempt_of(
+            bench, rows, day=day, at=step, launched_at=launched if step == "released" else None
+        )
+        assert children.run(killed) == -signal.SIGKILL, step
+        check_finished(bench, rows, day=day)
+        assert bench.publish(MemorySource(rows), day=day, owner_ended=ended).outcome == "unchanged"
+    assert len(bench.sequence()) == 2
+    check_nothing_left(bench)
+
+
+def test_kills_while_days_without_rows_are_committed_together_are_survived(any_bench: Bench) -> None:
+    for number, step in enumerate(["empty days decided", "empty days manifest", "empty days done"]):
+        empty = [DAY + timedelta(days=10 * number + offset) for offset in range(4)]
+        process = children.context().Process(
+            target=_publish_empty, args=(children.attempt_of(any_bench, [], at=step), empty)
+        )
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL, step
+        rows = rows_of(empty[0], 3)
+        for day in empty:
+            check_whole(any_bench, [None], day=day)
+        requests = [any_bench.request(day) for day in empty]
+        done = publish_days(
+            requests,
+            control=any_bench.control,
+            store=any_bench.store,
+            source=MemorySource(rows),
+            limits=QUICK,
+            owner_ended=ended,
+        )
+        assert {day: found.rows for day, found in done if isinstance(found, DayOutcome)} == dict.fromkeys(empty, 0) | {
+            empty[0]: 3
+        }
+        check_finished(any_bench, rows, day=empty[0])
+        assert all(any_bench.record(day).status == "Completed" for day in empty)
+        check_nothing_left(any_bench)
+
+
+def _publish_empty(attempt: children.Attempt, empty: list[date]) -> None:
+    bench = children.bench_of(attempt)
+    requests = [bench.request(day) for day in empty]
+    hook = children.signal_at(attempt)
+    list(
+        publish_days(
+            requests, control=bench.control, store=bench.store, source=MemorySource(), on_step=hook, limits=QUICK
+        )
+    )

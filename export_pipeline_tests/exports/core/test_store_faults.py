@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -201,3 +201,18 @@ def test_a_server_that_is_killed_in_the_middle_of_a_day_is_ridden_out(weed_bench
     assert killed == ["upload recorded", "writing manifest"]
     check_finished(weed_bench, source.rows)
     check_one_commit_a_day(weed_bench)
+
+
+def test_a_clock_that_is_wrong_by_minutes_is_told_and_the_day_resumes(
+    weed_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = timedelta(minutes=16)
+    with monkeypatch.context() as patch:
+        patch.setattr("botocore.auth.get_current_datetime", lambda: datetime.now(UTC).replace(tzinfo=None) - late)
+        with pytest.raises(DestinationRefusedError, match="clock") as caught:
+            weed_bench.publish(MemorySource(rows_of(DAY, 3)))
+    assert (caught.value.error_class, caught.value.code) == ("Access denied", "RequestTimeTooSkewed")
+    lease = weed_bench.record()
+    assert (lease.status, lease.owner) == ("Failed", None)
+    weed_bench.publish(MemorySource(rows_of(DAY, 3)))
+    check_finished(weed_bench, rows_of(DAY, 3))
