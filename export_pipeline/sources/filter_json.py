@@ -13,12 +13,13 @@ MAX_DEPTH = 200
 MAX_KEY = 1_000
 """Longer keys, the names on the way to a value joined by dots, are not looked at."""
 
-STRING = r'"(?:[^"\\]|\\.)*"'
 LONE_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 LONE_LOW = r"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 """Where no backslash is escaped, as `cleaned` sees to."""
 
-_STRING, _LONE_HIGH, _LONE_LOW = re.compile(STRING, re.DOTALL), re.compile(LONE_HIGH), re.compile(LONE_LOW)
+_LONE_HIGH, _LONE_LOW = re.compile(LONE_HIGH), re.compile(LONE_LOW)
+# Possessive: without it each character of a string that may be megabytes long takes memory.
+_STEP = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]', re.DOTALL)
 
 
 class _Object(list[tuple[str, Any]]):
@@ -43,12 +44,13 @@ def _is_shallow(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return True
     depth = 0
-    for mark in _STRING.sub("", text):
-        if mark in "[{":
+    for step in _STEP.finditer(text):
+        first = text[step.start()]
+        if first in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 return False
-        elif mark in "]}":
+        elif first != '"':
             depth -= 1
     return True
 
@@ -84,7 +86,8 @@ def entries(text: str, inside: str | None, wanted: str | None) -> list[tuple[str
         members = value if isinstance(value, _Object) else ()
         value = next((member for name, member in reversed(members) if name == inside), None)
     found = _walk(value, wanted) if isinstance(value, _Object) else ()
-    return [(key, *_told(each)) for key, each in found if wanted is None or key == wanted]
+    told = ((key, *_told(each)) for key, each in found if wanted is None or key == wanted)
+    return list(dict.fromkeys(told))  # a list of a million equal elements is one entry
 
 
 def _walk(root: _Object, wanted: str | None) -> Iterator[tuple[str, Any]]:

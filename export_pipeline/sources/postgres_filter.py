@@ -1,7 +1,7 @@
 """PostgreSQL's words for filters. `filter_json` has the rules for JSON that are written in SQL here."""
 
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
-from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW, MAX_DEPTH, MAX_KEY, STRING
+from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW, MAX_DEPTH, MAX_KEY
 from export_pipeline.sources.filter_words import BoundKind
 from export_pipeline.sources.postgres_sql import INTEGERS, NATIVE, PostgresDialect
 from export_pipeline.sources.sql import Column
@@ -16,6 +16,7 @@ _HEX = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
 _UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
 _STAMP = "[0-9]{8}T[0-9]{12}Z"
 _DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
+_STRING = r'"(?:[^"\\]|\\.)*"'
 _CHILD = f"^({_STAMP}[^.]+[.])+{_STAMP}[^.]+$"
 
 
@@ -129,21 +130,21 @@ class PostgresFilterWords:
     def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
         """See `FilterWords`. `wanted` also says where there is nothing to be found further down."""
         root = "d.value" if inside is None else f"({_if('d.value', 'object')} -> '{inside}')"
-        further = f" AND ({wanted} = t.key OR starts_with({wanted}, t.key || '.'))" if wanted else ""
-        here = f" WHERE w.key = {wanted}" if wanted else ""
-        top = f"SELECT m.key, m.value FROM {self._document(column)} AS d, json_each({_if(root, 'object')}) AS m"
+        leads = f"({{0}}.key = {wanted} OR starts_with({wanted}, {{0}}.key || '.'))" if wanted else "true"
+        document, members = self._document(column), f"json_each({_if(root, 'object')})"
+        top = f"SELECT m.key, m.value FROM {document} AS d, {members} AS m WHERE {leads.format('m')}"
         members = f"SELECT t.key || '.' || n.key, n.value FROM json_each({_if('t.value', 'object')}) AS n"
         elements = f"SELECT t.key, n.value FROM json_array_elements({_if('t.value', 'array')}) AS n(value)"
         below = (
             f"SELECT c.key, c.value FROM tree AS t, LATERAL ({members} UNION ALL {elements}) AS c(key, value) "
-            f"WHERE length(t.key) <= {MAX_KEY}{further}"
+            f"WHERE length(t.key) <= {MAX_KEY} AND {leads.format('c')}"
         )
         text = "CASE WHEN json_typeof(w.value) NOT IN ('object', 'array', 'null') THEN w.value #>> '{}' END"
-        limited = f"{here} AND" if here else " WHERE"
+        here = f"w.key = {wanted}" if wanted else "true"
         return (
             f"(WITH RECURSIVE tree(key, value) AS ({top} UNION ALL {below}) "
             f'SELECT w.key COLLATE "C" AS key, json_typeof(w.value) AS type, ({text}) COLLATE "C" AS text '
-            f"FROM tree AS w{limited} length(w.key) <= {MAX_KEY})"
+            f"FROM tree AS w WHERE {here} AND length(w.key) <= {MAX_KEY})"
         )
 
     def _document(self, column: Column) -> str:
@@ -173,7 +174,7 @@ def _cleaned(text: str) -> str:
 def _is_shallow(text: str) -> str:
     """Counted exactly only where there are enough brackets: the server's parser fails on what is nested too deep."""
     many = f"octet_length({text}) - octet_length(replace(replace({text}, '[', ''), '{{', '')) > {MAX_DEPTH}"
-    marks = f"regexp_replace(regexp_replace({text}, '{STRING}', '', 'g'), '[^][{{}}]', '', 'g')"
+    marks = f"regexp_replace(regexp_replace({text}, '{_STRING}', '', 'g'), '[^][{{}}]', '', 'g')"
     steps = (
         "SELECT sum(CASE WHEN c.mark IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY c.place) AS depth "
         f"FROM string_to_table({marks}, NULL) WITH ORDINALITY AS c(mark, place)"

@@ -81,7 +81,7 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
 }
 LEAVES = conditions(values=VALUES, patterns=PATTERNS, texts=TEXTS)
 BOTH = pytest.mark.parametrize("filled", ["filled_sqlite", "filled_postgres"])
-OFTEN = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+OFTEN = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
