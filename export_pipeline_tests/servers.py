@@ -181,6 +181,7 @@ class Rclone(S3Server):
 
     conditional_writes = False
     name = "rclone"
+    options: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -204,7 +205,7 @@ class Rclone(S3Server):
     def start(self) -> None:
         """Starts the server and waits until it lists."""
         arguments = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{self.access_key_id},{self.secret_access_key}"]
-        arguments += ["--cache-dir", str(self.folder / "cache"), str(self.folder / "data")]
+        arguments += [*self.options, "--cache-dir", str(self.folder / "cache"), str(self.folder / "data")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [program("rclone"), "serve", "s3", "--config", os.devnull, *arguments],
