@@ -1,9 +1,11 @@
 """Reading a day: source, transform, file, upload, in one pass from one snapshot, and the counts that must agree."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+
+import pyarrow as pa
 
 from export_pipeline.errors import RowCountError
 from export_pipeline.exports.commit_once import OnlyOnce
@@ -58,13 +60,10 @@ def stream_day(
     Raises `RowCountError` where rows were lost or came twice on the way: every row of the snapshot is in the file
     once, or was set aside with a reason.
     """
-    tally, bytes_read = Tally(), 0
-    for raw in snapshot.batches():
-        batch = once.kept(transform(raw))
+    tally = Tally()
+    for batch in map(once.kept, transform.stream(_told(snapshot.batches(), on_batch))):
         file.write(batch.rows)
         tally.add(batch)
-        bytes_read += raw.nbytes
-        on_batch(tally.rows_source, bytes_read)
     facts = file.close()
     check_counts(
         day,
@@ -74,6 +73,16 @@ def stream_day(
         rejected=tally.rows_rejected,
     )
     return None if once.found_more() else StreamedDay(facts, tally, snapshot.fingerprint)
+
+
+def _told(raws: Iterator[pa.RecordBatch], on_batch: Callable[[int, int], None]) -> Iterator[pa.RecordBatch]:
+    rows = size = 0
+    for raw in raws:
+        rows += raw.num_rows
+        size += raw.nbytes
+        on_batch(rows, size)
+        yield raw
+        del raw
 
 
 def check_counts(day: date, *, counted: int, read: int, written: int, rejected: int) -> None:

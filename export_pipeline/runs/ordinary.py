@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.schema import (
     COST_PRECISION,
     COST_SCALE,
@@ -59,8 +60,8 @@ class OrdinaryCells:
         self._fields = fields
         self._format_version = format_version
         self._epoch_unit = epoch_unit
-        self._constants = {name: str(value) for name, value in constants.items()}
-        self._words: dict[str, set[str]] = {name: {value} for name, value in self._constants.items()}
+        self._constants = {name: text_array([str(value).encode()])[0] for name, value in constants.items()}
+        self._words: dict[str, set[str]] = {name: {str(value)} for name, value in constants.items()}
         self._words |= {name: set(choices) for name, choices in CHOICES.items()}
         texts = {each.name for each in fields if raw.field(each.name).type == pa.string()}
         self._text_times = {each.name for each in fields if each.kind is Kind.TIME and each.name in texts}
@@ -80,7 +81,7 @@ class OrdinaryCells:
         for each in self._fields:
             column = columns[each.name]
             if each.name in self._constants and column.null_count:
-                column = column.fill_null(self._constants[each.name])
+                column = pc.fill_null(column, self._constants[each.name])
             if each.name in self._text_times:
                 found[each.name] = _text_times(column, self._epoch_unit)
             elif column.null_count == len(column) and not each.required and each.name != "parent_run_id":
@@ -202,4 +203,4 @@ def _text_times(texts: pa.Array, epoch_unit: EpochUnit) -> pa.Array:
         parts = [number_found]
     found = pc.coalesce(*parts)
     inside = pc.and_(pc.greater_equal(found, MIN_MICROS), pc.less_equal(found, MAX_MICROS))
-    return pc.if_else(inside, found, pa.scalar(None, pa.int64())).view(pa.timestamp("us", tz="UTC"))
+    return pc.if_else(inside, found, pa.nulls(1, pa.int64())[0]).view(pa.timestamp("us", tz="UTC"))

@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from export_pipeline.runs.arrays import array_of
+
 
 def mended(texts: pa.StringArray, *, errors: str) -> tuple[pa.StringArray, list[int]]:
     """The column with every cell valid UTF-8, and the rows whose cells were not; the same object where all were.
@@ -24,4 +26,4 @@ def mended(texts: pa.StringArray, *, errors: str) -> tuple[pa.StringArray, list[
         except UnicodeDecodeError:
             cells.append(cell.decode(errors=errors))
             rows.append(row)
-    return pa.array(cells, pa.string()), rows
+    return array_of(cells, pa.string()), rows

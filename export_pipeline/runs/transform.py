@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.runs.arrays import array_of, flags_array, instants_array
 from export_pipeline.runs.cells import Replaced, with_original_ids
 from export_pipeline.runs.gather import Gathered, gather
 from export_pipeline.runs.odd import DERIVED_FROM, OddCells
@@ -191,10 +192,10 @@ class RunTransform:
     def _finished(self, each: RunField, odd: OddCells) -> pa.Array:
         values = odd.values(each.name)
         if each.kind is Kind.TIME:
-            return pa.array(values, pa.int64()).view(arrow_type(each, self._format_version))
+            return instants_array(values)
         if each.kind is Kind.STRINGS and self._format_version == "v1":
             values = [_compact(value) if isinstance(value, list) else value for value in values]
-        return pa.array(values, arrow_type(each, self._format_version))
+        return array_of(values, arrow_type(each, self._format_version))
 
     def _batch(
         self,
@@ -218,7 +219,7 @@ class RunTransform:
         rows = pa.RecordBatch.from_arrays(list(arrays.values()), schema=self.schema)
         rejected = {row - start: why for row, why in odd.rejected.items() if start <= row < end}
         if rejected:
-            rows = rows.filter(pa.array([row not in rejected for row in range(end - start)]))
+            rows = rows.filter(flags_array([row not in rejected for row in range(end - start)]))
         return RunBatch(
             rows=rows,
             rows_source=raw.num_rows,
@@ -237,7 +238,7 @@ class RunTransform:
         texts = extra.to_pylist()
         for row, ids in shown.items():
             texts[row] = with_original_ids(texts[row], ids) if ids else texts[row]
-        return pa.array(texts, pa.string())
+        return array_of(texts, pa.string())
 
     def _replaced(self, gathered: Gathered, odd: OddCells) -> list[dict[str, int]]:
         """For each batch the replaced cells of the rows and columns that are exported."""
@@ -254,7 +255,7 @@ class RunTransform:
         if self._window is None:
             return
         if odd.rejected:
-            start_times = start_times.filter(pa.array([row not in odd.rejected for row in range(len(start_times))]))
+            start_times = start_times.filter(flags_array([row not in odd.rejected for row in range(len(start_times))]))
         first, last = (each.value for each in pc.min_max(start_times).values())
         if first is not None and (first < self._window[0] or last >= self._window[1]):
             raise OutsideWindowError(
@@ -263,7 +264,7 @@ class RunTransform:
             )
 
     def _no_rows(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist([], schema=self.schema)
+        return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in self.schema], schema=self.schema)
 
 
 def _with_origins(fields: Iterable[RunField]) -> list[RunField]:

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
+from export_pipeline.runs.arrays import text_array
 from export_pipeline.settings import PREFIX
-from export_pipeline.sources.arrays import text_array
 
 BATCH_BYTES = 4 * 1024 * 1024
 

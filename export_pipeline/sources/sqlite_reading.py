@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from export_pipeline.errors import SourceUnreachableError
+from export_pipeline.runs.arrays import instants_array, text_array
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.arrays import instants_array, text_array
 from export_pipeline.sources.queries import Output, RunQueries
 from export_pipeline.sources.sqlite_spool import spool
 

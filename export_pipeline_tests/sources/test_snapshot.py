@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
+from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.arrays import text_array
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import RunSource
 from export_pipeline.sources.readahead import ReadAhead
