@@ -5,12 +5,17 @@ import os
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.servers import Servers
+
+
+SETTLE = 0.3
+"""Seconds after which the server has counted what its ended back ends used."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def run_program(
         answer = process.stdout.read()
         if process.wait() != 0:
             raise _failed(command, words)
+        time.sleep(SETTLE)
         used = servers.usage() - before
     told = json.loads(answer.splitlines()[-1])
     return Measured(
