@@ -13,7 +13,6 @@ from typing import Any
 
 from benchmarks.servers import Servers
 
-
 SETTLE = 0.3
 """Seconds after which the server has counted what its ended back ends used."""
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
+from export_pipeline.runs.arrays import flags_array
 from export_pipeline.runs.transform import RejectedRow, RunBatch
 
 TWICE = "id: comes twice"
@@ -64,7 +64,7 @@ class OnlyOnce:
             keep[place] = False
         return replace(
             batch,
-            rows=batch.rows.filter(pa.array(keep, pa.bool_())),
+            rows=batch.rows.filter(flags_array(keep)),
             rejected=(*batch.rejected, *(_rejected(batch.rows, place) for place in dropped)),
         )
 

@@ -35,7 +35,7 @@ from export_pipeline.runs.schema import (
 from export_pipeline.runs.times import MAX_MICROS, MIN_MICROS, EpochUnit
 from export_pipeline.runs.window import Window
 
-GROUP_BYTES = 32 * 1024 * 1024
+GROUP_BYTES = 16 * 1024 * 1024
 """Bytes of raw batches whose small columns are looked at together."""
 
 SHOWN_CHARACTERS = 200

@@ -15,6 +15,7 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.allocator import give_back_large_buffers
 from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
@@ -72,6 +73,7 @@ class SqlSource(ABC):
         self._slots = Slots()
         self._lock = threading.Lock()
         self._known: Plan | None = None
+        give_back_large_buffers()
 
     @abstractmethod
     def _begin(self, project: str | None) -> Session:
