@@ -9,7 +9,7 @@ import runpy
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from export_pipeline.files.parquet import DayFile
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.sources.readahead import ReadAhead
 
-PARTS: Counter[str] = Counter()
-WALLS: Counter[str] = Counter()
+PARTS: dict[str, float] = defaultdict(float)
+WALLS: dict[str, float] = defaultdict(float)
 _inner = threading.local()
 
 
@@ -53,8 +53,8 @@ def timed(owner: Any, name: str, part: str) -> None:
     setattr(owner, name, counted)
 
 
-def _pools() -> Counter[str]:
-    found: Counter[str] = Counter()
+def _pools() -> dict[str, float]:
+    found: dict[str, float] = defaultdict(float)
     tick = os.sysconf("SC_CLK_TCK")
     for task in Path("/proc/self/task").iterdir():
         name, fields = (task / "comm").read_text().strip(), (task / "stat").read_text().rsplit(")", 1)[1].split()
@@ -82,7 +82,7 @@ def _measured(work: Callable[[], dict[str, Any] | None]) -> None:
         begun = time.thread_time()
         told = work() or {}
         PARTS["main thread"] = time.thread_time() - begun
-        PARTS.update({f"pool {name}": cpu for name, cpu in (_pools() - pools).items() if cpu > 0.005})
+        PARTS.update({f"pool {name}": cpu - pools.get(name, 0) for name, cpu in _pools().items()})
         parts = {name: round(cpu, 3) for name, cpu in PARTS.items()}
         return {**told, "parts": parts, "walls": {name: round(wall, 3) for name, wall in WALLS.items()}}
 
