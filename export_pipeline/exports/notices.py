@@ -30,6 +30,7 @@ Kind = Literal[
     "days.shrunk",
     "days.late_failed",
 ]
+EndKind = Literal["export.completed", "export.failed", "export.timed_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Every kind; `docs/runbook.md` has a section for each."""
 
@@ -69,7 +70,7 @@ def add_notice(
 
 def export_ended(
     connection: sa.Connection,
-    kind: Literal["export.completed", "export.failed", "export.timed_out"],
+    kind: EndKind,
     *,
     bulk_id: uuid.UUID,
     tenant_id: uuid.UUID,

@@ -12,6 +12,7 @@ from export_pipeline.orchestration.assets import STANDING_RETRIES, build_project
 from export_pipeline.orchestration.bulk_job import build_bulk_job
 from export_pipeline.orchestration.bulk_sensor import build_bulk_sensor
 from export_pipeline.orchestration.jobs import build_export_job
+from export_pipeline.orchestration.late_exports_sensor import build_late_exports_sensor
 from export_pipeline.orchestration.late_sensor import build_late_sensor
 from export_pipeline.orchestration.notice_sensor import build_notice_sensor
 from export_pipeline.orchestration.resources import build_resources
@@ -50,7 +51,12 @@ def build_definitions(
         placed = settings
     made = {**build_resources(settings), **(resources or {})}
     bulk_job = build_bulk_job()
-    sensors = [build_project_sensor(settings), build_notice_sensor(), build_bulk_sensor()]
+    sensors = [
+        build_project_sensor(settings),
+        build_notice_sensor(),
+        build_bulk_sensor(),
+        build_late_exports_sensor(),
+    ]
     if not projects or start is None:
         return dg.Definitions(
             assets=list(extra_assets),

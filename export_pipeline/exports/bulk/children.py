@@ -10,11 +10,14 @@ from export_pipeline.exports.bulk.create import insert_export
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
 from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.notices import schedule_missed
 from export_pipeline.exports.tables import bulk_exports
 
 DELAY = 600 * 1_000_000
 """How long after its window's end a child starts, in microseconds: rows come late."""
 _HOUR = 3600 * 1_000_000
+MISSED = _HOUR
+"""How much later than due a child may begin before a notice says that its window was missed."""
 
 _INHERITED = (
     "destination_id",
@@ -82,6 +85,7 @@ def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport 
         )
         if units_to_plan(connection, child) <= MOST_AT_ONCE:
             plan_all(connection, control, child)
+        _tell_if_late(connection, schedule, child, now=now)
         audit.record(
             connection,
             at=now,
@@ -94,6 +98,16 @@ def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport 
         return child
 
     return control.run(spawn, patience=10.0)
+
+
+def _tell_if_late(connection: sa.Connection, schedule: BulkExport, child: BulkExport, *, now: int) -> None:
+    """Windows that were over when the schedule was created come late by nature; others have been missed."""
+    due = (child.end_at or 0) + DELAY
+    if schedule.created_at < due < now - MISSED:
+        why = f"its export began {(now - due) // _HOUR} hours late, as if the Dagster daemon had not been running"
+        schedule_missed(
+            connection, schedule_id=schedule.id, tenant_id=schedule.tenant_id, window=child.window, why=why, at=now
+        )
 
 
 def _next(connection: sa.Connection, schedule: BulkExport, now: int) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from export_pipeline.exports.day_cancel import cancel_in
 from export_pipeline.exports.day_claim import is_day
 from export_pipeline.exports.day_rules import CANCELLED
 from export_pipeline.exports.inserts import insert_missing
+from export_pipeline.exports.notices import export_ended
 from export_pipeline.exports.tables import bulk_exports, bulk_units, days
 
 
@@ -28,6 +29,8 @@ def end_export(
     """
     ended = {"status": status, "error": error, "finished_at": now, "updated_at": now}
     connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(ended))
+    if status == "TimedOut":
+        export_ended(connection, "export.timed_out", bulk_id=export.id, tenant_id=export.tenant_id, error=error, at=now)
     here = bulk_units.c.bulk_id == str(export.id)
     running = read_units(connection, here, bulk_units.c.status == "Running")
     decided = [str(unit.id) for unit in running if not stop_unit(connection, control, unit, now=now)]

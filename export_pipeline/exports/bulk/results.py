@@ -5,7 +5,7 @@ Whoever changes an export's state holds its row first, then those of its units, 
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,16 +15,23 @@ from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_expo
 from export_pipeline.exports.bulk.states import (
     UNFINISHED_EXPORTS,
     UNFINISHED_UNITS,
+    ExportStatus,
     UnitStatus,
     may_retry,
     status_of_ended,
 )
 from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.notices import EndKind, export_ended
 from export_pipeline.exports.publish import DayOutcome
 from export_pipeline.exports.tables import bulk_exports, bulk_units
 from export_pipeline.settings import Settings
 
 _MICROSECONDS = 1_000_000
+_NOTICES: dict[ExportStatus, EndKind] = {
+    "Completed": "export.completed",
+    "Failed": "export.failed",
+    "TimedOut": "export.timed_out",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ def take_units(
         if export.status == "Created":
             begun = {"status": "Running", "started_at": now, "updated_at": now}
             connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(begun))
+            export = replace(export, status="Running", started_at=now)
         free = sa.or_(bulk_units.c.dagster_run_id.is_(None), bulk_units.c.dagster_run_id == dagster_run_id)
         waiting = read_units(connection, bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status == "Created", free)
         mine = [unit for unit in waiting if attempts.get(unit.id) == unit.attempt]
@@ -153,6 +161,9 @@ def end_if_done(connection: sa.Connection, export: BulkExport, *, now: int) -> N
     why = _why(connection, export, undone=undone, total=total) if undone else None
     values = {"status": status, "error": why, "finished_at": now, "updated_at": now}
     connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(values))
+    if (kind := _NOTICES.get(status)) is not None:
+        detail = {"days": total, "failed_days": undone, "source_id": export.source_id and str(export.source_id)}
+        export_ended(connection, kind, bulk_id=export.id, tenant_id=export.tenant_id, error=why, at=now, detail=detail)
 
 
 def is_attempt(unit_id: uuid.UUID, attempt: int) -> sa.ColumnElement[bool]:

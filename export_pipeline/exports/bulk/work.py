@@ -136,8 +136,9 @@ class Worker:
             yield from ((unit, error) for unit in left.values())
 
     def request(self, export: BulkExport, table: ExportRecord, unit: BulkUnit) -> DayRequest:
-        """The unit's day; a commit that read its snapshot after the export was created is enough."""
-        return DayRequest(export=table, day=unit.window, owner=self.owner, launched_at=export.created_at)
+        """The unit's day; a commit that read its snapshot after the export was started, or put back, is enough."""
+        launched_at = export.created_at if export.started_at is None else export.started_at
+        return DayRequest(export=table, day=unit.window, owner=self.owner, launched_at=launched_at)
 
     def table(self, table_id: uuid.UUID) -> ExportRecord:
         """Where the days of a project go."""

@@ -1,0 +1,146 @@
+"""Exports of schedules that follow late changes, through the sensors and the job on an instance in memory."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.errors import SourceUnusableError
+from export_pipeline.exports.audit import read_audit
+from export_pipeline.exports.bulk.cancel import cancel_bulk_export
+from export_pipeline.exports.bulk.late import follow_late_changes
+from export_pipeline.exports.bulk.read import list_bulk_exports
+from export_pipeline.exports.bulk.records import BulkExport
+from export_pipeline.exports.notices import due_notices
+from export_pipeline.exports.tables import bulk_exports
+from export_pipeline.settings import PREFIX
+from export_pipeline_tests.orchestration.bulk_house import BulkHouse
+from export_pipeline_tests.orchestration.house import House
+
+DAY = datetime.now(UTC).date() - timedelta(days=2)
+
+
+@pytest.fixture
+def bulk(house: House) -> BulkHouse:
+    """A house with a destination."""
+    return BulkHouse(house)
+
+
+def schedule(bulk: BulkHouse, project: str, **changes: Any) -> BulkExport:
+    """A daily schedule from two days ago on, whose one child is due."""
+    values = {"start": datetime.combine(DAY, time(), UTC), "end": None, "interval_hours": 24, "reexport_late": True}
+    return bulk.ask(project, **{**values, **changes})
+
+
+def children(bulk: BulkHouse) -> list[BulkExport]:
+    """What schedules have spawned, oldest window first."""
+    found = list_bulk_exports(bulk.control, tenant_id=bulk.tenant)
+    return sorted((each for each in found if each.source_id), key=lambda each: each.start_at)
+
+
+def exported(bulk: BulkHouse, instance: dg.DagsterInstance, **changes: Any) -> tuple[str, BulkExport, BulkExport]:
+    """A project, its schedule and the child of the day, Completed."""
+    project = bulk.house.add_project("chatbot", days=[DAY], runs=4)
+    bulk.house.sync()
+    made = schedule(bulk, project, **changes)
+    bulk.work_off(instance)
+    child = children(bulk)[0]
+    assert child.status == "Completed"
+    return project, made, child
+
+
+def look(bulk: BulkHouse) -> tuple[str, ...]:
+    """Why days were put back to work."""
+    return follow_late_changes(bulk.control, bulk.parts.source, late_days=14).reopened
+
+
+def test_a_late_row_puts_its_day_back_to_work_and_nothing_else(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
+    project, _, child = exported(bulk, instance)
+    assert look(bulk) == ()
+    bulk.house.add_runs(project, DAY, runs=2)
+    (said,) = look(bulk)
+    assert said.startswith(f"1 days of export {child.id}: 2 rows more since ")
+    assert look(bulk) == (), "it is under way"
+    assert bulk.export(child.id).status == "Created"
+    assert bulk.work_off(instance) == 1
+    done = bulk.export(child.id)
+    assert (done.status, [unit.rows for unit in bulk.units(child.id)]) == ("Completed", [6])
+    assert look(bulk) == ()
+    record = read_audit(bulk.control, tenant_id=bulk.tenant, subject=child.id)
+    assert [each.action for each in record] == ["export.late", "export.create"]
+
+
+def test_rows_that_are_gone_are_told_of_and_the_file_is_kept(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
+    project, _, child = exported(bulk, instance)
+    files = bulk.house.data_files()
+    bulk.house.delete_runs(project, DAY)
+    assert look(bulk) == look(bulk) == ()
+    assert bulk.work_off(instance) == 0
+    assert bulk.house.data_files() == files
+    told = [notice for notice in due_notices(bulk.control, limit=99, oldest=0) if notice.kind == "days.shrunk"]
+    assert [notice.text for notice in told] == [
+        f"the trace store lacks 4 rows of {DAY} of export {child.id} that are committed; the files are kept"
+    ]
+
+
+def test_schedules_that_did_not_ask_for_it_and_cancelled_ones_are_left_alone(
+    bulk: BulkHouse, instance: dg.DagsterInstance
+) -> None:
+    project, made, _ = exported(bulk, instance, reexport_late=False)
+    bulk.house.add_runs(project, DAY)
+    assert look(bulk) == ()
+    with bulk.control.begin() as connection:
+        connection.execute(sa.update(bulk_exports).values(reexport_late=True))
+    cancel_bulk_export(bulk.control, made.id, tenant_id=bulk.tenant, actor="cli")
+    assert look(bulk) == ()
+
+
+def test_the_ends_of_exports_are_told_of(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
+    _, made, child = exported(bulk, instance)
+    told = due_notices(bulk.control, limit=9, oldest=0)
+    assert {notice.kind for notice in told} == {"export.completed"}
+    assert {notice.detail["export_id"] for notice in told} == {str(each.id) for each in children(bulk)}
+    (detail,) = (notice.detail for notice in told if notice.detail["export_id"] == str(child.id))
+    assert detail["source_id"] == str(made.id)
+    assert (detail["days"], detail["failed_days"]) == (1, 0)
+
+
+def test_a_window_whose_export_began_late_was_missed_unless_the_schedule_is_younger(
+    bulk: BulkHouse, instance: dg.DagsterInstance
+) -> None:
+    project = bulk.house.add_project("chatbot", days=[DAY])
+    bulk.house.sync()
+    made = schedule(bulk, project)
+    long_ago = made.created_at - 7 * 24 * 3600 * 1_000_000
+    with bulk.control.begin() as connection:
+        connection.execute(sa.update(bulk_exports).values(created_at=long_ago))
+    bulk.work_off(instance)
+    missed = [each for each in due_notices(bulk.control, limit=9, oldest=0) if each.kind == "schedule.missed"]
+    assert missed[0].detail["start"] == f"{DAY}T00:00:00+00:00"
+    assert "hours late, as if the Dagster daemon had not been running" in missed[0].text
+
+
+def test_the_sensor_says_what_it_found_and_fails_where_the_store_cannot_be_read(
+    bulk: BulkHouse, instance: dg.DagsterInstance
+) -> None:
+    project, _, _ = exported(bulk, instance)
+
+    def tick() -> str:
+        definitions = bulk.house.definitions(projects=[], start=None)
+        sensor = definitions.resolve_sensor_def("late_exports")
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+        resources = dict(definitions.resources or {})
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            return sensor.evaluate_tick(context).skip_message or ""
+
+    assert tick() == f"nothing new in {len(children(bulk))} projects of schedules' exports"
+    bulk.house.add_runs(project, DAY)
+    assert "3 rows more since" in tick()
+    bulk.work_off(instance)
+    bulk.house.lose_the_trace_store()
+    with pytest.raises(SourceUnusableError):
+        tick()
+    bulk.house.variables[PREFIX + "LATE_DAYS"] = "0"
+    assert tick() == "EXPORT_PIPELINE_LATE_DAYS is 0: late rows are not looked for"
