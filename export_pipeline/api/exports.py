@@ -1,9 +1,9 @@
 """The calls on bulk exports and their runs."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from export_pipeline.api.export_answers import changes_answer, export_answer, run_answer
 from export_pipeline.api.export_bodies import (
@@ -111,9 +111,10 @@ def get_bulk_export_run(
 @router.get("/{bulk_export_id}/runs/{run_id}/manifest", response_model=Manifest)
 def get_bulk_export_run_manifest(
     bulk_export_id: uuid.UUID, run_id: uuid.UUID, parts: GetParts, caller: GetCaller
-) -> Any:
-    """The manifest of a run's commit, as it lies in the bucket: counts, checksums, rejected rows."""
-    return read_run_manifest(parts.control, bulk_export_id, run_id, tenant_id=caller.tenant_id)
+) -> Response:
+    """The manifest of a run's commit, to the byte as it lies in the bucket: counts, checksums, rejected rows."""
+    content = read_run_manifest(parts.control, bulk_export_id, run_id, tenant_id=caller.tenant_id)
+    return Response(Manifest.model_validate(content).seal(), media_type="application/json")
 
 
 @router.get("/{bulk_export_id}/changes")

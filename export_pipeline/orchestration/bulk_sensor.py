@@ -34,7 +34,11 @@ def build_bulk_sensor() -> dg.SensorDefinition:
         description="Starts, tries again and ends the runs of bulk exports, and spawns the exports of schedules.",
     )
     def bulk_exports(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return tick(context.resources.parts, context.instance)
+        from export_pipeline.exports.heartbeat import beat
+
+        parts: Parts = context.resources.parts
+        beat(parts.control)
+        return tick(parts, context.instance)
 
     return bulk_exports
 
