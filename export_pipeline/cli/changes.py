@@ -10,7 +10,7 @@ from export_pipeline.cli import output, parts
 
 
 def changes(
-    export: Annotated[str, typer.Argument(help="A project (name, asset or id) or an export's id.")],
+    export: Annotated[str, typer.Argument(help="A project (name, asset or id) or the id of an export.")],
     since: Annotated[str | None, typer.Option(help="The cursor of the last answer; without it from the first.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The most commits to list.")] = 1000,
     as_json: output.AsJson = False,
@@ -24,11 +24,16 @@ def changes(
 
     Example: export-pipeline changes checkout_bot --since 41-9f2c01aa --json
     """
-    from export_pipeline.exports.changes import changes_since
+    from export_pipeline.exports.changes import bulk_changes_since, changes_since
 
     with parts.open_control(parts.load()) as control:
-        found = parts.find_export(control, export)
-        listed, cursor = changes_since(control, found.export_id, since, limit)
+        found = parts.find_tables(control, export)[0]
+        if found.bulk_id is not None:
+            listed, cursor = bulk_changes_since(
+                control, found.bulk_id, tenant_id=found.tenant_id, cursor=since, limit=limit
+            )
+        else:
+            listed, cursor = changes_since(control, found.export_id, since, limit)
     if as_json:
         output.print_json({"changes": [asdict(change) for change in listed], "cursor": cursor})
         return

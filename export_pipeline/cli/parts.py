@@ -71,6 +71,33 @@ def open_store() -> Iterator["ObjectStore"]:
             store.close()
 
 
+def find_tables(control: "ControlDatabase", name_or_id: str) -> "list[ExportRecord]":
+    """The tables that a person means: those of a bulk export by its id, else what `find_export` finds."""
+    from export_pipeline.exports.bulk.read import tables_of
+    from export_pipeline.runs.ids import parse_uuid
+
+    as_uuid = parse_uuid(name_or_id)
+    tables = [] if as_uuid is None else tables_of(control, as_uuid)
+    return tables or [find_export(control, name_or_id)]
+
+
+@contextmanager
+def open_store_of(
+    export: "ExportRecord", standing: "ObjectStore", control: "ControlDatabase | None", settings: "Settings"
+) -> Iterator["ObjectStore"]:
+    """The bucket that an export lies in: that of its stored destination, or `standing`."""
+    if export.bulk_id is None or export.destination_id is None or control is None:
+        yield standing
+        return
+    from export_pipeline.exports.destinations import open_destination
+
+    store = open_destination(control, export.destination_id, tenant_id=export.tenant_id, settings=settings)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 def find_export(control: "ControlDatabase", name_or_id: str) -> "ExportRecord":
     """The export that a person means: by its own id, or the one in use of a project (name, asset or id).
 
@@ -96,5 +123,5 @@ def location(export: "ExportRecord") -> str:
     """The folder in the bucket below which the export's days lie."""
     from export_pipeline.files.paths import project_root
 
-    root = project_root(export.prefix, export.export_id, export.tenant_id, export.session_id, export.format_version)
+    root = project_root(export.prefix, export.layout_id, export.tenant_id, export.session_id, export.format_version)
     return f"s3://{export.bucket}/{root}"

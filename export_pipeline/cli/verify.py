@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def verify(
     exports: Annotated[
-        list[str] | None, typer.Argument(help="Projects (name, asset or id) or ids of exports; without any all in use.")
+        list[str] | None,
+        typer.Argument(help="Projects (name, asset or id) or ids of exports; without any all standing ones."),
     ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also read the trace store and compare ids, day by day.")
@@ -38,7 +39,7 @@ def verify(
     settings = parts.load()
     with ExitStack() as stack:
         control = None if bucket_only else stack.enter_context(parts.open_control(settings))
-        named = [parts.find_export(control, name) for name in exports or ()] if control else []
+        named = [table for name in exports or () for table in parts.find_tables(control, name)] if control else []
         source = stack.enter_context(parts.open_source(settings)) if deep else None
         store = stack.enter_context(parts.open_store())
         chosen = named or _all(control, store, settings, only=exports)
@@ -46,9 +47,12 @@ def verify(
 
         reports = []
         for export in chosen:
-            with output.progress(f"verifying {export.export_id}") as on_day:
+            with (
+                parts.open_store_of(export, store, control, settings) as its,
+                output.progress(f"verifying {export.export_id}") as on_day,
+            ):
                 reports.append(
-                    verify_export(export, control=control, store=store, source=source, deep=deep, on_day=on_day)
+                    verify_export(export, control=control, store=its, source=source, deep=deep, on_day=on_day)
                 )
     if as_json:
         output.print_json([asdict(report) for report in reports])

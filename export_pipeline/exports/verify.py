@@ -14,7 +14,7 @@ from export_pipeline.destinations.store import ObjectInfo, ObjectStore
 from export_pipeline.errors import DestinationRefusedError, InputError
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.records import DayRecord, ExportRecord, read_day, read_days
-from export_pipeline.exports.tables import commits
+from export_pipeline.exports.tables import commits, exports
 from export_pipeline.exports.verify_day import DayCheck, DayState, DayVerifier
 from export_pipeline.exports.verify_manifests import (
     ManifestIndex,
@@ -25,7 +25,7 @@ from export_pipeline.exports.verify_manifests import (
 )
 from export_pipeline.exports.verify_report import Counts, Problem, VerifyReport, What
 from export_pipeline.files.paths import data_key, export_root, parse_data_key
-from export_pipeline.runs.window import Window
+from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import RunSource
 
 __all__ = ["Problem", "VerifyReport", "What", "exports_in_bucket", "verify_export"]
@@ -76,7 +76,8 @@ class _Verification:
         self._counts = Counts()
         self._being_exported: list[date] = []
         self._notes: list[str] = []
-        self._without_rows: list[date] = []
+        self._without_rows: list[DayWindow] = []
+        self._siblings = _siblings(control, export)
 
     def run(self, on_day: OnDay) -> VerifyReport:
         # Records first, then manifests, then files: what is written meanwhile makes a day look newer, never lost.
@@ -115,8 +116,8 @@ class _Verification:
         self._problems += check.problems
         for item in dataclasses.fields(Counts):
             setattr(self._counts, item.name, getattr(self._counts, item.name) + getattr(check.counts, item.name))
-        if check.without_rows:
-            self._without_rows.append(state.day)
+        if check.without_rows is not None:
+            self._without_rows.append(check.without_rows)
 
     def _held(self, record: DayRecord | None) -> bool:
         if record is None or record.lease_until is None or self._control is None:
@@ -146,26 +147,36 @@ class _Verification:
 
     def _manifests(self) -> ManifestIndex:
         export = self._export
-        table = TableId(export.export_id, export.tenant_id, export.session_id)
-        listing = list_manifests(self._store, export.prefix, export.export_id)
+        table = TableId(export.layout_id, export.tenant_id, export.session_id)
+        listing = list_manifests(self._store, export.prefix, export.layout_id)
         self._counts.manifests = listing.objects - len(listing.foreign)
         self._foreign(listing.foreign)
         for other, index in listing.tables.items():
-            if other != table:
+            if other == table:
+                continue
+            if self._is_sibling(other.session_id):
+                self._counts.manifests -= len(index.keys)
+            else:
                 self._foreign(index.keys)
         return listing.tables.get(table, ManifestIndex(table))
 
     def _files(self) -> dict[date, ObjectInfo]:
         """The data files by day; everything else below the export's folder is reported."""
         export, found = self._export, {}
-        for item in self._store.list(export_root(export.prefix, export.export_id)):
+        for item in self._store.list(export_root(export.prefix, export.layout_id)):
             path = parse_data_key(item.key)
             day = None if path is None else path.key.day
+            if path is not None and self._is_sibling(path.key.session_id):
+                continue
             if day is not None and item.key == data_key(export.prefix, export.key(day), export.format_version):
                 found[day] = item
             else:
                 self._foreign([item.key])
         return found
+
+    def _is_sibling(self, session_id: uuid.UUID) -> bool:
+        """Whether this is another project of the same bulk export, which shares the folder."""
+        return session_id in self._siblings
 
     def _foreign(self, keys: Iterable[str]) -> None:
         self._problems += [Problem(self._export.export_id, None, What.FOREIGN_OBJECT, key=key) for key in keys]
@@ -174,25 +185,27 @@ class _Verification:
         """Asks the trace store once whether the days that were committed as empty still are."""
         if self._source is None or not self._without_rows:
             return
-        window = Window.of_days(self._without_rows[0], self._without_rows[-1])
+        window = Window(self._without_rows[0].window.start, self._without_rows[-1].window.end)
         counted = self._source.days(self._export.project, window, filter=self._export.tree)
         self._counts.days_compared_with_source += len(self._without_rows)
         self._problems += [
             Problem(self._export.export_id, day, What.SOURCE_ROWS, "0", f"{counted[day].rows:,}")
-            for day in self._without_rows
+            for day in (empty.day for empty in self._without_rows)
             if day in counted and counted[day].rows
         ]
 
     def _open_uploads(self) -> None:
         export = self._export
         try:
-            uploads = list(self._store.uploads_below(export_root(export.prefix, export.export_id)))
+            uploads = list(self._store.uploads_below(export_root(export.prefix, export.layout_id)))
         except DestinationRefusedError as error:
             self._notes.append(f"open uploads could not be listed: {error}")
             return
         for upload in uploads:
             path = parse_data_key(upload.key)
             day = None if path is None else path.key.day
+            if path is not None and self._is_sibling(path.key.session_id):
+                continue
             if day is None or not self._may_have_upload(day):
                 begun = f"begun {upload.initiated.isoformat(timespec='seconds')}, id {upload.upload_id}"
                 self._problems.append(Problem(export.export_id, day, What.OPEN_UPLOAD, found=begun, key=upload.key))
@@ -204,3 +217,14 @@ class _Verification:
         with self._control.read() as connection:
             record = read_day(connection, self._export.export_id, day)
         return self._held(record) or (record is not None and record.pending)
+
+
+def _siblings(control: ControlDatabase | None, export: ExportRecord) -> set[uuid.UUID]:
+    """The other projects whose tables lie under the same id."""
+    if control is None or export.bulk_id is None:
+        return set()
+    query = sa.select(exports.c.session_id).where(
+        exports.c.bulk_id == str(export.bulk_id), exports.c.export_id != str(export.export_id)
+    )
+    with control.read() as connection:
+        return {uuid.UUID(session_id) for session_id in connection.execute(query).scalars()}

@@ -13,7 +13,7 @@ from export_pipeline.exports.verify_report import Counts, Problem, What
 from export_pipeline.exports.verify_source import compare_with_source
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import data_key
-from export_pipeline.runs.window import Window
+from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import RunSource
 
 
@@ -39,11 +39,11 @@ class DayState:
 
 @dataclass
 class DayCheck:
-    """What one look at a day found. `without_rows`: the trace store should have none for it either."""
+    """What one look at a day found. `without_rows`: the trace store should have none for this part of it either."""
 
     problems: list[Problem] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
-    without_rows: bool = False
+    without_rows: DayWindow | None = None
 
 
 class DayVerifier:
@@ -90,7 +90,10 @@ class DayVerifier:
         check.counts.rows += manifest.rows
         if told is None:
             check.counts.empty_days += 1
-            check.without_rows = manifest.rows_source == 0
+            if manifest.rows_source == 0:
+                whole = Window.of_day(state.day)
+                told_of = Window(max(whole.start, manifest.window.start), min(whole.end, manifest.window.end))
+                check.without_rows = DayWindow(state.day, told_of)
             if there is not None:
                 self._note(check, state, (What.FILE_OF_EMPTY_DAY, None, f"{there.size:,} bytes"), key=there.key)
         elif there is None:
@@ -105,7 +108,7 @@ class DayVerifier:
             for wrong in looked.problems:
                 self._note(check, state, wrong, key=there.key)
         readable = told is None or looked.ids is not None or "id" not in manifest.fields
-        if self._source is not None and readable and not check.without_rows:
+        if self._source is not None and readable and check.without_rows is None:
             check.counts.days_compared_with_source += 1
             for wrong in compare_with_source(self._source, self._export, manifest, ids=looked.ids, file=looked.file):
                 self._note(check, state, wrong)

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, unit_of_row
 from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.tables import bulk_exports, bulk_units, days
+from export_pipeline.exports.records import ExportRecord
+from export_pipeline.exports.records import export_of as table_of_row
+from export_pipeline.exports.tables import bulk_exports, bulk_units, days, exports
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,13 @@ def list_child_units(
     with control.read() as connection:
         read_export(connection, source_id, tenant_id=tenant_id)
         return _units(connection, bulk_units.c.bulk_id.in_(children), limit=limit, offset=offset)
+
+
+def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[ExportRecord]:
+    """The tables of an export, one for each project; none where there is no such export."""
+    query = sa.select(exports).where(exports.c.bulk_id == str(bulk_id)).order_by(exports.c.session_id)
+    with control.read() as connection:
+        return [table_of_row(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
 
 
 def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> Progress:
