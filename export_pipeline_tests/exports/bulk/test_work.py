@@ -13,6 +13,7 @@ from export_pipeline.exports.bulk.plan import Lost, Planned
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
+from export_pipeline.exports.notices import due_notices
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.exports.bulk.workers import killed_at, worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
@@ -128,6 +129,7 @@ def test_a_unit_of_a_killed_worker_is_put_back_and_its_next_attempt_finishes_it(
     assert unit.errors == {"retry_0": "the Dagster run run 1 ended as FAILURE before this day was done"}
     worker_of(bulk.house.settings, name="2").publish_units(export.id, attempts(bulk, export))
     assert bulk.export(export.id).status == "Completed"
+    assert kinds(bulk) == ["export.completed"]
     assert the_file_is_there(bulk, export)
     assert bulk.house.server.open_uploads(bulk.house.bucket) == []
 
@@ -156,6 +158,11 @@ def test_errors_are_kept_by_attempt_and_the_last_one_fails_the_export(bulk: Bulk
         "Failed",
         f"1 of 1 days are not exported, the first of them {START}: no 2",
     )
+    assert kinds(bulk) == ["export.failed"]
+
+
+def kinds(bulk: BulkHouse) -> list[str]:
+    return [notice.kind for notice in due_notices(bulk.control, limit=10, oldest=0)]
 
 
 def test_a_result_of_an_earlier_attempt_changes_nothing(bulk: BulkHouse, export: BulkExport) -> None:
@@ -202,6 +209,7 @@ def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse,
     ended = bulk.export(export.id)
     assert (ended.status, unit_of(bulk, export).status) == ("TimedOut", "TimedOut")
     assert ended.error == "the export took longer than EXPORT_PIPELINE_EXPORT_HOURS, 24 hours"
+    assert kinds(bulk) == ["export.timed_out"]
     assert nothing_is_there(bulk)
 
 
