@@ -26,8 +26,8 @@ class DagsterHome:
     """The folder, and what processes need to work on it; `resolved` are resolved settings."""
 
     def __init__(self, resolved: Settings, *, folder: Path | None = None) -> None:
-        self.folder = folder or resolved.home / "dagster"
-        self._home = resolved.home
+        self._home = resolved.home.absolute()
+        self.folder = folder or self._home / "dagster"
 
     @property
     def is_new(self) -> bool:
@@ -41,12 +41,13 @@ class DagsterHome:
 
     @property
     def logs(self) -> Path:
-        """Where processes' output is kept."""
-        return self.folder / "logs"
+        """Where processes' output is kept; not in the instance's own `logs`, from which Dagster sends its telemetry."""
+        return self._home / "logs"
 
     def prepare(self) -> None:
         """Makes the folder with its configuration, unless there is one already."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "dagster.yaml"
         if not configuration.exists():
             packaged = files("export_pipeline") / "deploy" / "one-machine" / "dagster.yaml"

@@ -53,6 +53,11 @@ class House:
     def _traces(self) -> sqlite3.Connection:
         return sqlite3.connect(self.folder / "traces.db")
 
+    def use_wal(self) -> None:
+        """Lets rows be added while others are read."""
+        with closing(self._traces()) as traces:
+            traces.execute("PRAGMA journal_mode = WAL")
+
     @property
     def settings(self) -> Settings:
         """The settings of this house, without any environment."""
@@ -63,9 +68,14 @@ class House:
         """The control database."""
         return open_control(self.settings)
 
+    @staticmethod
+    def project(name: str) -> str:
+        """The id of the project with that name."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+
     def add_project(self, name: str, *, days: Iterable[date] = (), runs: int = 3) -> str:
         """A project with some runs on each of the days; gives back its id."""
-        project = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+        project = self.project(name)
         with closing(self._traces()) as traces, traces:
             traces.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)", (project, name, "2026-01-01T00:00:00"))
         for day in days:

@@ -1,0 +1,119 @@
+"""A Dagster instance with the one-machine configuration, and processes that work on it."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from export_pipeline.home import free_ports
+from export_pipeline.local.dagster_home import LOCATION, DagsterHome
+from export_pipeline.local.processes import Child
+from export_pipeline.settings import PREFIX
+from export_pipeline_tests.orchestration.house import House, materialized
+from export_pipeline_tests.project.test_documents import in_the_readme
+from export_pipeline_tests.servers import wait_for
+
+PATIENCE = 180.0
+SCHEDULE = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION, "scheduleName": "daily_export"}
+
+
+class Live:
+    """The instance over a house, whose code location is the README's example with a downstream asset."""
+
+    def __init__(self, house: House, folder: Path) -> None:
+        self.house = house
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{free_ports(1)}"
+        house.variables[PREFIX + "HOME"] = str(folder)
+        self._home = DagsterHome(house.settings)
+        self._home.prepare()
+        code = in_the_readme("downstream").removeprefix("```python\n").removesuffix("```")
+        code = code.replace("support_agent", "chat").replace("2026-11-13", house.start.isoformat())
+        (folder / "location.py").write_text(code)
+        location = {"python_file": {"relative_path": str(folder / "location.py"), "location_name": LOCATION}}
+        self.workspace = folder / "workspace.yaml"
+        self.workspace.write_text(json.dumps({"load_from": [location]}))
+        self.environment = {
+            **self._home.environment(),
+            **house.variables,
+            PREFIX + "DAGSTER_URL": self.url,
+        }
+        self.instance = dg.DagsterInstance.from_config(str(self._home.folder))
+        self.control = house.control
+        self._processes = ExitStack()
+
+    def start_web(self) -> None:
+        """The web server, until it answers."""
+        port = self.url.rpartition(":")[2]
+        self._start("web", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self.workspace))
+        wait_for(self._answers, what="an answer of the web server", seconds=PATIENCE)
+
+    def start_daemon(self) -> None:
+        """The daemon."""
+        self._start("daemon", "dagster._daemon", "run", "-w", str(self.workspace))
+
+    def _start(self, name: str, program: str, *arguments: str) -> None:
+        log = self._home.logs / f"{name}.log"
+        self._processes.enter_context(
+            Child(self._home.command(program, *arguments), environment=self.environment, log=log)
+        )
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.ask("{version}"))
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Ends the processes."""
+        self._processes.close()
+        self.instance.dispose()
+        self.control.close()
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """A GraphQL query to the web server."""
+        request = urllib.request.Request(
+            self.url + "/graphql",
+            data=json.dumps({"query": query, "variables": variables}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)
+        assert "errors" not in found, found
+        return found["data"]
+
+    def dagster(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Dagster's own command line."""
+        return subprocess.run(
+            [sys.executable, "-m", "dagster", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def runs(self, tags: dict[str, str]) -> list[dg.DagsterRun]:
+        """The runs with these tags, newest first."""
+        return list(self.instance.get_runs(dg.RunsFilter(tags=tags)))
+
+    def status(self, run_id: str) -> str:
+        """How far a run is."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.status.value
+
+    def rows(self, name: str, day: date) -> int | None:
+        """How many rows Dagster says the newest materialization of a project's day has."""
+        found = materialized(self.instance, name).get(day.isoformat())
+        return None if found is None else int(found["dagster/partition_row_count"])
+
+    def wait_for_rows(self, name: str, day: date, rows: int) -> None:
+        """Waits until Dagster says so."""
+        wait_for(lambda: self.rows(name, day) == rows, what=f"{rows} rows of {name} on {day}", seconds=PATIENCE)

@@ -1,0 +1,61 @@
+"""The Dagster UI in a browser."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from export_pipeline_tests.live.conftest import DAYS
+from export_pipeline_tests.live.dagster import PATIENCE, Live
+
+pytestmark = pytest.mark.slow
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A page of a browser that has never been used."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    assert program, "no Chromium is installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=program, args=FLAGS, viewport={"width": 1500, "height": 1000}
+        )
+        opened = browser.new_page()
+        opened.set_default_timeout(PATIENCE * 1000)
+        yield opened
+        browser.close()
+
+
+def test_several_projects_are_backfilled_together(live: Live, page: Page) -> None:
+    first, last = DAYS[8], DAYS[9]
+    projects = ("agent", "search")
+    for name in projects:
+        for day in (first, last):
+            live.house.add_runs(live.house.project(name), day, runs=1)
+    page.goto(f"{live.url}/assets")
+    page.get_by_text("10 partitions").first.wait_for()
+    for name in projects:
+        page.get_by_test_id(f"checkbox-runs/{name}").locator("xpath=..").click()
+    page.get_by_role("button", name="Materialize selected").click()
+    days = page.get_by_role("dialog").locator("input[type=text]").first
+    days.fill(f"[{first}...{last}]")
+    days.blur()
+    page.get_by_text("2 partitions", exact=True).wait_for()
+    page.get_by_role("button", name="Launch backfill").click()
+    for name in projects:
+        for day in (first, last):
+            live.wait_for_rows(name, day, 4)
+    (backfill,) = [one for one in live.instance.get_backfills() if one.is_asset_backfill]
+    runs = live.runs({"dagster/backfill": backfill.backfill_id})
+    assert {key.path[-1] for run in runs for key in run.asset_selection or ()} == set(projects)
+    assert len(runs) == 1
+    page.goto(f"{live.url}/runs/b/{backfill.backfill_id}")
+    page.get_by_text("Succeeded").first.wait_for()
