@@ -2,19 +2,31 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from export_pipeline.cli import output
+from export_pipeline.cli.app import app
 from export_pipeline_tests.cli.command import run, run_process
 
-COMMANDS = [
-    ("demo",), ("dev",), ("sample",), ("source", "check"), ("projects", "list"), ("projects", "sync"),
-    ("migrate",), ("status",), ("verify",), ("changes",), ("recover",), ("destinations", "create"),
-    ("destinations", "list"), ("destinations", "show"), ("destinations", "rotate"), ("destinations", "delete"),
-    ("destinations", "check"), ("secrets", "new"), ("secrets", "rotate"),
-]  # fmt: skip
+Words = tuple[str, ...]
+
+
+def leaves(command: Any, path: Words = ()) -> Iterator[tuple[Words, Any]]:
+    """Every command below a group, with the words that call it."""
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, inner in command.commands.items():
+        yield from leaves(inner, (*path, name))
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+WITHOUT_JSON = {("demo",), ("dev",), ("sample",), ("migrate",), ("api",)}
 MISSPELT = {"BUCKT": "my-traces"}
 
 
@@ -25,10 +37,15 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself_with_an_example(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_every_command_explains_itself_with_an_example(command: Words, tmp_path: Path) -> None:
     done = run(*command, "--help", folder=tmp_path)
     assert done.status == 0
     assert f"Example: export-pipeline {' '.join(command)}" in " ".join(done.out.split())
+
+
+def test_every_command_that_prints_results_prints_them_as_json_too() -> None:
+    with_json = {path for path, command in COMMANDS.items() if any("--json" in found.opts for found in command.params)}
+    assert COMMANDS.keys() - with_json == WITHOUT_JSON
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
