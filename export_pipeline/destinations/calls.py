@@ -1,5 +1,7 @@
 """How an S3 operation is carried out: counted, classified, and repeated where that makes sense."""
 
+import base64
+import hashlib
 import random
 import threading
 import time
@@ -18,6 +20,17 @@ _random = random.SystemRandom()
 
 def _whole(answer: dict[str, Any]) -> Any:
     return answer
+
+
+def digest_of(body: bytes | bytearray, config: DestinationConfig) -> dict[str, Any]:
+    """The MD5 of a body, for stores other than AWS, which gets a checksum from botocore.
+
+    By it every store notices bytes that changed on their way (over http botocore sends a SHA-256, but neither
+    SeaweedFS nor rclone compares it), and buckets with Object Lock refuse bodies without one.
+    """
+    if config.endpoint_url is None:
+        return {}
+    return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
 
 
 class Calls:

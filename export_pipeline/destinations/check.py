@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from export_pipeline.destinations.calls import Calls
+from export_pipeline.destinations.calls import Calls, digest_of
 from export_pipeline.destinations.classify import not_s3
 from export_pipeline.destinations.client import upload_options
 from export_pipeline.destinations.store import ObjectStore
@@ -107,15 +107,16 @@ class _Probe:
         self.key = f"{prefix}/_export_pipeline/probes/{name}" if prefix else f"_export_pipeline/probes/{name}"
         self.written = False
         self._body = f"written by the destination check of export-pipeline: {name}\n".encode()
+        self._digest = digest_of(self._body, store.config)
         self._calls = Calls(store.config, store.client, patience=PATIENCE)
 
     def write(self) -> None:
-        put: dict[str, Any] = {"Key": self.key, "Body": self._body, "ContentType": "text/plain"}
+        put = {"Key": self.key, "Body": self._body, "ContentType": "text/plain", **self._digest}
         self._calls.required(self._calls.call("PutObject", **put), "ETag", "PutObject")
         self.written = True
 
     def conditional(self) -> bool:
-        put: dict[str, Any] = {"Key": self.key, "Body": self._body, "ContentType": "text/plain", "IfNoneMatch": "*"}
+        put = {"Key": self.key, "Body": self._body, "ContentType": "text/plain", "IfNoneMatch": "*", **self._digest}
         try:
             self._calls.once("PutObject", **put)
         except DestinationError as error:
@@ -128,7 +129,7 @@ class _Probe:
         upload_id = self._calls.required(answer, "UploadId", "CreateMultipartUpload")
         upload: dict[str, Any] = {"Key": self.key, "UploadId": upload_id}
         try:
-            answer = self._calls.call("UploadPart", PartNumber=1, Body=self._body, **upload)
+            answer = self._calls.call("UploadPart", PartNumber=1, Body=self._body, **upload, **self._digest)
             self._calls.required(answer, "ETag", "UploadPart")
         finally:
             aborted = _allowed(lambda: self._calls.call("AbortMultipartUpload", **upload))

@@ -6,8 +6,6 @@ The two calls whose repetition would hide what happened are made once: CompleteM
 `DestinationError`s and those of `outcomes`; ETags are told without quotes.
 """
 
-import base64
-import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from export_pipeline.destinations.calls import Backoff, Calls
+from export_pipeline.destinations.calls import Backoff, Calls, digest_of
 from export_pipeline.destinations.client import make_client, upload_options
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.outcomes import ObjectMissingError, OutcomeUnknownError, UploadGoneError
@@ -115,7 +113,13 @@ class ObjectStore:
         """
         try:
             answer = self._calls.call(
-                "UploadPart", stop=stop, Key=key, UploadId=upload_id, PartNumber=number, Body=body, **self._digest(body)
+                "UploadPart",
+                stop=stop,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,
+                **digest_of(body, self.config),
             )
         except DestinationRefusedError as error:
             if error.code in _GONE:
@@ -217,7 +221,9 @@ class ObjectStore:
 
     def put(self, key: str, body: bytes) -> None:
         """Writes an object, whatever is there."""
-        answer = self._calls.call("PutObject", Key=key, Body=body, ContentType=content_type(key), **self._digest(body))
+        answer = self._calls.call(
+            "PutObject", Key=key, Body=body, ContentType=content_type(key), **digest_of(body, self.config)
+        )
         self._calls.required(answer, "ETag", "PutObject")
 
     def put_once(self, key: str, body: bytes) -> bool:
@@ -227,7 +233,12 @@ class ObjectStore:
         counts as ours: such keys carry an epoch, and only its holder writes them.
         """
         backoff = Backoff(self._calls.patience)
-        sent: dict[str, Any] = {"Key": key, "Body": body, "ContentType": content_type(key), **self._digest(body)}
+        sent: dict[str, Any] = {
+            "Key": key,
+            "Body": body,
+            "ContentType": content_type(key),
+            **digest_of(body, self.config),
+        }
         while True:
             try:
                 answer = self._calls.once("PutObject", IfNoneMatch="*", **sent)
@@ -249,16 +260,6 @@ class ObjectStore:
                         return True
                 if not backoff.wait():
                     raise
-
-    def _digest(self, body: bytes | bytearray) -> dict[str, Any]:
-        """Over plain http the MD5 of a body, by which every store notices bytes that changed on their way.
-
-        TLS has its own check, and AWS gets a checksum from botocore. (Over http botocore sends a SHA-256 too, but
-        neither SeaweedFS nor rclone compares it.)
-        """
-        if not (self.config.endpoint_url or "").startswith("http://"):
-            return {}
-        return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
 
     def delete_if(self, key: str, etag: str) -> bool:
         """Deletes an object that still has this ETag: True where it is gone, False where another one is there."""

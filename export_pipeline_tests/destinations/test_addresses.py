@@ -11,7 +11,7 @@ from export_pipeline.destinations.client import make_client
 from export_pipeline.destinations.config import Credentials, DestinationConfig, S3Options
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline_tests.destinations.helpers import config_for
-from export_pipeline_tests.servers import Rclone
+from export_pipeline_tests.servers import BUCKET, Rclone
 
 HOST_BUCKET = "127"
 
@@ -54,22 +54,26 @@ def sent(config: DestinationConfig, operation: str = "put_object", **params: Any
     client = make_client(config, Credentials("key", "secret"))
     seen: list[Any] = []
 
-    def stop(request: Any, **_: Any) -> Any:
-        from botocore.awsrequest import AWSResponse
-
-        seen.append(request)
-        headers: Any = {"ETag": '"x"'}
-        return AWSResponse(request.url, 200, headers, _Empty())
-
-    client.meta.events.register("before-send.s3", stop)
+    client.meta.events.register("before-send.s3", lambda request, **_: seen.append(request))
+    client.meta.events.register("before-send.s3", _answered)
     getattr(client, operation)(Bucket=config.bucket, Key="a/b", **params)
     client.close()
     return seen[0]
 
 
+def _answered(request: Any, **_: Any) -> Any:
+    """Stands for a store: says yes to everything, and what an S3 answer holds."""
+    from botocore.awsrequest import AWSResponse
+
+    headers: Any = {"ETag": '"x"'}
+    return AWSResponse(request.url, 200, headers, _Empty())
+
+
 class _Empty:
+    BODY = b"<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>"
+
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-        return iter(())
+        return iter((self.BODY,))
 
     def read(self, *_: object) -> bytes:
         return b""
@@ -113,6 +117,22 @@ def test_signing_of_bodies_is_an_option(signed: bool, digest: int) -> None:
         config_kwargs_s3=S3Options(payload_signing_enabled=signed),
     )
     assert len(sent(config, Body=b"x").headers["X-Amz-Content-SHA256"]) == digest
+
+
+def test_bodies_for_other_stores_carry_their_md5_as_buckets_with_object_lock_demand(rclone: Rclone) -> None:
+    seen: list[Any] = []
+    for config in (config_for(rclone, BUCKET), DestinationConfig("lake", region="eu-west-1")):
+        store = ObjectStore(config, Credentials(*rclone.identity("admin")), patience=0)
+        store.client.meta.events.register("before-send.s3", lambda request, **_: seen.append(request))
+        store.client.meta.events.register("before-send.s3", _answered)
+        check_destination(store, "")
+        store.put("x", b"1")
+        store.upload_part("x", "id", 1, b"1")
+        store.close()
+    put = [request.headers for request in seen if request.method == "PUT"]
+    other = [headers for headers in put if "Content-MD5" in headers]
+    amazon = [headers for headers in put if headers.get("X-Amz-Trailer") == b"x-amz-checksum-crc32"]
+    assert (len(put), len(other), len(amazon)) == (10, 5, 5)
 
 
 def test_arguments_go_with_the_operations_that_know_them() -> None:
