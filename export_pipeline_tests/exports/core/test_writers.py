@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from export_pipeline.errors import DayBusyError
+from export_pipeline.errors import DayBusyError, LeaseLostError
 from export_pipeline.exports.control import ControlDatabase
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
@@ -164,3 +164,26 @@ def test_a_day_that_is_held_is_reported_with_its_holder(bench: Bench) -> None:
     resume(writer)
     assert report.get(timeout=60) == "committed"
     assert bench.published() == ids_and_names(rows_of(DAY, 3))
+
+
+def test_a_writer_that_was_overtaken_takes_no_more_step_that_cannot_be_undone(bench: Bench) -> None:
+    for number, step in enumerate([*PAUSES, "deleted"]):
+        day, steps = DAY + timedelta(days=number), list[str]()
+        third = rows_of(day, 5, name="third")
+        if step == "deleted":
+            bench.publish(MemorySource(rows_of(day, 2, name="before")), day=day)
+
+        def overtake(name: str, *, step: str = step, day: date = day, steps: list[str] = steps) -> None:
+            steps.append(name)
+            if name == step and steps.count(step) == 1:
+                for name_of_other in ("second", "third"):
+                    rows = rows_of(day, 5, name=name_of_other)
+                    bench.publish(MemorySource(rows), day=day, owner_ended=ended)
+
+        first = [] if step == "deleted" else rows_of(day, 3, name="first")
+        with pytest.raises(LeaseLostError):
+            bench.publish(MemorySource(first), day=day, on_step=overtake, allow_shrink=True)
+        after = steps[steps.index(step) + 1 :]
+        assert not {"completing", "writing manifest", "deleting", "done"} & {*after}, (step, after)
+        check_finished(bench, third, day=day)
+    check_nothing_left(bench)
