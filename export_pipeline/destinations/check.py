@@ -8,6 +8,7 @@ holds: ETag, upload id, the bytes that were written.
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from export_pipeline.destinations.calls import Calls, digest_of
@@ -106,19 +107,22 @@ class _Probe:
         name = uuid.uuid4()
         self.key = f"{prefix}/_export_pipeline/probes/{name}" if prefix else f"_export_pipeline/probes/{name}"
         self.written = False
+        self._versions: list[str] = []
         self._body = f"written by the destination check of export-pipeline: {name}\n".encode()
         self._digest = digest_of(self._body, store.config)
         self._calls = Calls(store.config, store.client, patience=PATIENCE)
 
     def write(self) -> None:
         put = {"Key": self.key, "Body": self._body, "ContentType": "text/plain", **self._digest}
-        self._calls.required(self._calls.call("PutObject", **put), "ETag", "PutObject")
+        answer = self._calls.call("PutObject", **put)
+        self._calls.required(answer, "ETag", "PutObject")
         self.written = True
+        self._remember(answer)
 
     def conditional(self) -> bool:
         put = {"Key": self.key, "Body": self._body, "ContentType": "text/plain", "IfNoneMatch": "*", **self._digest}
         try:
-            self._calls.once("PutObject", **put)
+            self._remember(self._calls.once("PutObject", **put))
         except DestinationError as error:
             return error.code in {"PreconditionFailed", "412"}
         return False
@@ -148,7 +152,14 @@ class _Probe:
         self._calls.call("ListObjectsV2", Prefix=self.key, MaxKeys=1)
 
     def delete(self) -> None:
-        self._calls.call("DeleteObject", Key=self.key)
+        self._remember(self._calls.call("DeleteObject", Key=self.key))
+        for version in self._versions:  # in a bucket with versions the deletion itself is the last of them
+            if not _allowed(partial(self._calls.call, "DeleteObject", Key=self.key, VersionId=version)):
+                break  # a kept version would come to light without the deletion
+
+    def _remember(self, answer: dict[str, Any]) -> None:
+        if (version := answer.get("VersionId")) not in (None, "", "null"):
+            self._versions.append(str(version))
 
 
 def _allowed(step: Callable[[], object]) -> bool:

@@ -52,6 +52,22 @@ def test_full_rights_are_found_and_nothing_is_left(s3_server: S3Server) -> None:
     assert open_uploads(s3_server, bucket) == []
 
 
+def test_nothing_is_left_in_a_bucket_with_versions_and_a_locked_one_is_accepted(seaweedfs: Weed) -> None:
+    client = seaweedfs.client()
+    versions, locked = seaweedfs.new_bucket(), "locked-bucket"
+    client.put_bucket_versioning(Bucket=versions, VersioningConfiguration={"Status": "Enabled"})
+    client.create_bucket(Bucket=locked, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    client.put_object_lock_configuration(
+        Bucket=locked, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    for bucket in (versions, locked):
+        assert checked(seaweedfs, bucket, "a").warnings == ()
+        assert seaweedfs.keys(bucket) == []
+    answer = client.list_object_versions(Bucket=versions)
+    assert (answer.get("Versions"), answer.get("DeleteMarkers")) == (None, None)
+
+
 def test_the_probe_lies_outside_of_the_data_and_manifests(s3_server: S3Server) -> None:
     bucket = s3_server.new_bucket()
     for prefix, folder in (("a/b", "a/b/_export_pipeline/probes/"), ("", "_export_pipeline/probes/")):
