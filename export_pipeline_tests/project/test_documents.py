@@ -40,6 +40,32 @@ def test_every_relative_link_in_a_document_leads_to_a_file(document: str) -> Non
     assert broken == []
 
 
+def test_every_file_of_the_package_that_a_document_names_exists() -> None:
+    pattern = re.compile(r"`(export_pipeline/[\w/-]*(?:\.\w+|/))`")
+    named = {path for document in DOCUMENTS for path in pattern.findall((ROOT / document).read_text())}
+    assert len(named) > 5
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_the_architecture_names_every_room() -> None:
+    picture = (ROOT / "ARCHITECTURE.md").read_text().split("## A day's way")[0]
+    rooms = {folder.parent.name for folder in (ROOT / "export_pipeline").glob("*/__init__.py")}
+    assert rooms - set(re.findall(r"\w+", picture)) == set()
+
+
+def test_every_command_that_a_document_names_exists() -> None:
+    import typer
+
+    from export_pipeline.cli.app import app
+
+    commands = typer.main.get_command(app)
+    assert isinstance(commands, typer.core.TyperGroup)
+    text = "\n".join((ROOT / document).read_text() for document in DOCUMENTS)
+    named = set(re.findall(r"(?:^|[`(] ?)export-pipeline ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert len(named) > 5
+    assert named - commands.commands.keys() == set()
+
+
 def test_every_make_target_that_the_documents_name_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {
