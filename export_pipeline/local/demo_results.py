@@ -24,7 +24,7 @@ SELECT json_extract_string(extra, '$.metadata.ls_model_name') AS model,
 FROM runs
 WHERE run_type = 'llm'
 GROUP BY ALL
-ORDER BY calls DESC"""
+ORDER BY calls DESC, model"""
 
 
 def show_bucket(resolved: Settings, screen: Screen) -> None:

@@ -156,8 +156,7 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
             }
             assert all(node["partitionStats"] == {"numMaterialized": DAYS, "numPartitions": DAYS} for node in nodes)
             assert {"jobName": "export_runs", "status": "SUCCESS"} in runs
-            with urllib.request.urlopen(f"http://127.0.0.1:{api_port}/api/v1/bulk-exports", timeout=60) as answer:
-                assert json.load(answer) == []
+            _export_through_the_api(home, f"http://127.0.0.1:{api_port}")
             other = load_settings(home=home, dagster_url=f"http://127.0.0.1:{free_ports(1)}", api_port=free_ports(1))
             with pytest.raises(EmbeddedError, match="in use, perhaps by another"):
                 run_dev(other, Screen())
@@ -170,12 +169,40 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
     assert taken_ports(embedded_bucket(home).port, S3_PORTS) == []
 
 
+def _export_through_the_api(home: Path, api: str) -> None:
+    """Asks for a day of a project, without a key, and waits until the daemon has exported them."""
+    settings = load_settings(home=home).resolved()
+    with closing(sqlite3.connect(home / "traces.db")) as traces:
+        session, rows = traces.execute(
+            "SELECT session_id, count(*) FROM runs WHERE start_time >= ? AND start_time < ? GROUP BY 1 LIMIT 1",
+            (str(YESTERDAY), str(YESTERDAY + timedelta(days=1))),
+        ).fetchone()
+    assert settings.secret_access_key is not None
+    keys = {
+        "access_key_id": settings.access_key_id,
+        "secret_access_key": settings.secret_access_key.get_secret_value(),
+    }
+    config = {"bucket_name": settings.bucket, "prefix": "bulk", "endpoint_url": settings.endpoint_url}
+    exports = f"{api}/api/v1/bulk-exports"
+    made = _call(f"{exports}/destinations", {"display_name": "here", "config": config, "credentials": keys})
+    window = {"start_time": f"{YESTERDAY}T00:00:00", "end_time": f"{YESTERDAY + timedelta(days=1)}T00:00:00"}
+    wish = {"bulk_export_destination_id": made["id"], "session_id": session, **window}
+    export = _call(exports, wish)["id"]
+    wait_for(lambda: bool(_call(f"{exports}/{export}")["finished_at"]), what="the end of the export", seconds=240)
+    done = _call(f"{exports}/{export}")
+    assert (done["status"], done["progress"]["rows_written"]) == ("Completed", rows)
+    assert _call(f"{api}/ready")["ok"] is True
+
+
 def _ask(url: str, query: str) -> Any:
-    request = urllib.request.Request(
-        url + "/graphql", data=json.dumps({"query": query}).encode(), headers={"Content-Type": "application/json"}
-    )
+    return _call(url + "/graphql", {"query": query})["data"]
+
+
+def _call(url: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)["data"]
+        return json.load(answer)
 
 
 def test_a_failed_run_is_explained_by_its_steps_reasons_once_each() -> None:
