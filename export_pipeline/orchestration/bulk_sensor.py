@@ -1,5 +1,6 @@
 """The sensor that turns bulk exports into runs of the job `bulk_export`; the decisions are `exports.bulk.plan`'s."""
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from export_pipeline.orchestration.parts import Parts
 
 if TYPE_CHECKING:
     from export_pipeline.exports.bulk.plan import Planned, Run
+
+log = logging.getLogger("dagster.export_pipeline")
 
 BULK_EXPORTS = "bulk_exports"
 SECONDS = 5
@@ -79,7 +82,10 @@ def end_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:
     for run_id in sorted(run_ids):
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished and run.status is not dg.DagsterRunStatus.CANCELING:
-            coordinator.cancel_run(run_id)
+            try:
+                coordinator.cancel_run(run_id)
+            except Exception as error:  # noqa: BLE001 - whatever keeps one run from ending must not keep the others
+                log.warning("run %s cannot be ended now: %s", run_id, error)
 
 
 def _clean(parts: Parts, instance: dg.DagsterInstance, runs: "Sequence[Run]") -> list[dg.RunRequest]:

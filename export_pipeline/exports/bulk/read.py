@@ -108,7 +108,9 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
         export = read_export(connection, bulk_id, tenant_id=tenant_id)
         total, ended, committed, reading, planned, size = connection.execute(query).one()
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    rows, planned_rows = int(committed) + int(reading), None if planned is None else int(planned)
+    # Rows are counted without the filter: with one they say nothing.
+    planned_rows = None if planned is None or export.filter is not None else int(planned)
+    rows = int(committed) + int(reading)
     share = share_done(export.status, days=ended / total if total else 0.0, rows=rows, planned_rows=planned_rows)
     return Progress(
         percent=round(share * 100, 1),

@@ -11,7 +11,14 @@ from export_pipeline.errors import RetryableError
 from export_pipeline.exports.bulk.children import spawn_children
 from export_pipeline.exports.bulk.ending import end_export, stop_unit
 from export_pipeline.exports.bulk.plan import Planned
-from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, read_units
+from export_pipeline.exports.bulk.records import (
+    BulkExport,
+    BulkUnit,
+    export_of_row,
+    read_export,
+    read_units,
+    unit_of_row,
+)
 from export_pipeline.exports.bulk.results import Retries, end_if_done, fail_unit
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS, UnitStatus
 from export_pipeline.exports.bulk.units import plan_units
@@ -19,12 +26,14 @@ from export_pipeline.exports.control import ControlDatabase
 from export_pipeline.exports.tables import bulk_exports, bulk_units, uploads
 from export_pipeline.settings import Settings
 
+MOST_WAITING = 2_000
+"""Waiting units of one export that a round looks at."""
 _PLANNING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Active:
-    """Exports that are Created or Running, oldest first, and their units that are."""
+    """Exports that are Created or Running, oldest first, and of each its unfinished units, the next ones at least."""
 
     exports: tuple[BulkExport, ...]
     units: tuple[BulkUnit, ...]
@@ -46,13 +55,21 @@ def read_active(control: ControlDatabase) -> Active:
     """What there is to plan. To be read before Dagster's records: whoever finishes in between is then seen as ended."""
     unfinished = bulk_exports.c.status.in_(UNFINISHED_EXPORTS)
     query = sa.select(bulk_exports).where(unfinished).order_by(bulk_exports.c.created_at, bulk_exports.c.id)
-    mine = sa.select(bulk_exports.c.id).where(unfinished)
     with control.read() as connection:
         exports = tuple(export_of_row(row) for row in connection.execute(query).mappings())
-        here = sa.and_(bulk_units.c.bulk_id.in_(mine), bulk_units.c.status.in_(UNFINISHED_UNITS))
-        units = tuple(read_units(connection, here))
+        units = tuple(unit for export in exports for unit in _unfinished(connection, export.id))
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
     return Active(exports, units, now)
+
+
+def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID) -> list[BulkUnit]:
+    """The units that a run has, and of those that wait the next ones: an export may have very many."""
+    here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status.in_(UNFINISHED_UNITS))
+    taken = bulk_units.c.dagster_run_id.is_not(None)
+    found = read_units(connection, here, taken)
+    soonest = (sa.func.coalesce(bulk_units.c.not_before, 0), bulk_units.c.day, bulk_units.c.session_id)
+    waiting = sa.select(bulk_units).where(here, sa.not_(taken)).order_by(*soonest).limit(MOST_WAITING)
+    return found + [unit_of_row(row) for row in connection.execute(waiting).mappings()]
 
 
 def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -34,16 +33,16 @@ BEFORE = (
 AFTER = ("intent", "completing", "completed", "verified", "writing manifest", "manifest", "done")
 
 
-@pytest.fixture
-def bulk(tmp_path: Path, seaweedfs: Weed) -> BulkHouse:
-    """A house with a destination."""
-    return BulkHouse(House(tmp_path, seaweedfs))
+@pytest.fixture(scope="module")
+def bulk(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Weed) -> BulkHouse:
+    """A house with a destination; every test has an export of its own."""
+    return BulkHouse(House(tmp_path_factory.mktemp("work"), seaweedfs))
 
 
 @pytest.fixture
 def export(bulk: BulkHouse) -> BulkExport:
-    """An export of one day with three rows."""
-    project = bulk.house.add_project("chatbot", days=[START])
+    """An export of one day with three rows, of a project of its own."""
+    project = bulk.house.add_project(str(uuid.uuid4()), days=[START])
     bulk.house.sync()
     return bulk.ask(project)
 
@@ -61,13 +60,17 @@ def cancel(bulk: BulkHouse, export: BulkExport) -> None:
     cancel_bulk_export(bulk.control, export.id, tenant_id=bulk.tenant, actor="cli")
 
 
-def nothing_is_there(bulk: BulkHouse) -> bool:
-    return bulk.house.data_files() == [] and bulk.house.server.open_uploads(bulk.house.bucket) == []
+def files(bulk: BulkHouse, export: BulkExport) -> list[str]:
+    return [key for key in bulk.house.data_files() if str(export.id) in key]
+
+
+def nothing_is_there(bulk: BulkHouse, export: BulkExport) -> bool:
+    return files(bulk, export) == [] and bulk.house.server.open_uploads(bulk.house.bucket) == []
 
 
 def the_file_is_there(bulk: BulkHouse, export: BulkExport) -> bool:
     unit = unit_of(bulk, export)
-    return bulk.house.data_files() == [unit.key] and unit.rows == 3
+    return files(bulk, export) == [unit.key] and unit.rows == 3
 
 
 @pytest.mark.parametrize("step", [*BEFORE, *AFTER])
@@ -86,7 +89,7 @@ def test_a_cancel_at_any_step_ends_in_nothing_or_in_the_whole_day(
     assert bulk.export(export.id).status == "Cancelled"
     expected = "Completed" if step in AFTER else "Cancelled"
     assert unit_of(bulk, export).status == expected
-    assert the_file_is_there(bulk, export) if step in AFTER else nothing_is_there(bulk)
+    assert the_file_is_there(bulk, export) if step in AFTER else nothing_is_there(bulk, export)
     assert leftovers(bulk.control) == []
 
 
@@ -112,7 +115,7 @@ def test_what_a_killed_worker_leaves_of_a_cancelled_export_is_cleaned_up(
         "Completed" if whole else "Cancelled",
         "Cancelled",
     )
-    assert the_file_is_there(bulk, export) if whole else nothing_is_there(bulk)
+    assert the_file_is_there(bulk, export) if whole else nothing_is_there(bulk, export)
 
 
 @pytest.mark.slow
@@ -129,7 +132,7 @@ def test_a_unit_of_a_killed_worker_is_put_back_and_its_next_attempt_finishes_it(
     assert unit.errors == {"retry_0": "the Dagster run run 1 ended as FAILURE before this day was done"}
     worker_of(bulk.house.settings, name="2").publish_units(export.id, attempts(bulk, export))
     assert bulk.export(export.id).status == "Completed"
-    assert kinds(bulk) == ["export.completed"]
+    assert kinds(bulk, export) == ["export.completed"]
     assert the_file_is_there(bulk, export)
     assert bulk.house.server.open_uploads(bulk.house.bucket) == []
 
@@ -158,11 +161,13 @@ def test_errors_are_kept_by_attempt_and_the_last_one_fails_the_export(bulk: Bulk
         "Failed",
         f"1 of 1 days are not exported, the first of them {START}: no 2",
     )
-    assert kinds(bulk) == ["export.failed"]
+    assert kinds(bulk, export) == ["export.failed"]
 
 
-def kinds(bulk: BulkHouse) -> list[str]:
-    return [notice.kind for notice in due_notices(bulk.control, limit=10, oldest=0)]
+def kinds(bulk: BulkHouse, export: BulkExport) -> list[str]:
+    """The notices about an export."""
+    notices = due_notices(bulk.control, limit=100, oldest=0)
+    return [notice.kind for notice in notices if str(export.id) in notice.text]
 
 
 def test_a_result_of_an_earlier_attempt_changes_nothing(bulk: BulkHouse, export: BulkExport) -> None:
@@ -196,7 +201,7 @@ def test_an_attempt_that_is_out_of_time_is_stopped_and_tried_again(bulk: BulkHou
     unit = unit_of(bulk, export)
     assert (unit.status, unit.attempt) == ("Created", 1)
     assert unit.errors == {"retry_0": "the attempt took longer than EXPORT_PIPELINE_RUN_HOURS, 4 hours"}
-    assert nothing_is_there(bulk)
+    assert nothing_is_there(bulk, export)
 
 
 def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse, export: BulkExport) -> None:
@@ -209,8 +214,8 @@ def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse,
     ended = bulk.export(export.id)
     assert (ended.status, unit_of(bulk, export).status) == ("TimedOut", "TimedOut")
     assert ended.error == "the export took longer than EXPORT_PIPELINE_EXPORT_HOURS, 24 hours"
-    assert kinds(bulk) == ["export.timed_out"]
-    assert nothing_is_there(bulk)
+    assert kinds(bulk, export) == ["export.timed_out"]
+    assert nothing_is_there(bulk, export)
 
 
 def test_an_end_that_a_worker_missed_is_made_up_for(bulk: BulkHouse, export: BulkExport) -> None:
