@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,15 +20,7 @@ _HOUR = 3600 * 1_000_000
 MISSED = _HOUR
 """How much later than due a child may begin before a notice says that its window was missed."""
 
-_INHERITED = (
-    "destination_id",
-    "session_id",
-    "all_experiments",
-    "filter",
-    "format_version",
-    "compression",
-    "export_fields",
-)
+_INHERITED = {"all_experiments", "filter", "format_version", "compression", "reexport_late"}
 
 
 def next_child(*, start_at: int, interval_hours: int, last_start: int | None, now: int) -> tuple[int, int] | None:
@@ -63,20 +56,9 @@ def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport 
         window = _next(connection, schedule, now)
         if schedule.status != "IntervalScheduled" or window is None:
             return None
-        values = {name: value for name, value in asdict(schedule).items() if name in _INHERITED}
-        for name in ("destination_id", "session_id"):
-            values[name] = None if values[name] is None else str(values[name])
-        fields = schedule.export_fields
-        values |= {
-            "export_fields": None if fields is None else list(fields),
-            "start_at": window[0],
-            "end_at": window[1],
-            "interval_hours": None,
-            "reexport_late": schedule.reexport_late,
-        }
         child = insert_export(
             connection,
-            values,
+            _values(schedule, window),
             bulk_id=child_id,
             tenant_id=schedule.tenant_id,
             actor="schedule",
@@ -98,6 +80,20 @@ def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport 
         return child
 
     return control.run(spawn, patience=10.0)
+
+
+def _values(schedule: BulkExport, window: tuple[int, int]) -> dict[str, Any]:
+    """The columns that a child takes over, and its window."""
+    fields = schedule.export_fields
+    return {
+        **{name: value for name, value in asdict(schedule).items() if name in _INHERITED},
+        "destination_id": str(schedule.destination_id),
+        "session_id": None if schedule.session_id is None else str(schedule.session_id),
+        "export_fields": None if fields is None else list(fields),
+        "start_at": window[0],
+        "end_at": window[1],
+        "interval_hours": None,
+    }
 
 
 def _tell_if_late(connection: sa.Connection, schedule: BulkExport, child: BulkExport, *, now: int) -> None:

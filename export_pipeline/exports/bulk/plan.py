@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
+from export_pipeline.exports.commit_job import PublishLimits
 from export_pipeline.settings import Settings
 
-SIDE_BY_SIDE = 3
-"""Days that one Dagster run works on at once, at most: `exports.commit_job.PublishLimits.side_by_side`."""
+SIDE_BY_SIDE = PublishLimits.side_by_side
+"""Days that one Dagster run works on at once, at most."""
 MOST_UNITS = 400
 """Units in one Dagster run: a run takes seconds to start, so small days share one."""
 ROWS_TOGETHER = 50_000
@@ -213,7 +214,7 @@ def _start(
 def _fits(start: Start, used: Mapping[uuid.UUID, int], limits: Limits) -> bool:
     width = min(SIDE_BY_SIDE, len(start.units))
     taken = used[start.bulk_id]
-    # A limit below the width of a run would otherwise keep an export from ever starting.
+    # Under a limit below that width a run works on fewer days at once, and must be able to start.
     return taken + width <= limits.units_per_export or taken == 0
 
 

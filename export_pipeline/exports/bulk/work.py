@@ -4,7 +4,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError, PermanentError
@@ -125,7 +125,7 @@ class Worker:
                 control=self.control,
                 store=store,
                 source=source,
-                limits=PublishLimits.from_settings(self.settings),
+                limits=self.limits(),
                 owner_ended=self.owner_ended,
                 on_step=self.on_step,
                 on_start=lambda day: begin_unit(self.control, by_day[day]),
@@ -134,6 +134,11 @@ class Worker:
                 yield left.pop(day), result
         except ExportPipelineError as error:
             yield from ((unit, error) for unit in left.values())
+
+    def limits(self) -> PublishLimits:
+        """Those of the settings; a run works on no more days at once than its export may."""
+        limits = PublishLimits.from_settings(self.settings)
+        return replace(limits, side_by_side=min(limits.side_by_side, self.settings.max_runs_per_export))
 
     def request(self, export: BulkExport, table: ExportRecord, unit: BulkUnit) -> DayRequest:
         """The unit's day; a commit that read its snapshot after the export was started, or put back, is enough."""

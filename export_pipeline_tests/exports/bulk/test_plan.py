@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.exports.bulk.cleaning import MOST, plan_cleaning
-from export_pipeline.exports.bulk.plan import Limits, Planned, Run, Start, group_units, plan
+from export_pipeline.exports.bulk.plan import SIDE_BY_SIDE, Limits, Planned, Run, Start, group_units, plan
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 
 HOUR = 3600 * 1_000_000
@@ -115,8 +115,8 @@ def test_a_run_of_many_small_days_counts_as_the_days_that_it_works_on_at_once() 
     of = export(0)
     grouped, single = units_of(of, 100)[:99], units_of(of, 100, planned_rows=60_000)[99:]
     live = [run_of(grouped)]
-    assert len(planned([of], single, live, units_per_export=4).starts) == 1
-    assert planned([of], single, live, units_per_export=3).starts == []
+    assert len(planned([of], single, live, units_per_export=SIDE_BY_SIDE + 1).starts) == 1
+    assert planned([of], single, live, units_per_export=SIDE_BY_SIDE).starts == []
 
 
 def test_a_limit_below_what_one_run_does_at_once_does_not_keep_an_export_from_starting() -> None:
