@@ -3,15 +3,20 @@
 import base64
 import logging
 import traceback
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from fastapi.testclient import TestClient
 
 from export_pipeline.destinations.secrets import Vault
-from export_pipeline_tests.api.house import House
+from export_pipeline_tests.api.house import PROJECT, House
+from export_pipeline_tests.api.serving import work_off
 
-DESTINATIONS = "/api/v1/bulk-exports/destinations"
+EXPORTS = "/api/v1/bulk-exports"
+DESTINATIONS = f"{EXPORTS}/destinations"
 CANARY = "CANARYsecretKEY0123456789abcdefXYZ"
 TOKEN = "CANARYsessionTOKEN0123456789abcXYZ"
 
@@ -36,15 +41,53 @@ def test_credentials_are_found_nowhere_but_encrypted(
     house.control.close()
     stored = b"".join(path.read_bytes() for path in sorted(house.folder.glob("control.db*")))
     places = {"answers": "\n".join(heard), "logs": caplog.text, "tracebacks": tracebacks, "database": str(stored)}
+    _search(places, [CANARY, TOKEN, *_secrets(house, genuine)])
+    assert made["id"] in places["database"]
+    assert len(heard) > 15
+
+
+@pytest.mark.slow
+def test_credentials_do_not_reach_dagster_where_exports_go_well_and_where_they_fail(
+    house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = house.client()
+    genuine = house.new_destination()
+    wish = {"bulk_export_destination_id": client.post(DESTINATIONS, json=genuine).json()["id"]}
+    wish |= {"session_id": str(PROJECT), "start_time": "2026-03-01", "end_time": "2026-03-03"}
+    instance_folder = tmp_path / "dagster"
+    instance_folder.mkdir()
+    with dg.instance_for_test(temp_dir=str(instance_folder)) as instance:
+        well = client.post(EXPORTS, json=wish).json()["id"]
+        work_off(house.settings, instance)
+        for key in house.server.keys(house.bucket):
+            house.server.client().delete_object(Bucket=house.bucket, Key=key)
+        house.server.client().delete_bucket(Bucket=house.bucket)
+        badly = client.post(EXPORTS, json=wish).json()["id"]
+        work_off(house.settings, instance)
+        assert [client.get(f"{EXPORTS}/{export}").json()["status"] for export in (well, badly)] == [
+            "Completed",
+            "Failed",
+        ]
+        runs = client.get(f"{EXPORTS}/{badly}/runs").text
+    stored = b"".join(path.read_bytes() for path in sorted(instance_folder.rglob("*")) if path.is_file())
+    printed = "".join(capfd.readouterr())
+    places = {"answers": runs, "logs": caplog.text, "printed": printed, "Dagster": stored.decode(errors="replace")}
+    assert badly in places["Dagster"]
+    _search(places, _secrets(house, genuine))
+
+
+def _secrets(house: House, genuine: dict[str, Any]) -> list[str]:
     keys = house.settings.secret_keys
     assert keys is not None
-    secrets = [CANARY, TOKEN, genuine["credentials"]["secret_access_key"], keys.get_secret_value()]
+    return [genuine["credentials"]["secret_access_key"], keys.get_secret_value()]
+
+
+def _search(places: Mapping[str, str], secrets: list[str]) -> None:
     for place, text in places.items():
         for secret in secrets:
             for form in (secret, base64.b64encode(secret.encode()).decode().rstrip("=")[:-1]):
                 assert form not in text, place
-    assert made["id"] in places["database"]
-    assert len(heard) > 15
 
 
 def _listening(client: TestClient, heard: list[str]) -> TestClient:
