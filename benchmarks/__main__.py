@@ -9,10 +9,12 @@ from pathlib import Path
 
 from benchmarks import compare
 from benchmarks.api import answers_under_load
+from benchmarks.days import days, print_parts
+from benchmarks.location import location
 from benchmarks.program import environment_python
 from benchmarks.servers import Servers
 from benchmarks.stores import Sample, open_sample
-from benchmarks.through_dagster import through_dagster
+from benchmarks.through_dagster import through_dagster, week_through_dagster
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Preset:
     rows: int
     fat_rows: int
     fat_characters: int = 10_000_000
+    sqlite_rows: int = 10_000
 
 
 PRESETS = {
@@ -56,8 +59,27 @@ class Bench:
         subprocess.run([python, Path(__file__).with_name("plot.py"), results, picture], check=True)
         print(f"All rounds: {results}\nPlot: {picture}", flush=True)
 
+    def parts(self) -> None:
+        """Where the product's CPU goes on that day."""
+        store = open_sample(self.preset.sample, self.servers)
+        print_parts(store, self.servers, rounds=self.rounds)
+
+    def days(self) -> None:
+        """Many days in one process."""
+        days(
+            self.servers,
+            week=self.preset.sample,
+            rounds=min(self.rounds, 3),
+            sqlite=Sample("one_day", days=1, rows=self.preset.sqlite_rows),
+        )
+
+    def location(self) -> None:
+        """What Dagster costs before the first row, and while it waits."""
+        location(self.servers, open_sample(self.preset.sample, self.servers), rounds=min(self.rounds, 3))
+
     def dagster(self) -> None:
         """Large days and small ones through Dagster."""
+        week_through_dagster(self.servers, open_sample(self.preset.sample, self.servers))
         through_dagster(
             self.servers,
             rows=self.preset.rows,

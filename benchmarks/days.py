@@ -1,12 +1,13 @@
 """Many days in one process: a week of large ones, a year of tiny ones, near and far, and those of many projects."""
 
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.program import Measured, run_program
+from benchmarks.program import Measured, median, run_program
 from benchmarks.servers import Servers
 from benchmarks.stores import Sample, Store, open_sample
 
@@ -38,7 +39,14 @@ def days(servers: Servers, *, week: Sample, rounds: int, sqlite: Sample) -> None
     _say("tiny days of 40 projects", _publish(open_sample(PROJECTS, servers), servers))
 
 
-def _publish(store: Store, servers: Servers, *, count: int | None = None, endpoint_url: str | None = None) -> Measured:
+def _publish(
+    store: Store,
+    servers: Servers,
+    *,
+    count: int | None = None,
+    endpoint_url: str | None = None,
+    script: str = "product.py",
+) -> Measured:
     _publish.number += 1  # type: ignore[attr-defined]
     prefix = f"days/{_publish.number}"  # type: ignore[attr-defined]
     options = {
@@ -48,11 +56,29 @@ def _publish(store: Store, servers: Servers, *, count: int | None = None, endpoi
     }
     settings = servers.settings(source_url=store.url, control=store.control, prefix=prefix, endpoint_url=endpoint_url)
     return run_program(
-        [sys.executable, str(HERE / "product.py")], options, servers=servers, prefix=prefix, environment=settings
+        [sys.executable, str(HERE / script)], options, servers=servers, prefix=prefix, environment=settings
     )
 
 
 _publish.number = 0  # type: ignore[attr-defined]
+
+
+def print_parts(store: Store, servers: Servers, *, rounds: int) -> None:
+    """Prints the CPU of each part of one day."""
+    runs = [_publish(store, servers, count=1, script="parts.py") for _ in range(rounds)]
+    print(f"\nWhere one day's CPU goes, medians of {rounds}\n\n| part | CPU s |\n|---|--:|")
+    shown = {
+        name: statistics.median(run.told["parts"].get(name, 0.0) for run in runs) for name in runs[0].told["parts"]
+    }
+    main, within = shown.pop("main thread"), ("fetch", "upload", *[name for name in shown if name.startswith("pool ")])
+    shown["the rest: commit, control database, S3 calls"] = main - sum(
+        cpu for name, cpu in shown.items() if name not in within
+    )
+    shown["PostgreSQL"], shown["S3 server"] = median(runs, "postgres"), median(runs, "s3")
+    for name, cpu in sorted(shown.items(), key=lambda item: -item[1]):
+        if cpu > 0.01:
+            print(f"| {name} | {cpu:.2f} |")
+    print(f"| all | {median(runs, 'cpu'):.2f} |", flush=True)
 
 
 def _median(runs: Sequence[Measured]) -> Measured:

@@ -1,16 +1,21 @@
 """Large days and small ones through Dagster: memory, and what Dagster adds."""
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
+from benchmarks.program import run_program
 from benchmarks.servers import SCRIPTS, Servers
 from benchmarks.store import DAY, Day, write_postgres, write_sqlite
+from benchmarks.stores import Store
 from benchmarks.worker import Cost, measure
 
 PARTITION = DAY.date().isoformat()
 MEMORY_LIMIT_MB = 600
+WORKER_LIMIT_MB = 500
 SMALL_DAY_LIMIT = 3.0
 """CPU seconds above an empty asset in a bare code location."""
 
@@ -39,6 +44,37 @@ def through_dagster(
                     flush=True,
                 )
             _small_days(bench, environment, small, source=source)
+
+
+def week_through_dagster(servers: Servers, store: Store) -> None:
+    """Prints what the worker needs for one day, and for all days in one run."""
+    print("\nDays in one run of the job `export_runs`, Dagster included\n")
+    print("| days | runs a day | wall s | CPU s of the worker | peak RSS MB | |\n|--:|--:|--:|--:|--:|---|")
+    first, one = store.sample.first_day, None
+    with tempfile.TemporaryDirectory(dir=servers.folder) as name:
+        (Path(name) / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        for days in (1, store.sample.days):
+            prefix = f"{Path(name).name}/{days}"
+            settings = servers.settings(source_url=store.url, control=store.control, prefix=prefix)
+            options = {
+                "asset": store.projects[0][0].replace("-", "_"),
+                "first": first.isoformat(),
+                "last": (first + timedelta(days=days - 1)).isoformat(),
+            }
+            run = run_program(
+                [sys.executable, str(Path(__file__).with_name("dagster_run.py"))],
+                options,
+                servers=servers,
+                prefix=prefix,
+                environment=settings | {"DAGSTER_HOME": name},
+            )
+            one = one or run.peak_mb
+            verdict = "met" if run.peak_mb <= min(WORKER_LIMIT_MB, 1.1 * one) else "**missed**"
+            print(
+                f"| {days} | {store.sample.rows:,} | {run.wall:.1f} | {run.client:.1f} | {run.peak_mb:.0f} "
+                f"| {run.peak_mb / one:.2f} x one day; at most {WORKER_LIMIT_MB} MB and 1.1 x: {verdict} |",
+                flush=True,
+            )
 
 
 def _small_days(bench: "Bench", environment: dict[str, str], days: list[Day], *, source: str) -> None:

@@ -8,14 +8,13 @@ The two calls whose repetition would hide what happened are made once: CompleteM
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from export_pipeline.destinations.calls import Backoff, Calls, digest_of
 from export_pipeline.destinations.client import make_client, upload_options
 from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.objects import Completed, ObjectInfo, OpenUpload
 from export_pipeline.destinations.outcomes import ObjectMissingError, OutcomeUnknownError, UploadGoneError
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
 
@@ -35,34 +34,6 @@ _HEAD_CODES = frozenset({"400", "403", "404", "NoSuchKey"})
 _NO_CONDITIONS = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
 _CHECKSUM = " crc32="
 _TYPES = {".parquet": "application/vnd.apache.parquet", ".json": "application/json"}
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """An object of the bucket; `version_id` is None where the bucket keeps no versions, or in listings."""
-
-    key: str
-    size: int
-    etag: str
-    version_id: str | None
-    modified: datetime
-
-
-@dataclass(frozen=True)
-class Completed:
-    """What the store answered to a completed upload."""
-
-    etag: str
-    version_id: str | None
-
-
-@dataclass(frozen=True)
-class OpenUpload:
-    """A multipart upload that is neither completed nor aborted."""
-
-    key: str
-    upload_id: str
-    initiated: datetime
 
 
 class ObjectStore:
@@ -210,14 +181,33 @@ class ObjectStore:
         params: dict[str, Any] = {"Key": key}
         if start is not None or end is not None:
             params["Range"] = f"bytes={start or 0}-{'' if end is None else end - 1}"
+        return bytes(self._get(lambda answer: answer["Body"].read(), **params))
+
+    def _get(self, take: Callable[[dict[str, Any]], Any], **params: Any) -> Any:
         try:
-            return bytes(self._calls.call("GetObject", take=lambda answer: answer["Body"].read(), **params))
+            return self._calls.call("GetObject", take=take, **params)
         except DestinationRefusedError as error:
             if error.code == "NoSuchKey":
                 raise ObjectMissingError(str(error), error_class=error.error_class, code=error.code) from None
             if error.code == "InvalidRange":  # it was replaced by a shorter one: look again, but ask for something else
                 raise DestinationUnavailableError(str(error), error_class=error.error_class, code=error.code) from None
             raise
+
+    def read_end(self, key: str, start: int) -> tuple[ObjectInfo, bytes]:
+        """The bytes from `start` on, and what `stat` would tell, in one request; raises `ObjectMissingError`.
+
+        Raises `DestinationUnavailableError` where the object is not longer than `start`.
+        """
+
+        def take(answer: dict[str, Any]) -> tuple[ObjectInfo, bytes]:
+            body, total = answer["Body"].read(), answer.get("ContentRange", "").rpartition("/")[2]
+            size = int(total) if total.isdecimal() else len(body)
+            etag = answer.get("ETag", "").strip('"')
+            info = ObjectInfo(key, size, etag, _version(answer), answer["LastModified"])
+            return info, body if total.isdecimal() else body[start:]
+
+        found: tuple[ObjectInfo, bytes] = self._get(take, Key=key, Range=f"bytes={start}-")
+        return found
 
     def put(self, key: str, body: bytes) -> None:
         """Writes an object, whatever is there."""

@@ -26,7 +26,7 @@ class PublishLimits:
     lease_seconds: float = 30.0
     patience: float = 60.0
     settle: float = 5.0
-    side_by_side: int = 3
+    side_by_side: int = 8
     small_rows: int = 2000
     small_bytes: int = 8 * MIB
 

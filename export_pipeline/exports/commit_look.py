@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from export_pipeline.destinations.store import ObjectInfo, ObjectMissingError, ObjectStore
-from export_pipeline.errors import DestinationRefusedError
-from export_pipeline.files.parquet import read_footer
+from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.files.parquet import TAIL_BYTES, read_footer
 
 ACCESS_DENIED = "Access denied"
 
@@ -34,12 +34,16 @@ class Look:
 def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Look:
     """Compares size and the commit id in the Parquet footer; raises `DestinationUnavailableError` without an answer."""
     try:
-        info = store.stat(key)
-        if info is None:
+        seen = _end_of(store, key=key, start=max(0, size - TAIL_BYTES))
+        if seen is None:
             return Look(Found.ABSENT)
+        info, tail = seen
         if info.size != size:
             return Look(Found.OTHER, info)
-        footer = read_footer(lambda start, end: store.read(key, start, end), info.size)
+        first = size - len(tail)
+        footer = read_footer(
+            lambda start, end: store.read(key, start, end) if start < first else tail[start - first : end - first], size
+        )
     except ValueError:
         return Look(Found.OTHER, info)
     except ObjectMissingError:
@@ -49,6 +53,17 @@ def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Lo
             raise
         return Look(Found.UNREADABLE)
     return Look(Found.MINE if footer.get("commit_id") == str(commit_id) else Found.OTHER, info)
+
+
+def _end_of(store: ObjectStore, *, key: str, start: int) -> tuple[ObjectInfo, bytes] | None:
+    """What lies at the key and its bytes from `start` on, in one request unless it is shorter than that."""
+    try:
+        return store.read_end(key, start)
+    except DestinationUnavailableError as error:
+        if error.code != "InvalidRange":
+            raise
+    info = store.stat(key)
+    return None if info is None else (info, b"")
 
 
 def pauses() -> "Pauses":

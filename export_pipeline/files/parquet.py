@@ -23,7 +23,8 @@ SCHEMA_VERSION = "1"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = "export_pipeline."
-_TAIL_BYTES = 64 * 1024
+TAIL_BYTES = 64 * 1024
+"""As much of a file's end as is read at first, to find its footer."""
 _END_BYTES = 8
 _CODECS: dict[Compression, tuple[str, int | None]] = {
     "none": ("NONE", None),
@@ -158,7 +159,7 @@ def read_footer(read_range: Callable[[int, int], bytes], size: int) -> dict[str,
     `read_range(start, end)` gives the bytes `start <= i < end` of the file of `size` bytes; one call does it for
     most files. Raises `ValueError` where the file is no whole Parquet file.
     """
-    tail = read_range(max(0, size - _TAIL_BYTES), size)
+    tail = read_range(max(0, size - TAIL_BYTES), size)
     if len(tail) < _END_BYTES or tail[-4:] != b"PAR1":
         raise ValueError("the object does not end as a Parquet file does")
     needed = int.from_bytes(tail[-_END_BYTES:-4], "little") + _END_BYTES

@@ -40,6 +40,12 @@ class Slots:
             self._changed.notify_all()
 
     @property
+    def taken(self) -> int:
+        """How many are in."""
+        with self._changed:
+            return self._limit - self._free
+
+    @property
     def deserted(self) -> bool:
         """Whether it is closed and nobody is in any more."""
         with self._changed:

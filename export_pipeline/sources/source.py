@@ -22,7 +22,7 @@ from export_pipeline.sources.plan import Catalog, Plan, make_plan
 from export_pipeline.sources.projects import read_projects
 from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, RunSnapshot, SourceReport
 from export_pipeline.sources.queries import RunQueries
-from export_pipeline.sources.readahead import ReadAhead
+from export_pipeline.sources.readahead import READ_AHEAD_BYTES, ReadAhead
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.sql import Dialect
 from export_pipeline.sources.times import clamp
@@ -167,7 +167,8 @@ class SqlSource(ABC):
     ) -> Iterator[RunSnapshot]:
         with self._session(project) as session:
             queries = self._queries(session, project, tree)
-            snapshot = SqlSnapshot(session, queries=queries, window=window, fields=fields)
+            limit = READ_AHEAD_BYTES // self._slots.taken  # days that are read side by side share it
+            snapshot = SqlSnapshot(session, queries=queries, window=window, fields=fields, limit=limit)
             try:
                 yield snapshot
             finally:
@@ -195,9 +196,10 @@ class SqlSnapshot:
     """See `RunSnapshot`."""
 
     def __init__(
-        self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None
+        self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None, limit: int
     ) -> None:
-        self._session = session
+        """`limit`: the bytes that may be read ahead."""
+        self._session, self._limit = session, limit
         self._ahead: ReadAhead | None = None
         self._reading = session.read(queries, window, fields)
         feedback = queries.feedback(window, by_day=False)
@@ -213,7 +215,7 @@ class SqlSnapshot:
         """See `RunSnapshot`."""
         if self._ahead is not None:
             raise RuntimeError("the batches of a snapshot are read once")
-        self._ahead = ReadAhead(self._reading.batches(), cancel=self._session.cancel)
+        self._ahead = ReadAhead(self._reading.batches(), cancel=self._session.cancel, limit=self._limit)
         return _in_order(self._ahead)
 
     def close(self) -> None:

@@ -22,7 +22,6 @@ CALLS = [
     "CreateMultipartUpload",
     "UploadPart",
     "CompleteMultipartUpload",
-    "HeadObject",
     "GetObject",
     "PutObject",
 ]
