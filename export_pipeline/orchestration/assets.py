@@ -51,11 +51,18 @@ def build_project_assets(
     """An asset for each project, all with the same partitions, so that they can be backfilled together."""
     partitions = daily_partitions(start)
     schema = table_schema(select_fields(), settings.format_version)
+    options = DayOptions.to_config_schema()  # once: reading it off each asset's signature takes an eighth of the load
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # of backfill_policy, once for each asset
         return [
             _project_asset(
-                project, partitions=partitions, start=start, schema=schema, settings=settings, retry_policy=retry_policy
+                project,
+                partitions=partitions,
+                start=start,
+                schema=schema,
+                options=options,
+                settings=settings,
+                retry_policy=retry_policy,
             )
             for project in projects
         ]
@@ -67,6 +74,7 @@ def _project_asset(
     partitions: dg.DailyPartitionsDefinition,
     start: date,
     schema: dg.TableSchema,
+    options: Any,
     settings: Settings,
     retry_policy: dg.RetryPolicy,
 ) -> dg.AssetsDefinition:
@@ -94,8 +102,9 @@ def _project_asset(
         io_manager_key=IO_MANAGER,
         required_resource_keys={PARTS},
         check_specs=[outside_check_spec(key)],
+        config_schema=options,
     )
-    def runs_of_project(context: dg.AssetExecutionContext, config: DayOptions) -> Iterator[Any]:
+    def runs_of_project(context: dg.AssetExecutionContext) -> Iterator[Any]:
         parts: Parts = context.resources.parts
         left = context.retry_number < retry_policy.max_retries
         retry_in = retry_policy.calculate_delay(context.retry_number + 1) if left else None
@@ -106,7 +115,7 @@ def _project_asset(
                 project=project,
                 days=days,
                 parts=parts,
-                allow_shrink=config.allow_shrink,
+                allow_shrink=context.op_execution_context.op_config["allow_shrink"],
                 retry_in=retry_in,
             )
         yield dg.Output(value)
