@@ -22,7 +22,7 @@ class Daemon:
         self._home.prepare()
         self._child: Child | None = None
         self._starts = 0
-        self._orphaned: list[int] = []
+        self._killed: list[Child] = []
 
     @property
     def folder(self) -> Path:
@@ -44,7 +44,7 @@ class Daemon:
         assert self._child is not None
         os.kill(self._child.pid, signal.SIGKILL)
         self._child.wait(60)
-        self._orphaned.append(self._child.pid)
+        self._killed.append(self._child)
         self._child = None
 
     def stop(self) -> None:
@@ -52,9 +52,11 @@ class Daemon:
         if self._child is not None:
             self._child.__exit__(None, None, None)
             self._child = None
-        for group in self._orphaned:
+        for child in self._killed:
             with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+                os.killpg(child.pid, signal.SIGKILL)
+            child.__exit__(None, None, None)
+        self._killed.clear()
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
