@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.exports.bulk.create import BulkExportRequest, create_bulk_export
-from export_pipeline.exports.bulk.read import get_bulk_export, list_units
+from export_pipeline.exports.bulk.read import get_bulk_export, list_bulk_exports, list_units
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.destinations import NewDestination, create_destination
 from export_pipeline.exports.tables import bulk_exports
@@ -57,6 +57,10 @@ class BulkHouse:
     def export(self, bulk_id: uuid.UUID) -> BulkExport:
         """An export as it is now."""
         return get_bulk_export(self.control, bulk_id, tenant_id=self.tenant)
+
+    def exports(self) -> list[BulkExport]:
+        """All exports as they are now."""
+        return list_bulk_exports(self.control, tenant_id=self.tenant)
 
     def units(self, bulk_id: uuid.UUID) -> list[BulkUnit]:
         """Its units as they are now."""

@@ -1,13 +1,18 @@
 """Bulk exports through the sensor and the job, on an instance in memory."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.read import progress_of
 from export_pipeline.exports.bulk.retry import retry_failed
+from export_pipeline.exports.tables import days
+from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.settings import PREFIX
+from export_pipeline_tests.exports.bulk.workers import killed_at
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House
 
@@ -96,3 +101,55 @@ def test_a_bucket_that_is_gone_fails_the_export_at_once_and_a_retry_by_hand_fini
     assert bulk.work_off(instance) == 1
     assert bulk.export(export.id).status == "Completed"
     assert len(bulk.house.data_files()) == 3
+
+
+def test_a_window_of_a_schedule_is_spawned_and_exported_as_it_is(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
+    project = bulk.house.add_project("chatbot", days=DAYS)
+    bulk.house.sync()
+    begun = datetime.now(UTC) - timedelta(hours=24, minutes=11)
+    schedule = bulk.ask(project, start=begun, end=None, interval_hours=24)
+    assert bulk.work_off(instance) == 1
+    (child,) = [export for export in bulk.exports() if export.source_id == schedule.id]
+    assert (child.status, child.start_at, child.created_by) == ("Completed", schedule.start_at, "schedule")
+    assert bulk.export(schedule.id).status == "IntervalScheduled"
+    assert bulk.work_off(instance) == 0
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+def test_days_of_a_run_that_ended_before_it_began_are_started_anew(
+    bulk: BulkHouse, instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    project = bulk.house.add_project("chatbot", days=DAYS)
+    bulk.house.sync()
+    export = bulk.ask(project, days=3)
+    (request,) = bulk.tick(instance)
+    job = bulk.definitions.get_job_def(BULK_EXPORT)
+    run = instance.create_run_for_job(job, run_config=request.run_config, tags=request.tags, status=status)
+    assert bulk.tick(instance) == []
+    assert {(unit.attempt, *unit.errors.values()) for unit in bulk.units(export.id)} == {
+        (1, f"the Dagster run {run.run_id} ended as {status.value} before this day was done")
+    }
+    (again,) = bulk.tick(instance)
+    assert again.run_key != request.run_key
+    assert bulk.work(instance, again).success
+    assert bulk.export(export.id).status == "Completed"
+
+
+@pytest.mark.slow
+def test_what_a_dead_worker_left_of_a_cancelled_export_is_cleaned_up_by_a_run_of_its_own(
+    bulk: BulkHouse, instance: dg.DagsterInstance
+) -> None:
+    project = bulk.house.add_project("chatbot", days=DAYS[:1])
+    bulk.house.sync()
+    export = bulk.ask(project)
+    settings = {name.removeprefix(PREFIX).lower(): value for name, value in bulk.house.variables.items()}
+    killed_at(settings, export.id, {unit.id: 0 for unit in bulk.units(export.id)}, "upload recorded")
+    cancel_bulk_export(bulk.control, export.id, tenant_id=bulk.tenant, actor="cli")
+    with bulk.control.begin() as connection:
+        connection.execute(sa.update(days).values(lease_until=0))
+    (request,) = bulk.tick(instance)
+    assert request.tags["export_pipeline/clean"] == "true"
+    assert bulk.work(instance, request).success
+    assert bulk.house.server.open_uploads(bulk.house.bucket) == []
+    assert [unit.status for unit in bulk.units(export.id)] == ["Cancelled"]
+    assert bulk.skip_reason(instance) == "no export waits"
