@@ -22,19 +22,27 @@ LIVE = (
     dg.DagsterRunStatus.MANAGED,
 )
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+MOST_ENDED = 200
+"""Ended runs that a look takes in: one that ended without having taken its units is among the newest."""
 _WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
 
 
-def bulk_runs(instance: dg.DagsterInstance, exports: Collection[uuid.UUID]) -> "list[Run]":
-    """Every live run of the job, and the runs of these exports that have ended."""
-    live = instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE)))
-    ended: list[dg.DagsterRun] = []
+def bulk_runs(
+    instance: dg.DagsterInstance, exports: Collection[uuid.UUID], *, holders: Collection[str] = ()
+) -> "list[Run]":
+    """Every live run of the job, the runs that hold units, and of these exports the runs that ended last.
+
+    `holders` are the ids of runs that took units and have not given all of them back.
+    """
+    found = list(instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE))))
     if exports:
         tags = {EXPORT_TAG: [str(bulk_id) for bulk_id in exports]}
         wanted = dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(ENDED), tags=tags)
-        ended = list(instance.get_runs(filters=wanted))
+        found += instance.get_runs(filters=wanted, limit=MOST_ENDED)
     # A run that ended between the two looks is in both, and its end is the truth.
-    by_id = {run.run_id: run for run in [*live, *ended]}
+    by_id = {run.run_id: run for run in found}
+    if missing := set(holders) - by_id.keys():
+        by_id |= {run.run_id: run for run in instance.get_runs(filters=dg.RunsFilter(run_ids=sorted(missing)))}
     return [known for run in by_id.values() if (known := _run_of(run)) is not None]
 
 

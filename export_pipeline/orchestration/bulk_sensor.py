@@ -55,7 +55,8 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     prepare(parts.control)
     trouble = _count(parts)
     active = read_active(parts.control)
-    runs = bulk_runs(instance, [export.id for export in active.exports])
+    holders = {unit.dagster_run_id for unit in active.units if unit.dagster_run_id is not None}
+    runs = bulk_runs(instance, [export.id for export in active.exports], holders=holders)
     planned = plan(active.exports, active.units, runs, limits=Limits.from_settings(parts.settings), now=active.now)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
