@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from export_pipeline.exports.tables import notices
 from export_pipeline.runs.window import Window
 from export_pipeline_tests.exports.outer.conftest import MakeSettings
 from export_pipeline_tests.exports.outer.stores import MemorySource
+from export_pipeline_tests.servers import Postgres
 
 SECRET = "a key"
 BULK = uuid.UUID(int=1)
@@ -77,6 +79,19 @@ def add(control: ControlDatabase, subject: str = "one", *, at: int | None = None
         add_notice(
             connection, "export.failed", subject=subject, text=f"{subject} fäiled", detail={"day": subject}, at=moment
         )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlDatabase]:
+    """A control database of each kind."""
+    url = f"sqlite:///{tmp_path}/control.db"
+    if request.param == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.new_database()
+    database = ControlDatabase(url)
+    database.migrate()
+    yield database
+    database.close()
 
 
 def quiet(line: str) -> None:
