@@ -99,7 +99,14 @@ class Bench:
         return self.options.rounds or self.preset.rounds
 
 
-SUBJECTS: dict[str, Callable[[Bench], None]] = {"compare": Bench.compare, "dagster": Bench.dagster, "api": Bench.api}
+SUBJECTS: dict[str, Callable[[Bench], None]] = {
+    "compare": Bench.compare,
+    "parts": Bench.parts,
+    "days": Bench.days,
+    "dagster": Bench.dagster,
+    "location": Bench.location,
+    "api": Bench.api,
+}
 
 
 def main() -> None:
