@@ -12,14 +12,7 @@ from pathlib import Path
 from export_pipeline.settings import PREFIX, Settings
 
 DEFINITIONS = "export_pipeline.definitions"
-LOCATION = "export_pipeline"
-
-_WORKSPACE = f"""\
-load_from:
-  - python_module:
-      module_name: {DEFINITIONS}
-      location_name: {LOCATION}
-"""
+_DEPLOY = Path(str(files("export_pipeline"))) / "deploy"
 
 
 class DagsterHome:
@@ -37,7 +30,7 @@ class DagsterHome:
     @property
     def workspace(self) -> Path:
         """The workspace file for web server and daemon."""
-        return self.folder / "workspace.yaml"
+        return _DEPLOY / "workspace.yaml"
 
     @property
     def logs(self) -> Path:
@@ -50,9 +43,7 @@ class DagsterHome:
             folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "dagster.yaml"
         if not configuration.exists():
-            packaged = files("export_pipeline") / "deploy" / "one-machine" / "dagster.yaml"
-            configuration.write_text(packaged.read_text())
-        self.workspace.write_text(_WORKSPACE)
+            configuration.write_text((_DEPLOY / "one-machine" / "dagster.yaml").read_text())
 
     def environment(self) -> Mapping[str, str]:
         """The environment for its processes: ours, with this instance and this `HOME`."""

@@ -12,8 +12,9 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.home import free_ports
-from export_pipeline.local.dagster_home import LOCATION, DagsterHome
+from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
+from export_pipeline.orchestration.reload import LOCATION
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import House, materialized
 from export_pipeline_tests.project.test_documents import in_the_readme

@@ -64,3 +64,10 @@ def test_both_files_set_the_same_limits_of_runs_apart_from_their_size() -> None:
     one, shared = (yaml.safe_load((DEPLOY / kind / "dagster.yaml").read_text()) for kind in ("one-machine", "postgres"))
     for section in ("run_monitoring", "run_retries", "retention", "code_servers", "telemetry", "nux"):
         assert one[section] == shared[section]
+
+
+def test_the_workspace_is_that_of_the_project_without_its_folder() -> None:
+    delivered = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())
+    own = yaml.safe_load((DEPLOY.parents[1] / "workspace.yaml").read_text())
+    assert own["load_from"][0]["python_module"].pop("working_directory") == "."
+    assert delivered == own

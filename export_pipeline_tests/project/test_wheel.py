@@ -52,7 +52,11 @@ def run(command: list[str], *, cwd: Path) -> str:
 @pytest.mark.slow
 def test_the_wheel_holds_migrations_deploy_files_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for folder, suffix in [("exports/migrations/versions", ".py"), ("deploy", "dagster.yaml")]:
+    for folder, suffix in [
+        ("exports/migrations/versions", ".py"),
+        ("deploy", "dagster.yaml"),
+        ("deploy", "workspace.yaml"),
+    ]:
         assert [name for name in names if name.startswith(f"export_pipeline/{folder}") and name.endswith(suffix)]
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"export_pipeline"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
