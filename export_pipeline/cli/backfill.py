@@ -1,6 +1,7 @@
 """`export-pipeline backfill`: queues a backfill on the running Dagster instance, follows it, cancels it."""
 
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +55,8 @@ def backfill(
         if cancel is not None:
             _show(dagster_backfill.cancel(url, cancel), as_json=as_json)
         else:
-            _follow(url, str(follow), as_json=as_json)
+            with _left_running(str(follow)):
+                _follow(url, str(follow), as_json=as_json)
         return
     plan = _plan(projects or [], every=every, first=first, last=last)
     if dry_run:
@@ -66,11 +68,12 @@ def backfill(
         [day.isoformat() for day in plan.dates],
         title=f"export-pipeline backfill {plan.days}",
     )
-    _warn_of_dead_daemon(url)
-    if not (wait and as_json):
-        _show_plan(plan, backfill_id, as_json=as_json)
-    if wait:
-        _follow(url, backfill_id, as_json=as_json)
+    with _left_running(backfill_id):
+        if not (wait and as_json):
+            _show_plan(plan, backfill_id, as_json=as_json)
+        _warn_of_dead_daemon(url)
+        if wait:
+            _follow(url, backfill_id, as_json=as_json)
 
 
 def _refuse_more(projects: object, every: bool, first: object, last: object, other: object) -> None:
@@ -118,15 +121,21 @@ def _warn_of_dead_daemon(url: str) -> None:
         output.warn(f"Dagster's daemon is not running ({', '.join(dead)}); the backfill waits until it is started.")
 
 
-def _follow(url: str, backfill_id: str, *, as_json: bool) -> None:
-    """Shows the progress until the end, and ends with 1 where that is not a success."""
+@contextmanager
+def _left_running(backfill_id: str) -> "Iterator[None]":
+    """Ctrl-C ends this command, not the backfill, and says so."""
     try:
-        with output.progress(f"backfill {backfill_id}") as on_progress:
-            for state in _states(url, backfill_id):
-                on_progress(state.done, state.total)
+        yield
     except KeyboardInterrupt:
         output.warn(f"Backfill {backfill_id} goes on. {_how_to_go_on(backfill_id)}")
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _follow(url: str, backfill_id: str, *, as_json: bool) -> None:
+    """Shows the progress until the end, and ends with 1 where that is not a success."""
+    with output.progress(f"backfill {backfill_id}") as on_progress:
+        for state in _states(url, backfill_id):
+            on_progress(state.done, state.total)
     _show(state, as_json=as_json)
     if not state.ok:
         raise typer.Exit(1)

@@ -225,9 +225,9 @@ def _show_or_follow(control: "ControlDatabase", export: "BulkExport", *, wait: b
     if not wait or export.interval_hours is not None:
         exports_output.export(export, _progress(control, export), as_json=as_json)
         return
-    if not as_json:
-        output.say(f"Export {export.id}")
     try:
+        if not as_json:
+            output.say(f"Export {export.id}")
         with output.progress(f"export {export.id}") as on_progress:
             while export.finished_at is None:
                 progress = _progress(control, export)
