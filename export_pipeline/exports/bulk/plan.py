@@ -15,8 +15,8 @@ from export_pipeline.settings import Settings
 
 SIDE_BY_SIDE = PublishLimits.side_by_side
 """Days that one Dagster run works on at once, at most."""
-MOST_UNITS = 400
-"""Units in one Dagster run: a run takes seconds to start, so small days share one."""
+MOST_UNITS = 200
+"""Units in one Dagster run: a run takes seconds to start, so small days share one; a year makes two, side by side."""
 ROWS_TOGETHER = 50_000
 """Rows in one Dagster run of several units; a day with more has a run of its own."""
 QUEUE_AHEAD = 10

@@ -215,7 +215,7 @@ def test_live_runs_of_exports_that_have_ended_are_ended_but_for_those_that_clean
     assert found.terminate == {"r"}
 
 
-@pytest.mark.parametrize(("attempt", "sizes"), [(0, [64]), (2, [25, 25, 14]), (3, [6] * 10 + [4]), (5, [1] * 64)])
+@pytest.mark.parametrize(("attempt", "sizes"), [(0, [64]), (1, [50, 14]), (2, [12] * 5 + [4]), (5, [1] * 64)])
 def test_what_failed_goes_into_ever_smaller_groups(attempt: int, sizes: list[int]) -> None:
     of = export(0)
     starts = group_units(of.id, units_of(of, 64, attempt=attempt + 20, first_attempt=20))
