@@ -15,6 +15,8 @@ from export_pipeline.destinations.secrets import Vault
 from export_pipeline_tests.api.house import PROJECT, House
 from export_pipeline_tests.api.serving import work_off
 
+pytestmark = pytest.mark.slow
+
 EXPORTS = "/api/v1/bulk-exports"
 DESTINATIONS = f"{EXPORTS}/destinations"
 CANARY = "CANARYsecretKEY0123456789abcdefXYZ"

@@ -18,6 +18,8 @@ from export_pipeline.exports.tables import bulk_units, facts
 from export_pipeline_tests.api.house import PROJECT, House
 from export_pipeline_tests.cli.house import NAME
 
+pytestmark = pytest.mark.slow
+
 EXPORTS = "/api/v1/bulk-exports"
 JSON = {"Content-Type": "application/json"}
 

@@ -16,6 +16,8 @@ from export_pipeline.home import free_ports
 from export_pipeline_tests.cli.command import run
 from export_pipeline_tests.servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:

@@ -22,6 +22,8 @@ from export_pipeline_tests.cli.command import Ended, run
 from export_pipeline_tests.cli.house import NAME, PROJECT, settings_of, write_store
 from export_pipeline_tests.servers import Rclone
 
+pytestmark = pytest.mark.slow
+
 WORKSPACE = str(uuid.UUID(int=7))
 
 

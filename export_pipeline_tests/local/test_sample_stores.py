@@ -14,6 +14,8 @@ from export_pipeline.local import sample
 from export_pipeline.local.sample import write_sample
 from export_pipeline_tests.servers import Postgres
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"days": 2, "runs_per_day": 20, "last_day": date(2026, 3, 20)}
 
 

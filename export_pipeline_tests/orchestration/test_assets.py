@@ -5,9 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from export_pipeline.orchestration.checks import OUTSIDE_CHECK
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
+
+pytestmark = pytest.mark.slow
 
 SECOND, THIRD = START + timedelta(days=1), START + timedelta(days=2)
 

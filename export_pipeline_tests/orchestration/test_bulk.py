@@ -16,6 +16,8 @@ from export_pipeline_tests.exports.bulk.workers import killed_at
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House
 
+pytestmark = pytest.mark.slow
+
 DAYS = [START + timedelta(days=offset) for offset in range(3)]
 
 

@@ -19,6 +19,8 @@ from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import House
 
+pytestmark = pytest.mark.slow
+
 DAY = datetime.now(UTC).date() - timedelta(days=2)
 
 

@@ -16,6 +16,8 @@ from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
 from export_pipeline_tests.servers import Rclone
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime.now(UTC).date()
 
 

@@ -26,6 +26,8 @@ from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import DAYS, EMPTY, FIRST, LAST, PROJECT, ROWS, World, resealed
 from export_pipeline_tests.servers import S3Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(rclone: S3Server, tmp_path: Path) -> Iterator[World]:

@@ -17,6 +17,8 @@ from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import DAYS, EMPTY, FIRST, LAST, PROJECT, ROWS, World, flipped, resealed
 from export_pipeline_tests.servers import S3Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
