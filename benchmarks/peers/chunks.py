@@ -1,5 +1,7 @@
 """SQLAlchemy and Polars in chunks: what one writes first."""
 
+from typing import Any
+
 import polars as pl
 import pyarrow.parquet as pq
 import sqlalchemy as sa
@@ -9,6 +11,13 @@ from pyarrow import fs
 given = options()
 s3 = given["s3"]
 CHUNK_ROWS = 10_000
+# Without it Polars guesses from the first 100 rows and fails where a column begins with nulls.
+SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(given["texts"], pl.String),
+    **dict.fromkeys(("start_time", "end_time", "first_token_time"), pl.Datetime("us", "UTC")),
+    **dict.fromkeys(("total_tokens", "prompt_tokens", "completion_tokens"), pl.Int64),
+    "is_root": pl.Boolean,
+}
 
 
 def work() -> None:
@@ -27,7 +36,7 @@ def work() -> None:
             connection,
             iter_batches=True,
             batch_size=CHUNK_ROWS,
-            schema_overrides=dict.fromkeys(given["texts"], pl.String),
+            schema_overrides=SCHEMA,
         ):
             table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
             if writer is None:
