@@ -28,8 +28,8 @@ def test_embedded_settings_resolve_to_paths_and_keys_in_home_and_stay_the_same(t
     assert resolved.access_key_id is not None
     assert load_settings(home=home).resolved() == resolved
     assert resolved.resolved() is resolved
-    assert stat.S_IMODE((home / "embedded.json").stat().st_mode) == 0o600
-    assert [path.name for path in home.iterdir()] == ["embedded.json"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()} == {0o600}
+    assert sorted(path.name for path in home.iterdir()) == ["embedded.json", "secret.key"]
     assert resolved.secret_access_key is not None
     assert resolved.secret_access_key.get_secret_value() not in repr(resolved)
 
