@@ -9,6 +9,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from export_pipeline.exports.tables import days
+from export_pipeline.files.manifest import ExportKind
 from export_pipeline.files.paths import DayKey
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.filter_tree import Filter
@@ -41,7 +42,7 @@ class ExportRecord:
     """
 
     export_id: uuid.UUID
-    kind: str
+    kind: ExportKind
     project: str
     tenant_id: uuid.UUID
     session_id: uuid.UUID

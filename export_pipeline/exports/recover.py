@@ -20,6 +20,7 @@ from export_pipeline.exports.recover_records import (
     choose_in_use,
     keep_start,
 )
+from export_pipeline.exports.standing import STANDING
 from export_pipeline.exports.verify_manifests import (
     ManifestIndex,
     ManifestReader,
@@ -27,11 +28,9 @@ from export_pipeline.exports.verify_manifests import (
     export_of_manifest,
     list_manifests,
 )
-from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.parquet import read_footer
 from export_pipeline.files.paths import DayKey, data_key, export_root
 from export_pipeline.runs.schema import FORMAT_VERSIONS
-from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings
 
 OnDay = Callable[[int, int], None]
@@ -175,10 +174,10 @@ def _table(
     if not manifests:
         report.problems.append(f"export {table.export_id} has no manifest that can be read; it is left out")
         return None
-    if not all(map(_is_standing, manifests)):
-        report.notes.append(f"export {table.export_id} is left out: with parts of days it is no standing export")
-        return None
     newest = max(manifests, key=lambda manifest: manifest.committed_at)
+    if newest.export_kind != STANDING:
+        report.notes.append(f"export {table.export_id} is left out: it is a bulk export, whose records are not rebuilt")
+        return None
     oldest = min(manifests, key=lambda manifest: manifest.started_at)
     export = export_of_manifest(store, table, prefix, newest.model_copy(update={"started_at": oldest.started_at}))
     return RecoveredTable(export, days)
@@ -201,11 +200,3 @@ def _file_damage(key: str, expected: int, found: int | None) -> str | None:
     if found is None:
         return f"its file {key} is missing"
     return None if found == expected else f"its file {key} has {found:,} bytes, not {expected:,}"
-
-
-def _is_standing(manifest: Manifest) -> bool:
-    days = manifest.days or (manifest.day,)
-    first, last = days[0], days[-1]
-    if manifest.filter is not None or first is None or last is None:
-        return False
-    return Window(manifest.window.start, manifest.window.end) == Window.of_days(first, last)

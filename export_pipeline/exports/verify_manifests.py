@@ -7,7 +7,6 @@ from datetime import date
 from export_pipeline.destinations.store import ObjectMissingError, ObjectStore
 from export_pipeline.exports.commit_manifest import microseconds
 from export_pipeline.exports.records import ExportRecord
-from export_pipeline.exports.standing import STANDING
 from export_pipeline.files.manifest import Manifest, ManifestError
 from export_pipeline.files.paths import (
     DayKey,
@@ -128,7 +127,7 @@ def newer(one: DayManifest | None, other: DayManifest | None) -> DayManifest | N
 def exports_in_bucket(store: ObjectStore, prefix: str) -> list[ExportRecord]:
     """The exports that have manifests below the prefix, as far as manifests tell; for a bucket without records.
 
-    The project is named by its session id, and every export counts as a standing one.
+    The project is named by its session id.
     """
     found = []
     for table, index in sorted(list_manifests(store, prefix).tables.items()):
@@ -142,7 +141,7 @@ def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest
     """The export that a manifest belongs to, begun when the manifest's attempt began."""
     return ExportRecord(
         export_id=table.export_id,
-        kind=STANDING,
+        kind=manifest.export_kind,
         project=str(table.session_id),
         tenant_id=table.tenant_id,
         session_id=table.session_id,

@@ -64,6 +64,9 @@ Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+ExportKind = Literal["standing", "bulk"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
 
@@ -132,6 +135,9 @@ class Manifest(_Part):
     commit_id: uuid.UUID
     epoch: Count = Field(description="Grows with every attempt at a day; the greatest is valid.")
     export_id: uuid.UUID
+    export_kind: ExportKind = Field(
+        description="standing: the table that a project's days are gathered in; bulk: an export that was asked for."
+    )
     tenant_id: uuid.UUID
     session_id: uuid.UUID
     day: date | None = Field(default=None, description="The UTC day, where kind is day.")

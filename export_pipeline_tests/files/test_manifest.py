@@ -35,6 +35,7 @@ def manifest(**changes: Any) -> Manifest:
         "commit_id": uuid.UUID(int=1),
         "epoch": 7,
         "export_id": uuid.UUID(int=2),
+        "export_kind": "standing",
         "tenant_id": uuid.UUID(int=3),
         "session_id": uuid.UUID(int=4),
         "day": date(2026, 1, 9),

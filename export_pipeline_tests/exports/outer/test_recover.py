@@ -226,13 +226,12 @@ def test_a_table_that_a_lost_database_has_begun_gives_way_to_the_one_in_the_buck
     assert [export.superseded_at is None for export in list_exports(lost.control)].count(True) == 1
 
 
-def test_parts_of_days_are_no_standing_export(world: World, lost: World) -> None:
-    manifest = world.get(world.manifest(FIRST))
-    window = {"start": "2026-03-01T00:00:00.000000+00:00", "end": "2026-03-01T12:00:00.000000+00:00"}
-    world.put(world.manifest(FIRST), resealed(manifest, window=window))
+def test_a_bulk_export_of_whole_days_does_not_become_a_standing_export(world: World, lost: World) -> None:
+    world.put(world.manifest(FIRST), resealed(world.get(world.manifest(FIRST)), export_kind="bulk"))
+    world.put(world.manifest(LAST), resealed(world.get(world.manifest(LAST)), export_kind="bulk"))
     report = recovered(lost)
     assert (report.tables, report.exports) == (0, [])
-    assert "with parts of days it is no standing export" in report.notes[0]
+    assert "it is a bulk export" in report.notes[0]
 
 
 def test_a_day_that_is_being_exported_is_left_alone(world: World) -> None:
