@@ -21,7 +21,7 @@ HEAD = "| | days | runs | wall s | CPU s | peak RSS MB | S3 requests | |\n|---|-
 
 def days(servers: Servers, *, week: Sample, rounds: int, sqlite: Sample) -> None:
     """Prints all of it."""
-    print(f"\nDays in one process, `exports.publish_days`, medians of {rounds}\n\n{HEAD}", flush=True)
+    print(f"\nDays in one process, `exports.commit.publish_days`, medians of {rounds}\n\n{HEAD}", flush=True)
     large = open_sample(week, servers)
     one: float | None = None
     for count in range(1, week.days + 1):

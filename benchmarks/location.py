@@ -14,8 +14,8 @@ from benchmarks.program import quick_environment
 from benchmarks.servers import SCRIPTS, Servers
 from benchmarks.stores import Store
 from benchmarks.worker import measure
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.projects_sync import sync_projects
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.projects.sync import sync_projects
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import Project
 

@@ -21,8 +21,8 @@ import measured
 
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.destinations.upload import PartUpload
-from export_pipeline.exports.commit_once import OnlyOnce
-from export_pipeline.exports.commit_sink import DaySink
+from export_pipeline.exports.commit.once import OnlyOnce
+from export_pipeline.exports.commit.sink import DaySink
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.runs.transform import RunTransform

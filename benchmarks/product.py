@@ -1,4 +1,4 @@
-"""The product, as a project's asset has it: `exports.publish_days` over an opened source, bucket and control database.
+"""The product, as an asset has it: `exports.commit.publish_days` over opened source, bucket and control database.
 
 What the path imports late is imported before the measured time begins, as the imports of the other programs are.
 """
@@ -21,12 +21,12 @@ import export_pipeline.sources.sqlite  # noqa: F401
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.exports.commit_job import PublishLimits
-from export_pipeline.exports.control import open_control
-from export_pipeline.exports.projects import find_project
-from export_pipeline.exports.publish import DayRequest
-from export_pipeline.exports.publish_days import publish_days
-from export_pipeline.exports.standing import standing_export
+from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.publish import DayRequest
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.control.database import open_control
+from export_pipeline.exports.projects.registry import find_project
+from export_pipeline.exports.projects.standing import standing_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source

@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from export_pipeline.api import destinations, exports, filters, health, metrics, records
 from export_pipeline.api.failures import ERRORS, add_handlers
 from export_pipeline.api.parts import Parts
-from export_pipeline.exports.control import ControlDatabase, open_control
+from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.settings import Settings, load_settings
 
 _SECURITY: Mapping[str, Mapping[str, str]] = {

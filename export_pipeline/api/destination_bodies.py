@@ -10,7 +10,7 @@ from export_pipeline.destinations.check import Capabilities, DestinationCheck
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.form import config_values, parse_config
 from export_pipeline.exports.bulk.records import instant
-from export_pipeline.exports.destinations import DestinationRecord
+from export_pipeline.exports.destinations.stored import DestinationRecord
 
 DisplayName = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9\-_ ']+$")]
 

@@ -15,7 +15,7 @@ from export_pipeline.api.destination_bodies import (
 from export_pipeline.api.failures import REFUSED
 from export_pipeline.api.guard import GuardedRoute
 from export_pipeline.api.parts import GetCaller, GetParts
-from export_pipeline.exports import destinations as service
+from export_pipeline.exports.destinations import stored as service
 
 router = APIRouter(prefix="/bulk-exports/destinations", tags=["bulk-exports"], route_class=GuardedRoute)
 

@@ -17,7 +17,7 @@ from export_pipeline.exports.bulk.read import Progress
 from export_pipeline.exports.bulk.records import BulkExport as ExportRecord
 from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.bulk.run_details import RunDetails
-from export_pipeline.exports.changes import Change
+from export_pipeline.exports.proof.changes import Change
 
 
 def export_answer(record: ExportRecord, progress: Progress | None = None) -> BulkExport:

@@ -22,7 +22,7 @@ from export_pipeline.exports.bulk.cancel import cancel_bulk_export as cancel
 from export_pipeline.exports.bulk.create import create_bulk_export as create
 from export_pipeline.exports.bulk.retry import retry_failed
 from export_pipeline.exports.bulk.run_details import read_run_manifest, run_details
-from export_pipeline.exports.changes import bulk_changes_since
+from export_pipeline.exports.proof.changes import bulk_changes_since
 from export_pipeline.files.manifest import Manifest
 
 router = APIRouter(prefix="/bulk-exports", tags=["bulk-exports"], route_class=GuardedRoute)

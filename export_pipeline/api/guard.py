@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from export_pipeline.api.failures import NOT_FOUND
 from export_pipeline.api.parts import Caller, Parts
-from export_pipeline.exports.keys import SCOPES, authenticate
+from export_pipeline.exports.access.keys import SCOPES, authenticate
 from export_pipeline.home import is_loopback
 from export_pipeline.runs.ids import parse_uuid
 

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from export_pipeline.api.parts import GetParts
 from export_pipeline.api.wire import Body
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.exports.heartbeat import LATE_SECONDS, seconds_since_tick
+from export_pipeline.exports.watch.heartbeat import LATE_SECONDS, seconds_since_tick
 
 router = APIRouter(tags=["service"])
 

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from export_pipeline.api.failures import ERRORS
 from export_pipeline.api.guard import GuardedRoute
 from export_pipeline.api.parts import GetCaller, GetParts
-from export_pipeline.exports.metrics import Measures, measure
+from export_pipeline.exports.watch.metrics import Measures, measure
 
 router = APIRouter(tags=["service"], route_class=GuardedRoute)
 

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.settings import Settings
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from export_pipeline.cli.dagster_backfill import BackfillState
-    from export_pipeline.exports.backfill import BackfillPlan
+    from export_pipeline.exports.projects.backfill import BackfillPlan
 
 POLL_SECONDS = 2.0
 _INTERRUPTED = 130
@@ -82,7 +82,7 @@ def _refuse_more(projects: object, every: bool, first: object, last: object, oth
 
 
 def _plan(projects: list[str], *, every: bool, first: datetime | None, last: datetime | None) -> "BackfillPlan":
-    from export_pipeline.exports.backfill import plan_backfill
+    from export_pipeline.exports.projects.backfill import plan_backfill
 
     if first is None:
         raise typer.BadParameter("--from is missing: the first day, such as 2026-11-01")

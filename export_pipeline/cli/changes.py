@@ -24,7 +24,7 @@ def changes(
 
     Example: export-pipeline changes checkout_bot --since 41-9f2c01aa --json
     """
-    from export_pipeline.exports.changes import bulk_changes_since, changes_since
+    from export_pipeline.exports.proof.changes import bulk_changes_since, changes_since
 
     with parts.open_control(parts.load()) as control:
         found = parts.find_tables(control, export)[0]

@@ -11,7 +11,7 @@ import typer
 from export_pipeline.cli import credentials, output, parts
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.destinations import DestinationRecord
+    from export_pipeline.exports.destinations.stored import DestinationRecord
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -64,7 +64,7 @@ def create(
     Example: export-pipeline destinations create "Lake" --bucket lake --region eu-central-1
     """
     from export_pipeline.destinations.form import parse_config
-    from export_pipeline.exports.destinations import NewDestination, create_destination
+    from export_pipeline.exports.destinations.stored import NewDestination, create_destination
 
     config = parse_config(
         {
@@ -93,7 +93,7 @@ def list_(workspace: Workspace = None, as_json: output.AsJson = False) -> None:
 
     Example: export-pipeline destinations list
     """
-    from export_pipeline.exports.destinations import list_destinations
+    from export_pipeline.exports.destinations.stored import list_destinations
 
     settings = parts.load()
     with parts.open_control(settings) as control:
@@ -114,7 +114,7 @@ def show(destination_id: Id, workspace: Workspace = None, as_json: output.AsJson
 
     Example: export-pipeline destinations show 6f1c…
     """
-    from export_pipeline.exports.destinations import get_destination
+    from export_pipeline.exports.destinations.stored import get_destination
 
     settings = parts.load()
     with parts.open_control(settings) as control:
@@ -136,7 +136,7 @@ def rotate(
 
     Example: export-pipeline destinations rotate 6f1c… --keys environment
     """
-    from export_pipeline.exports.destinations import rotate_credentials
+    from export_pipeline.exports.destinations.stored import rotate_credentials
 
     settings = parts.load()
     given = _credentials(keys, role_arn)
@@ -161,7 +161,7 @@ def delete(destination_id: Id, workspace: Workspace = None, as_json: output.AsJs
 
     Example: export-pipeline destinations delete 6f1c…
     """
-    from export_pipeline.exports.destinations import delete_destination
+    from export_pipeline.exports.destinations.stored import delete_destination
 
     settings = parts.load()
     with parts.open_control(settings) as control:
@@ -179,7 +179,7 @@ def check(destination_id: Id, workspace: Workspace = None, as_json: output.AsJso
 
     Example: export-pipeline destinations check 6f1c…
     """
-    from export_pipeline.exports.destinations import check_stored
+    from export_pipeline.exports.destinations.stored import check_stored
 
     settings = parts.load()
     with parts.open_control(settings) as control:

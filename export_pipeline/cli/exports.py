@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from export_pipeline.exports.bulk.read import Progress
     from export_pipeline.exports.bulk.records import BulkExport
     from export_pipeline.exports.bulk.request import BulkExportRequest
-    from export_pipeline.exports.control import ControlDatabase
+    from export_pipeline.exports.control.database import ControlDatabase
     from export_pipeline.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -200,7 +200,7 @@ def _instant(name: str, text: str) -> datetime:
 
 
 def _session(control: "ControlDatabase", project: str | None) -> uuid.UUID | None:
-    from export_pipeline.exports.projects import find_project
+    from export_pipeline.exports.projects.registry import find_project
 
     return None if project is None else find_project(control, project).session_id
 

@@ -36,7 +36,7 @@ def create(
 
     Example: export-pipeline keys create dashboard --scope bulk-exports:read --days 90
     """
-    from export_pipeline.exports.keys import DEFAULT_SCOPES, create_key
+    from export_pipeline.exports.access.keys import DEFAULT_SCOPES, create_key
 
     settings = parts.load()
     with parts.open_control(settings) as control:
@@ -64,7 +64,7 @@ def list_(
 
     Example: export-pipeline keys list
     """
-    from export_pipeline.exports.keys import list_keys
+    from export_pipeline.exports.access.keys import list_keys
 
     with parts.open_control(parts.load()) as control:
         found = list_keys(control, tenant_id=workspace)
@@ -87,7 +87,7 @@ def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")], as_jso
 
     Example: export-pipeline keys revoke 0b51…
     """
-    from export_pipeline.exports.keys import revoke_key
+    from export_pipeline.exports.access.keys import revoke_key
 
     with parts.open_control(parts.load()) as control:
         key = revoke_key(control, key_id, actor="cli")

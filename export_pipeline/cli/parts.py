@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
-    from export_pipeline.exports.control import ControlDatabase
-    from export_pipeline.exports.records import ExportRecord
+    from export_pipeline.exports.control.database import ControlDatabase
+    from export_pipeline.exports.control.records import ExportRecord
     from export_pipeline.settings import Settings
     from export_pipeline.sources.protocol import RunSource
 
@@ -25,7 +25,7 @@ def load() -> "Settings":
 @contextmanager
 def open_control(settings: "Settings", *, check: bool = True) -> Iterator["ControlDatabase"]:
     """The control database; with `check` its schema must be the one that this version needs."""
-    from export_pipeline.exports.control import open_control as connect
+    from export_pipeline.exports.control.database import open_control as connect
 
     control = connect(settings)
     try:
@@ -56,7 +56,7 @@ PATIENCE = 20.0
 def open_store() -> Iterator["ObjectStore"]:
     """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already."""
     from export_pipeline.destinations.store import ObjectStore
-    from export_pipeline.exports.standing_place import standing_access
+    from export_pipeline.exports.projects.standing_place import standing_access
     from export_pipeline.local.embedded import EmbeddedStore
     from export_pipeline.settings import load_settings
 
@@ -89,7 +89,7 @@ def open_store_of(
     if export.bulk_id is None or export.destination_id is None or control is None:
         yield standing
         return
-    from export_pipeline.exports.destinations import open_destination
+    from export_pipeline.exports.destinations.stored import open_destination
 
     store = open_destination(control, export.destination_id, tenant_id=export.tenant_id, settings=settings)
     try:
@@ -104,9 +104,9 @@ def find_export(control: "ControlDatabase", name_or_id: str) -> "ExportRecord":
     Raises `UnknownProjectError` for neither, `InputError` where the project has not been exported yet.
     """
     from export_pipeline.errors import InputError
-    from export_pipeline.exports.projects import find_project
-    from export_pipeline.exports.standing import find_export as by_id
-    from export_pipeline.exports.standing import list_exports
+    from export_pipeline.exports.projects.registry import find_project
+    from export_pipeline.exports.projects.standing import find_export as by_id
+    from export_pipeline.exports.projects.standing import list_exports
     from export_pipeline.runs.ids import parse_uuid
 
     as_uuid = parse_uuid(name_or_id)

@@ -8,10 +8,10 @@ import typer
 from export_pipeline.cli import output, parts
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.control import ControlDatabase
-    from export_pipeline.exports.overdue import ProjectProgress
-    from export_pipeline.exports.projects import SyncReport
-    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.exports.control.database import ControlDatabase
+    from export_pipeline.exports.control.records import ProjectRecord
+    from export_pipeline.exports.projects.registry import SyncReport
+    from export_pipeline.exports.watch.overdue import ProjectProgress
     from export_pipeline.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -37,7 +37,7 @@ def list_(
 
     Example: export-pipeline projects list
     """
-    from export_pipeline.exports.standing import changed_exports
+    from export_pipeline.exports.projects.standing import changed_exports
 
     settings = parts.load()
     with parts.open_control(settings) as control:
@@ -57,8 +57,8 @@ def list_(
 
 
 def _rows(control: "ControlDatabase", settings: "Settings", *, every: bool) -> list[dict[str, Any]]:
-    from export_pipeline.exports.overdue import progress
-    from export_pipeline.exports.projects import list_projects
+    from export_pipeline.exports.projects.registry import list_projects
+    from export_pipeline.exports.watch.overdue import progress
 
     found = progress(control, settings)
     rows = [_identity(item.project) | _far(item) for item in found]
@@ -108,7 +108,7 @@ def sync(as_json: output.AsJson = False) -> None:
 
     Example: export-pipeline projects sync
     """
-    from export_pipeline.exports.projects import sync_projects
+    from export_pipeline.exports.projects.registry import sync_projects
 
     settings = parts.load()
     with parts.open_source(settings) as source, parts.open_control(settings, check=False) as control:

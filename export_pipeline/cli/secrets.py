@@ -37,7 +37,7 @@ def rotate(as_json: output.AsJson = False) -> None:
 
     Example: export-pipeline secrets rotate
     """
-    from export_pipeline.exports.secret_rotation import rotate_secrets
+    from export_pipeline.exports.destinations.secret_rotation import rotate_secrets
 
     settings = parts.load()
     with parts.open_control(settings) as control:

@@ -10,7 +10,7 @@ from export_pipeline.cli import output, parts
 from export_pipeline.errors import ExportPipelineError
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.overdue import ProjectProgress
+    from export_pipeline.exports.watch.overdue import ProjectProgress
     from export_pipeline.settings import Settings
 
 
@@ -58,7 +58,7 @@ def _source(settings: "Settings") -> tuple[bool, str]:
 
 
 def _control(settings: "Settings") -> tuple[bool, str]:
-    from export_pipeline.exports.projects import list_projects
+    from export_pipeline.exports.projects.registry import list_projects
 
     with parts.open_control(settings) as control:
         found = len(list_projects(control, only_assets=True, settings=settings))
@@ -87,7 +87,7 @@ def _daemon(settings: "Settings") -> tuple[bool, str]:
 
 
 def _overdue(settings: "Settings") -> tuple[bool, str]:
-    from export_pipeline.exports.overdue import progress
+    from export_pipeline.exports.watch.overdue import progress
 
     with parts.open_control(settings) as control:
         late = [item for item in progress(control, settings) if item.overdue]

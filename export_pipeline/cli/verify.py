@@ -10,9 +10,9 @@ from export_pipeline.cli import output, parts
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
-    from export_pipeline.exports.control import ControlDatabase
-    from export_pipeline.exports.records import ExportRecord
-    from export_pipeline.exports.verify import VerifyReport
+    from export_pipeline.exports.control.database import ControlDatabase
+    from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.exports.proof.verify import VerifyReport
     from export_pipeline.settings import Settings
 
 
@@ -43,7 +43,7 @@ def verify(
         source = stack.enter_context(parts.open_source(settings)) if deep else None
         store = stack.enter_context(parts.open_store())
         chosen = named or _all(control, store, settings, only=exports)
-        from export_pipeline.exports.verify import verify_export
+        from export_pipeline.exports.proof.verify import verify_export
 
         reports = []
         for export in chosen:
@@ -67,8 +67,8 @@ def _all(
 ) -> "list[ExportRecord]":
     """All exports in use; without the control database those that the bucket's manifests tell of."""
     from export_pipeline.errors import InputError
-    from export_pipeline.exports.standing import list_exports
-    from export_pipeline.exports.verify import exports_in_bucket
+    from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.exports.proof.verify import exports_in_bucket
 
     if control is not None:
         return [export for export in list_exports(control) if export.superseded_at is None]

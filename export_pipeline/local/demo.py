@@ -18,7 +18,7 @@ from export_pipeline.local.screen import Screen, shown
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.control import ControlDatabase
+    from export_pipeline.exports.control.database import ControlDatabase
 
 JOB = "export_runs"
 _POLL_SECONDS = 0.25
@@ -87,8 +87,8 @@ class _Days:
     """Counts the days that Dagster has dealt with since this was made; a context manager."""
 
     def __init__(self, resolved: Settings, days: int) -> None:
-        from export_pipeline.exports.control import open_control
-        from export_pipeline.exports.projects import list_projects
+        from export_pipeline.exports.control.database import open_control
+        from export_pipeline.exports.projects.registry import list_projects
 
         self._control: ControlDatabase = open_control(resolved)
         self.projects = len(list_projects(self._control, only_assets=True, settings=resolved))
@@ -103,8 +103,8 @@ class _Days:
 
     def done(self) -> int:
         """How many days have a commit and were looked at again, or committed, since the beginning."""
-        from export_pipeline.exports.records import read_days
-        from export_pipeline.exports.standing import list_exports
+        from export_pipeline.exports.control.records import read_days
+        from export_pipeline.exports.projects.standing import list_exports
 
         exports = [export for export in list_exports(self._control) if export.superseded_at is None]
         with self._control.read() as connection:

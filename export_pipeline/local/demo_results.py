@@ -11,8 +11,8 @@ from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
-    from export_pipeline.exports.control import ControlDatabase
-    from export_pipeline.exports.records import ExportRecord
+    from export_pipeline.exports.control.database import ControlDatabase
+    from export_pipeline.exports.control.records import ExportRecord
 
 QUERY = """\
 SELECT json_extract_string(extra, '$.metadata.ls_model_name') AS model,
@@ -55,7 +55,7 @@ def show_check(resolved: Settings, screen: Screen) -> None:
 
     Raises `EmbeddedError` that lists what is wrong.
     """
-    from export_pipeline.exports.verify import verify_export
+    from export_pipeline.exports.proof.verify import verify_export
     from export_pipeline.sources.factory import open_source
 
     problems: list[str] = []
@@ -114,7 +114,7 @@ def _dataset(resolved: Settings, keys: list[str]) -> Any:
 def _parts(resolved: Settings) -> "Iterator[tuple[ControlDatabase, ObjectStore]]":
     from export_pipeline.destinations.config import Credentials, DestinationConfig
     from export_pipeline.destinations.store import ObjectStore
-    from export_pipeline.exports.control import open_control
+    from export_pipeline.exports.control.database import open_control
 
     store = ObjectStore(DestinationConfig.from_settings(resolved), Credentials.from_settings(resolved))
     with closing(store), closing(open_control(resolved)) as control:
@@ -123,8 +123,8 @@ def _parts(resolved: Settings) -> "Iterator[tuple[ControlDatabase, ObjectStore]]
 
 def _exports(control: "ControlDatabase") -> "list[tuple[str, ExportRecord]]":
     """The standing exports in use, with their projects' names."""
-    from export_pipeline.exports.projects import find_project
-    from export_pipeline.exports.standing import list_exports
+    from export_pipeline.exports.projects.registry import find_project
+    from export_pipeline.exports.projects.standing import list_exports
 
     in_use = [export for export in list_exports(control) if export.superseded_at is None]
     return sorted((find_project(control, export.project).name, export) for export in in_use)
@@ -138,7 +138,7 @@ def _root(export: "ExportRecord") -> str:
 
 def _days(control: "ControlDatabase", export: "ExportRecord") -> dict[Any, int]:
     """The committed days and their rows."""
-    from export_pipeline.exports.records import read_days
+    from export_pipeline.exports.control.records import read_days
 
     with control.read() as connection:
         return {day.day: day.rows or 0 for day in read_days(connection, export.export_id) if day.committed}

@@ -48,8 +48,8 @@ def sync(resolved: Settings) -> date:
 
     Raises `EmbeddedError` where no project has rows.
     """
-    from export_pipeline.exports.control import open_control
-    from export_pipeline.exports.projects_sync import sync_projects
+    from export_pipeline.exports.control.database import open_control
+    from export_pipeline.exports.projects.sync import sync_projects
     from export_pipeline.sources.factory import open_source
 
     with closing(open_control(resolved)) as control, closing(open_source(resolved)) as source:

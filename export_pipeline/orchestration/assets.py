@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from export_pipeline.exports.planning import LONGEST_RANGE
+from export_pipeline.exports.projects.planning import LONGEST_RANGE
 from export_pipeline.orchestration.checks import count_outside, outside_check_spec
 from export_pipeline.orchestration.columns import table_schema
 from export_pipeline.orchestration.failure import as_failure
@@ -18,7 +18,7 @@ from export_pipeline.runs.schema import select_fields
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.exports.control.records import ProjectRecord
     from export_pipeline.orchestration.parts import Parts
 
 KEY_PREFIX = "runs"

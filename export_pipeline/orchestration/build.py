@@ -21,7 +21,7 @@ from export_pipeline.orchestration.sensors import build_project_sensor
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.exports.control.records import ProjectRecord
 
 log = logging.getLogger("dagster.export_pipeline")
 
@@ -79,9 +79,9 @@ def build_definitions(
 
 def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], date | None, Settings]":
     """The projects, the first partition, and the settings with the place of a stored destination."""
-    from export_pipeline.exports.control import open_control
-    from export_pipeline.exports.projects import list_projects, partitions_start
-    from export_pipeline.exports.standing_place import with_place
+    from export_pipeline.exports.control.database import open_control
+    from export_pipeline.exports.projects.registry import list_projects, partitions_start
+    from export_pipeline.exports.projects.standing_place import with_place
 
     control = open_control(settings)
     try:

@@ -37,7 +37,7 @@ def build_bulk_sensor() -> dg.SensorDefinition:
         description="Starts, tries again and ends the runs of bulk exports, and spawns the exports of schedules.",
     )
     def bulk_exports(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        from export_pipeline.exports.heartbeat import beat
+        from export_pipeline.exports.watch.heartbeat import beat
 
         parts: Parts = context.resources.parts
         beat(parts.control)

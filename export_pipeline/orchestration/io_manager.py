@@ -17,7 +17,7 @@ ALLOW_MISSING = "allow_missing_partitions"
 
 
 class DayFiles(dg.ConfigurableIOManager):
-    """Publishes each day through `exports.publish`, for one day and for ranges.
+    """Publishes each day through `exports.commit.publish`, for one day and for ranges.
 
     Writing takes what a project's asset returns and nothing else. Reading gives one LazyFrame over the files of the
     mapped days; a day without rows adds none, a day that was never exported is an error, unless the input's metadata

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from export_pipeline.exports.late import LateDay, change_of, reason
-from export_pipeline.exports.planning import DayRange, day_ranges
+from export_pipeline.exports.projects.late import LateDay, change_of, reason
+from export_pipeline.exports.projects.planning import DayRange, day_ranges
 
 MOST_ATTEMPTS = 5
 _FIRST_PAUSE = timedelta(minutes=10)

@@ -17,8 +17,8 @@ from export_pipeline.orchestration.schedule import PRIORITY_TAG, days_under_way
 from export_pipeline.runs.window import Window
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.late import ShrunkDay
-    from export_pipeline.exports.records import ExportRecord, ProjectRecord
+    from export_pipeline.exports.control.records import ExportRecord, ProjectRecord
+    from export_pipeline.exports.projects.late import ShrunkDay
 
 LATE_DAYS_SENSOR = "late_days"
 LATE_SECONDS = 300
@@ -76,7 +76,7 @@ class LateRound:
         A failed read says nothing about a project. Raises `SourceUnreachableError`, unless runs are to be requested
         already, and `SourceUnusableError` where that came of every project; of single ones `log` is told.
         """
-        from export_pipeline.exports.standing import current_export
+        from export_pipeline.exports.projects.standing import current_export
 
         last = self.today - timedelta(days=1)
         first = max(self.start, self.today - timedelta(days=self.parts.settings.late_days))
@@ -120,7 +120,7 @@ class LateRound:
         return text
 
     def _look_at(self, project: "ProjectRecord", export: "ExportRecord", window: Window, busy: set[date]) -> None:
-        from export_pipeline.exports.late import look_for_late_days
+        from export_pipeline.exports.projects.late import look_for_late_days
 
         found = look_for_late_days(self.parts.control, self.parts.source, export, window, busy=busy)
         if found.shrunk:
@@ -136,7 +136,7 @@ class LateRound:
                 self._tell_of_failed(project, export, late)
 
     def _tell_of_shrunk(self, project: "ProjectRecord", export: "ExportRecord", days: "tuple[ShrunkDay, ...]") -> None:
-        from export_pipeline.exports.notices import days_shrunk
+        from export_pipeline.exports.watch.notices import days_shrunk
 
         control, name = self.parts.control, f"runs/{project.asset_name}"
         at = control.now()
@@ -144,7 +144,7 @@ class LateRound:
         self.shrunk += len(days)
 
     def _tell_of_failed(self, project: "ProjectRecord", export: "ExportRecord", late: LateRange) -> None:
-        from export_pipeline.exports.notices import late_days_failed
+        from export_pipeline.exports.watch.notices import late_days_failed
 
         control, name = self.parts.control, f"runs/{project.asset_name}"
         at = control.now()

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.planning import refuse_outside
+from export_pipeline.exports.projects.planning import refuse_outside
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"

@@ -6,12 +6,12 @@ A plain object that knows nothing of Dagster: resources hand it to assets, senso
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from export_pipeline.exports.control import ControlDatabase, open_control
+from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
-    from export_pipeline.exports.standing_place import StandingBucket
+    from export_pipeline.exports.projects.standing_place import StandingBucket
     from export_pipeline.sources.protocol import RunSource
 
 
@@ -43,7 +43,7 @@ class Parts:
 
     @cached_property
     def _bucket(self) -> "StandingBucket":
-        from export_pipeline.exports.standing_place import StandingBucket
+        from export_pipeline.exports.projects.standing_place import StandingBucket
         from export_pipeline.orchestration.s3 import DestinationS3
 
         return StandingBucket(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from export_pipeline.exports.planning import DayRange, day_ranges
+from export_pipeline.exports.projects.planning import DayRange, day_ranges
 
 PROJECTS_PER_RUN = 8
 """A run takes some seconds to start: small projects share one, large ones still run side by side."""

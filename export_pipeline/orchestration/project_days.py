@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from export_pipeline.errors import ExportPipelineError, RetryableError
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.publish import DayOutcome
+    from export_pipeline.exports.commit.publish import DayOutcome
 
 DayMetadata = Mapping[str, Any]
 

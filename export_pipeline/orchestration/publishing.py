@@ -14,7 +14,7 @@ from export_pipeline.orchestration.text import one_line
 from export_pipeline.runs.window import DayWindow, Window
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.exports.control.records import ProjectRecord
 
 
 def project_days(
@@ -30,10 +30,10 @@ def project_days(
 
     Takes (or begins) the project's standing export; reads and uploads nothing yet. Raises `ExportPipelineError`.
     """
-    from export_pipeline.exports.commit_job import PublishLimits
-    from export_pipeline.exports.publish import DayRequest
-    from export_pipeline.exports.publish_days import publish_days
-    from export_pipeline.exports.standing import standing_export
+    from export_pipeline.exports.commit.job import PublishLimits
+    from export_pipeline.exports.commit.publish import DayRequest
+    from export_pipeline.exports.commit.publish_days import publish_days
+    from export_pipeline.exports.projects.standing import standing_export
 
     parts.control.check_schema()
     export = standing_export(parts.control, project, parts.settings)

@@ -11,7 +11,7 @@ from export_pipeline.settings import Settings
 if TYPE_CHECKING:
     import polars as pl
 
-    from export_pipeline.exports.records import DayRecord, ExportRecord
+    from export_pipeline.exports.control.records import DayRecord, ExportRecord
 
 
 def committed_frame(
@@ -60,9 +60,9 @@ def storage_options(settings: Settings) -> dict[str, Any]:
 def _committed(
     parts: Parts, asset_name: str, days: Sequence[date]
 ) -> "tuple[ExportRecord | None, dict[date, DayRecord]]":
-    from export_pipeline.exports.projects import list_projects
-    from export_pipeline.exports.records import read_days
-    from export_pipeline.exports.standing import current_export
+    from export_pipeline.exports.control.records import read_days
+    from export_pipeline.exports.projects.registry import list_projects
+    from export_pipeline.exports.projects.standing import current_export
 
     parts.control.check_schema()
     known = {p.asset_name: p for p in list_projects(parts.control, only_assets=False, settings=parts.settings)}

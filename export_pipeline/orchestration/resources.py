@@ -31,8 +31,8 @@ def build_resources(settings: Settings) -> dict[str, object]:
 
     @dg.resource(description="dagster-aws's S3Resource for the bucket of the standing exports.")
     def s3(_context: dg.InitResourceContext) -> object:
-        from export_pipeline.exports.control import open_control
-        from export_pipeline.exports.standing_place import standing_access
+        from export_pipeline.exports.control.database import open_control
+        from export_pipeline.exports.projects.standing_place import standing_access
         from export_pipeline.orchestration.s3 import DestinationS3
 
         with closing(open_control(settings)) as control:

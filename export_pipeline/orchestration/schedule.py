@@ -16,7 +16,7 @@ from export_pipeline.orchestration.plan import PlannedRun, plan_runs
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.records import ProjectRecord
+    from export_pipeline.exports.control.records import ProjectRecord
 
 DAILY_EXPORT = "daily_export"
 PRIORITY_TAG = "dagster/priority"
@@ -79,7 +79,7 @@ def missing_days(
     parts: Parts, projects: Iterable["ProjectRecord"], *, start: date, last: date
 ) -> dict[str, list[date]]:
     """By asset name the days from `start` to `last` that are not Completed; projects without any are left out."""
-    from export_pipeline.exports.planning import completed_days, days_to_export
+    from export_pipeline.exports.projects.planning import completed_days, days_to_export
 
     parts.control.check_schema()
     missing = {}

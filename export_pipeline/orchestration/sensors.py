@@ -28,7 +28,7 @@ def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = 
         description="Reads the list of projects from the trace store; loads the location again when it has changed.",
     )
     def sync_projects_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        from export_pipeline.exports.projects import list_projects, sync_projects
+        from export_pipeline.exports.projects.registry import list_projects, sync_projects
 
         parts: Parts = context.resources.parts
         sync_projects(parts.control, parts.source, settings, count_outside=False)

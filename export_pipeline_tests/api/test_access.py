@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from export_pipeline.api import create_app
-from export_pipeline.exports.keys import create_key, revoke_key
+from export_pipeline.exports.access.keys import create_key, revoke_key
 from export_pipeline_tests.api.house import OTHER, PROJECT, TENANT, House
 
 pytestmark = pytest.mark.slow

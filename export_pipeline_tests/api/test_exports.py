@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from export_pipeline.exports.tables import bulk_exports, bulk_units
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline_tests.api.house import PROJECT, TENANT, House
 
 EXPORTS = "/api/v1/bulk-exports"

@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import InputError, NotFoundError
-from export_pipeline.exports.audit import read_audit
-from export_pipeline.exports.keys import authenticate, create_key, list_keys, revoke_key
-from export_pipeline.exports.tables import api_keys
+from export_pipeline.exports.access.audit import read_audit
+from export_pipeline.exports.access.keys import authenticate, create_key, list_keys, revoke_key
+from export_pipeline.exports.control.tables import api_keys
 from export_pipeline_tests.api.house import OTHER, TENANT, House
 
 

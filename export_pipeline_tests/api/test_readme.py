@@ -13,7 +13,7 @@ import pytest
 from export_pipeline.api import create_app
 from export_pipeline.destinations.check import Capabilities
 from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.exports import destinations
+from export_pipeline.exports.destinations import stored as destinations
 from export_pipeline_tests.api.house import PROJECT, TENANT, House
 from export_pipeline_tests.api.serving import Answer, curl, curl_commands, served, work_off
 

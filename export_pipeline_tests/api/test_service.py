@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 
 from export_pipeline.api import create_app
 from export_pipeline.errors import ControlUnreachableError
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.heartbeat import LATE_SECONDS, beat
-from export_pipeline.exports.tables import bulk_units, facts
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_units, facts
+from export_pipeline.exports.watch.heartbeat import LATE_SECONDS, beat
 from export_pipeline_tests.api.house import PROJECT, House
 from export_pipeline_tests.cli.house import NAME
 

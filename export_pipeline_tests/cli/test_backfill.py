@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.backfill import plan_backfill
-from export_pipeline.exports.control import open_control
-from export_pipeline.exports.projects import sync_projects
+from export_pipeline.exports.control.database import open_control
+from export_pipeline.exports.projects.backfill import plan_backfill
+from export_pipeline.exports.projects.registry import sync_projects
 from export_pipeline.home import free_ports
 from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child

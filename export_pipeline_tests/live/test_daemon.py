@@ -7,8 +7,8 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from export_pipeline.exports.records import DayRecord, read_days
-from export_pipeline.exports.standing import current_export
+from export_pipeline.exports.control.records import DayRecord, read_days
+from export_pipeline.exports.projects.standing import current_export
 from export_pipeline_tests.live.conftest import DAYS, PROJECTS
 from export_pipeline_tests.live.dagster import PATIENCE, Live
 from export_pipeline_tests.servers import wait_for

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import EmbeddedError, SettingsError
-from export_pipeline.exports.control import open_control
-from export_pipeline.exports.planning import completed_days_of
-from export_pipeline.exports.standing import list_exports
+from export_pipeline.exports.control.database import open_control
+from export_pipeline.exports.projects.planning import completed_days_of
+from export_pipeline.exports.projects.standing import list_exports
 from export_pipeline.home import S3_PORTS, embedded_bucket, free_ports, taken_ports
 from export_pipeline.local import prepare
 from export_pipeline.local.demo import failures, run_demo

@@ -10,9 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.exports.control import ControlDatabase, open_control
-from export_pipeline.exports.projects import list_projects, sync_projects
-from export_pipeline.exports.records import ProjectRecord
+from export_pipeline.exports.control.database import ControlDatabase, open_control
+from export_pipeline.exports.control.records import ProjectRecord
+from export_pipeline.exports.projects.registry import list_projects, sync_projects
 from export_pipeline.orchestration.build import build_definitions
 from export_pipeline.settings import PREFIX, Settings, load_settings
 from export_pipeline.sources.factory import open_source

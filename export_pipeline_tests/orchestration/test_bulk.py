@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.read import progress_of
 from export_pipeline.exports.bulk.retry import retry_failed
-from export_pipeline.exports.tables import days
+from export_pipeline.exports.control.tables import days
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.exports.bulk.workers import killed_at

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from export_pipeline.exports.commit_export import DayExport
+from export_pipeline.exports.commit.export import DayExport
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized

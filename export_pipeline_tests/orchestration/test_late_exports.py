@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import SourceUnusableError
-from export_pipeline.exports.audit import read_audit
+from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.late import follow_late_changes
 from export_pipeline.exports.bulk.read import list_bulk_exports
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.notices import due_notices
-from export_pipeline.exports.tables import bulk_exports
+from export_pipeline.exports.control.tables import bulk_exports
+from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import House

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from export_pipeline.exports.overdue import last_due
+from export_pipeline.exports.watch.overdue import last_due
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.daemon import Daemon
 from export_pipeline_tests.orchestration.house import House, materialize, materialized

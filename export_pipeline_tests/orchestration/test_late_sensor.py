@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from dagster._core.test_utils import create_run_for_test
 
 from export_pipeline.errors import SourceUnusableError
-from export_pipeline.exports.tables import notices
+from export_pipeline.exports.control.tables import notices
 from export_pipeline.orchestration.late_sensor import LateRound
 from export_pipeline.orchestration.parts import Parts
 from export_pipeline.settings import PREFIX

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import SettingsError
-from export_pipeline.exports.tables import notices
+from export_pipeline.exports.control.tables import notices
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House
 

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from export_pipeline.exports.planning import DayRange
+from export_pipeline.exports.projects.planning import DayRange
 from export_pipeline.orchestration.plan import PROJECTS_PER_RUN, PlannedRun, plan_runs
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.errors import DestinationUnavailableError, ExportPipelineError, ShrunkError
-from export_pipeline.exports.publish import DayOutcome
+from export_pipeline.exports.commit.publish import DayOutcome
 from export_pipeline.orchestration.failure import as_failure
 from export_pipeline.orchestration.project_days import DaysFailedError, ProjectDays, publish_days_of
 

@@ -16,7 +16,7 @@ import pytest
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.secrets import new_key
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.exports.destinations import (
+from export_pipeline.exports.destinations.stored import (
     NewDestination,
     check_stored,
     create_destination,

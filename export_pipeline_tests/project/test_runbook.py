@@ -9,8 +9,8 @@ from typing import get_args
 import export_pipeline
 from export_pipeline.destinations.classify import ErrorClass
 from export_pipeline.errors import DestinationRefusedError, ExportPipelineError
-from export_pipeline.exports.notices import KINDS
-from export_pipeline.exports.verify_report import What
+from export_pipeline.exports.proof.verify_report import What
+from export_pipeline.exports.watch.notices import KINDS
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
 HEADINGS = re.findall(r"^##+ (.*)$", RUNBOOK, re.MULTILINE)

@@ -53,7 +53,7 @@ def run(command: list[str], *, cwd: Path) -> str:
 def test_the_wheel_holds_migrations_deploy_files_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for folder, suffix in [
-        ("exports/migrations/versions", ".py"),
+        ("exports/control/migrations/versions", ".py"),
         ("deploy", "dagster.yaml"),
         ("deploy", "workspace.yaml"),
     ]:

@@ -4,11 +4,11 @@ import uuid
 
 import sqlalchemy as sa
 
-from export_pipeline.exports import audit
+from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.ending import end_export
 from export_pipeline.exports.bulk.records import BulkExport, read_export
 from export_pipeline.exports.bulk.states import may_cancel
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.control.database import ControlDatabase
 
 
 def cancel_bulk_export(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, actor: str) -> BulkExport:

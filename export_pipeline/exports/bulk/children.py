@@ -6,13 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.exports import audit
+from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.create import insert_export
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.notices import schedule_missed
-from export_pipeline.exports.tables import bulk_exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports
+from export_pipeline.exports.watch.notices import schedule_missed
 
 DELAY = 600 * 1_000_000
 """How long after its window's end a child starts, in microseconds: rows come late."""

@@ -11,9 +11,9 @@ from export_pipeline.errors import DayCancelledError, ExportPipelineError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.bulk.work import Worked, Worker
-from export_pipeline.exports.commit_job import PublishLimits
-from export_pipeline.exports.publish import DayOutcome, publish_day
-from export_pipeline.exports.tables import bulk_exports, bulk_units
+from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.publish import DayOutcome, publish_day
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 
 
 def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]) -> Worked:

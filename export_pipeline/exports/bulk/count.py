@@ -1,4 +1,4 @@
-"""Counting the rows that an export will read, for for its progress and to see which days are small."""
+"""Counting the rows that an export will read, for its progress and to see which days are small."""
 
 import time
 import uuid
@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from export_pipeline.exports.bulk.records import instant, read_units
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.tables import bulk_exports, bulk_units, exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import RunSource
 

@@ -6,14 +6,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import LimitError, UnknownProjectError
-from export_pipeline.exports import audit
+from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.request import BulkExportRequest, row_values
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destination_records import read_destination
-from export_pipeline.exports.projects import project_by_session
-from export_pipeline.exports.tables import bulk_exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports
+from export_pipeline.exports.destinations.records import read_destination
+from export_pipeline.exports.projects.registry import project_by_session
 from export_pipeline.settings import PREFIX, Settings
 
 __all__ = ["BulkExportRequest", "create_bulk_export"]

@@ -10,8 +10,8 @@ from export_pipeline.exports.bulk.create import BulkExportRequest, refuse_imposs
 from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.bulk.request import row_values
 from export_pipeline.exports.bulk.units import covered_projects
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.tables import days, exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import days, exports
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings

@@ -5,13 +5,13 @@ from typing import Literal
 import sqlalchemy as sa
 
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_units
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.day_cancel import cancel_in
-from export_pipeline.exports.day_claim import is_day
-from export_pipeline.exports.day_rules import CANCELLED
-from export_pipeline.exports.inserts import insert_missing
-from export_pipeline.exports.notices import export_ended
-from export_pipeline.exports.tables import bulk_exports, bulk_units, days
+from export_pipeline.exports.commit.cancel import cancel_in
+from export_pipeline.exports.commit.claim import is_day
+from export_pipeline.exports.commit.rules import CANCELLED
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.inserts import insert_missing
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days
+from export_pipeline.exports.watch.notices import export_ended
 
 
 def end_export(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.exports import audit
+from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.late import LateDay, change_of, look_for_late_days, reason
-from export_pipeline.exports.notices import days_shrunk
-from export_pipeline.exports.records import ExportRecord, export_of
-from export_pipeline.exports.tables import audit_log, bulk_exports, bulk_units, exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord, export_of
+from export_pipeline.exports.control.tables import audit_log, bulk_exports, bulk_units, exports
+from export_pipeline.exports.projects.late import LateDay, change_of, look_for_late_days, reason
+from export_pipeline.exports.watch.notices import days_shrunk
 from export_pipeline.sources.protocol import RunSource
 
 LATE = "export.late"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
-from export_pipeline.exports.commit_job import PublishLimits
+from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.settings import Settings
 
 SIDE_BY_SIDE = PublishLimits.side_by_side

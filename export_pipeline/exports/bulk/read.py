@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, unit_of_row
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.records import ExportRecord
-from export_pipeline.exports.records import export_of as table_of_row
-from export_pipeline.exports.tables import bulk_exports, bulk_units, days, exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import export_of as table_of_row
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
 
 _DONE = bulk_units.c.status == "Completed"
 _LIVE = sa.and_(bulk_units.c.status == "Running", days.c.export_id.is_not(None))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.states import ExportStatus, UnitStatus
-from export_pipeline.exports.tables import bulk_exports, bulk_units
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Compression

@@ -20,10 +20,10 @@ from export_pipeline.exports.bulk.states import (
     may_retry,
     status_of_ended,
 )
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.notices import EndKind, export_ended
-from export_pipeline.exports.publish import DayOutcome
-from export_pipeline.exports.tables import bulk_exports, bulk_units
+from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units
+from export_pipeline.exports.watch.notices import EndKind, export_ended
 from export_pipeline.settings import Settings
 
 _MICROSECONDS = 1_000_000

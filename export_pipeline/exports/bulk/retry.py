@@ -4,12 +4,12 @@ import uuid
 
 import sqlalchemy as sa
 
-from export_pipeline.exports import audit
+from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, read_export
 from export_pipeline.exports.bulk.states import refuse_retry
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destination_records import read_destination
-from export_pipeline.exports.tables import bulk_exports, bulk_units, days, exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
+from export_pipeline.exports.destinations.records import read_destination
 
 
 def retry_failed(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, actor: str) -> BulkExport:

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.read import get_unit
 from export_pipeline.exports.bulk.records import BulkUnit
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.records import ExportRecord, export_of, read_commit
-from export_pipeline.exports.tables import days, exports
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord, export_of, read_commit
+from export_pipeline.exports.control.tables import days, exports
 from export_pipeline.files.paths import data_key
 
 _AT_ONCE = 500  # ids in one statement; SQLite takes 32,766 values

@@ -22,8 +22,8 @@ from export_pipeline.exports.bulk.records import (
 from export_pipeline.exports.bulk.results import Retries, end_if_done, fail_unit
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS, UnitStatus
 from export_pipeline.exports.bulk.units import plan_units
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.tables import bulk_exports, bulk_units, uploads
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units, uploads
 from export_pipeline.settings import Settings
 
 MOST_WAITING = 2_000

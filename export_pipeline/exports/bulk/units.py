@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.exports.bulk.records import BulkExport, microseconds, unit_id
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destination_records import read_destination
-from export_pipeline.exports.records import ProjectRecord, project_of
-from export_pipeline.exports.tables import bulk_exports, bulk_units, exports, projects
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ProjectRecord, project_of
+from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports, projects
+from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.runs.schema import select_fields
 
 BULK = "bulk"

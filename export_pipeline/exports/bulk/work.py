@@ -10,13 +10,13 @@ from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError, PermanentError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.bulk.results import Retries, begin_unit, record_results, take_units
-from export_pipeline.exports.commit_job import OnStep, PublishLimits
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.leases import OwnerEnded
-from export_pipeline.exports.publish import DayOutcome, DayRequest, no_step
-from export_pipeline.exports.publish_days import publish_days
-from export_pipeline.exports.records import ExportRecord
-from export_pipeline.exports.standing import find_export
+from export_pipeline.exports.commit.job import OnStep, PublishLimits
+from export_pipeline.exports.commit.leases import OwnerEnded
+from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, no_step
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.projects.standing import find_export
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.bulk.desk import Desk
 from export_pipeline_tests.servers import Postgres
 

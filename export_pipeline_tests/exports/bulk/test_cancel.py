@@ -10,8 +10,8 @@ from export_pipeline.errors import ConflictError, NotFoundError
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.retry import retry_failed
-from export_pipeline.exports.day_claim import Claim, claim_day
-from export_pipeline.exports.tables import days
+from export_pipeline.exports.commit.claim import Claim, claim_day
+from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.bulk.desk import Desk
 
 

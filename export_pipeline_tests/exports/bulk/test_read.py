@@ -16,7 +16,7 @@ from export_pipeline.exports.bulk.read import (
 )
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.steps import read_active
-from export_pipeline.exports.tables import days
+from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.bulk.desk import Desk
 
 SECOND = 1_000_000

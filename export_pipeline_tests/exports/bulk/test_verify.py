@@ -11,10 +11,10 @@ import pytest
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.bulk.read import tables_of
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.changes import bulk_changes_since
-from export_pipeline.exports.destinations import open_destination
-from export_pipeline.exports.tables import projects
-from export_pipeline.exports.verify import VerifyReport, verify_export
+from export_pipeline.exports.control.tables import projects
+from export_pipeline.exports.destinations.stored import open_destination
+from export_pipeline.exports.proof.changes import bulk_changes_since
+from export_pipeline.exports.proof.verify import VerifyReport, verify_export
 from export_pipeline_tests.exports.bulk.workers import worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House

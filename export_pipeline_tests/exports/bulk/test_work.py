@@ -12,7 +12,7 @@ from export_pipeline.exports.bulk.plan import Lost, Planned
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
-from export_pipeline.exports.notices import due_notices
+from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.exports.bulk.workers import killed_at, worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.exports.commit_job import PublishLimits
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.publish import DayOutcome, DayRequest, publish_day
-from export_pipeline.exports.records import DayRecord, ExportRecord, export_of, read_day
-from export_pipeline.exports.tables import commits, exports, uploads
+from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, publish_day
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import DayRecord, ExportRecord, export_of, read_day
+from export_pipeline.exports.control.tables import commits, exports, uploads
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, parse_manifest_key
 from export_pipeline.runs.schema import DEFAULT_FIELDS

@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.exports.commit_job import PublishLimits
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.records import ExportRecord
-from export_pipeline.exports.tables import days
+from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row
 

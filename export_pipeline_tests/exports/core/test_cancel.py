@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from export_pipeline.errors import DayCancelledError
-from export_pipeline.exports.day_cancel import CancelAnswer, cancel_day
+from export_pipeline.exports.commit.cancel import CancelAnswer, cancel_day
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of

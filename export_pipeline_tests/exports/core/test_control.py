@@ -13,8 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, SettingsError
-from export_pipeline.exports.control import SCHEMA_VERSION, ControlDatabase, open_control
-from export_pipeline.exports.tables import metadata
+from export_pipeline.exports.control.database import SCHEMA_VERSION, ControlDatabase, open_control
+from export_pipeline.exports.control.tables import metadata
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.servers import Postgres
@@ -48,7 +48,7 @@ def test_migrating_makes_exactly_the_tables_that_the_code_uses(empty_url: str) -
 
 def test_the_newest_migration_is_the_version_that_the_code_needs() -> None:
     config = Config()
-    config.set_main_option("script_location", "export_pipeline.exports:migrations")
+    config.set_main_option("script_location", "export_pipeline.exports.control:migrations")
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
 

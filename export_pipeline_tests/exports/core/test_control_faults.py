@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from export_pipeline.errors import ControlUnreachableError
-from export_pipeline.exports import publish
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.commit import publish
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.core.conftest import make_bench
 from export_pipeline_tests.exports.core.memory_source import MemorySource, rows_of

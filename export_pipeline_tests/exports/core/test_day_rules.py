@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import ForeignCommitError, RowCountError, ShrunkError
-from export_pipeline.exports.commit_fence import refuse_foreign
-from export_pipeline.exports.commit_stream import check_counts
-from export_pipeline.exports.day_rules import (
+from export_pipeline.exports.commit.fence import refuse_foreign
+from export_pipeline.exports.commit.rules import (
     Committed,
     refuse_shrinking,
     satisfies,
     status_at_rest,
     unchanged,
 )
+from export_pipeline.exports.commit.stream import check_counts
 
 DAY = date(2026, 3, 14)
 

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from export_pipeline.exports.commit_job import PublishLimits
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.publish import DayOutcome
-from export_pipeline.exports.publish_days import publish_days
+from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.core.conftest import make_bench

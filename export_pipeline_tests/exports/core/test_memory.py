@@ -19,9 +19,9 @@ import resource, sys, uuid
 from datetime import date
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.publish import DayRequest, publish_day
-from export_pipeline.exports.standing import find_export
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.commit.publish import DayRequest, publish_day
+from export_pipeline.exports.projects.standing import find_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source

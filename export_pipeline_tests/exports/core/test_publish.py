@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from export_pipeline.errors import LeaseLostError
-from export_pipeline.exports import day_state
-from export_pipeline.exports.day_claim import Claim, claim_day
+from export_pipeline.exports.commit import state as day_state
+from export_pipeline.exports.commit.claim import Claim, claim_day
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.exports.core.promises import check_nothing_left

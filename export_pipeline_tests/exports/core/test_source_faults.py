@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.errors import SourceUnreachableError
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.exports.core.bench import Bench, make_store, new_export
 from export_pipeline_tests.exports.core.promises import check_nothing_left

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from export_pipeline.errors import DayBusyError, LeaseLostError
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
 from export_pipeline_tests.exports.core.conftest import make_bench

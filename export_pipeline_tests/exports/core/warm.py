@@ -8,7 +8,7 @@ import botocore.session
 import botocore.utils
 import pyarrow.parquet
 
-from export_pipeline.exports import publish_days
+from export_pipeline.exports.commit import publish_days
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import make_store
 

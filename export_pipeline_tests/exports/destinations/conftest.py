@@ -9,8 +9,8 @@ import pytest
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.secrets import new_key
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destinations import NewDestination
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.destinations.stored import NewDestination
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.servers import BUCKET, S3Server
 

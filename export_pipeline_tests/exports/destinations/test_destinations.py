@@ -16,9 +16,10 @@ from export_pipeline.errors import (
     NotFoundError,
     SettingsError,
 )
-from export_pipeline.exports.audit import read_audit
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destinations import (
+from export_pipeline.exports.access.audit import read_audit
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import audit_log, bulk_exports, destinations
+from export_pipeline.exports.destinations.stored import (
     NewDestination,
     check_stored,
     create_destination,
@@ -28,7 +29,6 @@ from export_pipeline.exports.destinations import (
     open_destination,
     rotate_credentials,
 )
-from export_pipeline.exports.tables import audit_log, bulk_exports, destinations
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.destinations.conftest import (
     BOTH,

@@ -11,11 +11,11 @@ from cryptography.fernet import Fernet
 from export_pipeline.destinations.config import Credentials
 from export_pipeline.destinations.secrets import Vault, new_key
 from export_pipeline.errors import SecretsError, SettingsError
-from export_pipeline.exports.audit import read_audit
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destinations import create_destination, list_destinations, open_destination
-from export_pipeline.exports.secret_rotation import rotate_secrets
-from export_pipeline.exports.tables import destinations
+from export_pipeline.exports.access.audit import read_audit
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.destinations.secret_rotation import rotate_secrets
+from export_pipeline.exports.destinations.stored import create_destination, list_destinations, open_destination
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.exports.destinations.conftest import BOTH, TENANT, MakeSettings, described
 from export_pipeline_tests.servers import Rclone

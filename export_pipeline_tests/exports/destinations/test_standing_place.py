@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from export_pipeline.errors import ConflictError, SettingsError
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.destinations import create_destination, delete_destination, rotate_credentials
-from export_pipeline.exports.projects import find_project, sync_projects
-from export_pipeline.exports.records import ProjectRecord
-from export_pipeline.exports.standing import changed_exports, current_export, standing_export
-from export_pipeline.exports.standing_place import StandingBucket, standing_access
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ProjectRecord
+from export_pipeline.exports.destinations.stored import create_destination, delete_destination, rotate_credentials
+from export_pipeline.exports.projects.registry import find_project, sync_projects
+from export_pipeline.exports.projects.standing import changed_exports, current_export, standing_export
+from export_pipeline.exports.projects.standing_place import StandingBucket, standing_access
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.exports.destinations.conftest import BOTH, TENANT, MakeSettings, described, keys_of
 from export_pipeline_tests.exports.outer.conftest import project

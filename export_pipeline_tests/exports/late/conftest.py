@@ -9,13 +9,13 @@ import sqlalchemy as sa
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.exports.control import ControlDatabase, open_control
-from export_pipeline.exports.late import Lateness, look_for_late_days
-from export_pipeline.exports.projects import find_project, sync_projects
-from export_pipeline.exports.publish import DayOutcome, DayRequest
-from export_pipeline.exports.publish_days import publish_days
-from export_pipeline.exports.standing import standing_export
-from export_pipeline.exports.tables import days
+from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.control.database import ControlDatabase, open_control
+from export_pipeline.exports.control.tables import days
+from export_pipeline.exports.projects.late import Lateness, look_for_late_days
+from export_pipeline.exports.projects.registry import find_project, sync_projects
+from export_pipeline.exports.projects.standing import standing_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.servers import Rclone

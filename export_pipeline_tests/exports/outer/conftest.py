@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.exports.control import ControlDatabase
+from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.protocol import Project
 from export_pipeline_tests.exports.outer.stores import MemorySource

@@ -7,13 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.changes import changes_since
-from export_pipeline.exports.commit_record import FinishedCommit, append_commits
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.projects import find_project, sync_projects
-from export_pipeline.exports.records import ExportRecord
-from export_pipeline.exports.standing import standing_export
-from export_pipeline.exports.tables import commits
+from export_pipeline.exports.commit.record import FinishedCommit, append_commits
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.tables import commits
+from export_pipeline.exports.projects.registry import find_project, sync_projects
+from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.proof.changes import changes_since
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.outer.conftest import project
 from export_pipeline_tests.exports.outer.stores import MemorySource

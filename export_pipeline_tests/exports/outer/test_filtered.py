@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.exports.tables import exports
-from export_pipeline.exports.verify import What, exports_in_bucket, verify_export
-from export_pipeline.exports.verify_report import VerifyReport
+from export_pipeline.exports.control.tables import exports
+from export_pipeline.exports.proof.verify import What, exports_in_bucket, verify_export
+from export_pipeline.exports.proof.verify_report import VerifyReport
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.sources.factory import open_source

@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import SettingsError
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.notices import add_notice, due_notices, export_ended, note_overdue, schedule_missed
-from export_pipeline.exports.notices_send import GIVE_UP_MICROSECONDS, Webhook, send_due
-from export_pipeline.exports.projects import sync_projects
-from export_pipeline.exports.tables import notices
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import notices
+from export_pipeline.exports.projects.registry import sync_projects
+from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended, note_overdue, schedule_missed
+from export_pipeline.exports.watch.notices_send import GIVE_UP_MICROSECONDS, Webhook, send_due
 from export_pipeline.runs.window import Window
 from export_pipeline_tests.exports.outer.conftest import MakeSettings
 from export_pipeline_tests.exports.outer.stores import MemorySource

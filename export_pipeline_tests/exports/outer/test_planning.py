@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.overdue import last_due, overdue_days, progress
-from export_pipeline.exports.planning import (
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import days
+from export_pipeline.exports.projects.planning import (
     DayRange,
     completed_days,
     day_ranges,
     days_to_export,
     refuse_outside,
 )
-from export_pipeline.exports.projects import find_project, sync_projects
-from export_pipeline.exports.standing import standing_export
-from export_pipeline.exports.tables import days
+from export_pipeline.exports.projects.registry import find_project, sync_projects
+from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.watch.overdue import last_due, overdue_days, progress
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.outer.conftest import MakeSettings, project
 from export_pipeline_tests.exports.outer.stores import MemorySource

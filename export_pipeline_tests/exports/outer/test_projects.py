@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.errors import InputError, SettingsError, SourceUnreachableError, UnknownProjectError
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.projects import find_project, list_projects, partitions_start, sync_projects
-from export_pipeline.exports.projects_naming import LONGEST, asset_name
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.projects.naming import LONGEST, asset_name
+from export_pipeline.exports.projects.registry import find_project, list_projects, partitions_start, sync_projects
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.outer.conftest import MakeSettings, project
 from export_pipeline_tests.exports.outer.stores import MemorySource, rows_of_day

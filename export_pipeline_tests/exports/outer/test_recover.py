@@ -11,16 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import ControlUnreachableError, ForeignCommitError, ShrunkError
-from export_pipeline.exports.changes import changes_since
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.planning import completed_days_of
-from export_pipeline.exports.projects import find_project, list_projects, partitions_start, sync_projects
-from export_pipeline.exports.publish import DayRequest, publish_day
-from export_pipeline.exports.records import DayRecord, read_day, read_days
-from export_pipeline.exports.recover import RecoverReport, recover
-from export_pipeline.exports.standing import list_exports, standing_export
-from export_pipeline.exports.tables import days
-from export_pipeline.exports.verify import verify_export
+from export_pipeline.exports.commit.publish import DayRequest, publish_day
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import DayRecord, read_day, read_days
+from export_pipeline.exports.control.tables import days
+from export_pipeline.exports.projects.planning import completed_days_of
+from export_pipeline.exports.projects.registry import find_project, list_projects, partitions_start, sync_projects
+from export_pipeline.exports.projects.standing import list_exports, standing_export
+from export_pipeline.exports.proof.changes import changes_since
+from export_pipeline.exports.proof.recover import RecoverReport, recover
+from export_pipeline.exports.proof.verify import verify_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import DAYS, EMPTY, FIRST, LAST, PROJECT, ROWS, World, resealed
@@ -96,7 +96,7 @@ def test_the_table_goes_on_where_it_was(world: World, lost: World) -> None:
 def test_without_recovering_a_day_of_another_database_is_refused_and_then_not(world: World, lost: World) -> None:
     sync_projects(lost.control, lost.source, lost.settings)
     copied = {**world.export.__dict__, "superseded_at": None}
-    from export_pipeline.exports.tables import exports
+    from export_pipeline.exports.control.tables import exports
 
     with lost.control.begin() as connection:
         ids = {name: str(value) for name, value in copied.items() if isinstance(value, uuid.UUID)}

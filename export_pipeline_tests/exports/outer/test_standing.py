@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import UnknownProjectError
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.projects import find_project, sync_projects
-from export_pipeline.exports.records import ProjectRecord
-from export_pipeline.exports.standing import (
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ProjectRecord
+from export_pipeline.exports.projects.registry import find_project, sync_projects
+from export_pipeline.exports.projects.standing import (
     changed_exports,
     current_export,
     find_export,

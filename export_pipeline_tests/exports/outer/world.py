@@ -10,14 +10,14 @@ from typing import Any
 
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.exports.commit_job import PublishLimits
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.projects import find_project, sync_projects
-from export_pipeline.exports.publish import DayOutcome, DayRequest
-from export_pipeline.exports.publish_days import publish_days
-from export_pipeline.exports.records import ExportRecord
-from export_pipeline.exports.standing import standing_export
-from export_pipeline.exports.verify import VerifyReport, verify_export
+from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.projects.registry import find_project, sync_projects
+from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.proof.verify import VerifyReport, verify_export
 from export_pipeline.files.manifest import canonical_json
 from export_pipeline.files.paths import data_key, manifest_key
 from export_pipeline.runs.window import DayWindow, Window

@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from export_pipeline.exports.control import ControlDatabase
-from export_pipeline.exports.publish import DayOutcome, DayRequest
-from export_pipeline.exports.publish_days import publish_days
-from export_pipeline.exports.records import ExportRecord
+from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import manifests_root, project_root
 from export_pipeline.orchestration.reading import storage_options

@@ -1,0 +1,72 @@
+"""The audit log: who changed what, written in the transaction of the change itself."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import audit_log
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """One change; `at` in control database microseconds, `actor` as "cli", "key:<id>" or "schedule"."""
+
+    id: uuid.UUID
+    at: int
+    tenant_id: uuid.UUID
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+
+
+def record(
+    connection: sa.Connection,
+    *,
+    at: int,
+    tenant_id: uuid.UUID,
+    actor: str,
+    action: str,
+    subject: str | uuid.UUID,
+    detail: Mapping[str, Any],
+) -> None:
+    """Adds a line, in the caller's transaction.
+
+    `action` is a thing and a verb ("destination.create"), `subject` the id of what was changed, `detail` what was
+    asked for, in JSON's types and without anything secret.
+    """
+    connection.execute(
+        sa.insert(audit_log).values(
+            id=str(uuid.uuid4()),
+            at=at,
+            tenant_id=str(tenant_id),
+            actor=actor,
+            action=action,
+            subject=str(subject),
+            detail=dict(detail),
+        )
+    )
+
+
+def read_audit(
+    control: ControlDatabase,
+    *,
+    tenant_id: uuid.UUID,
+    subject: str | uuid.UUID | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[AuditRecord]:
+    """The workspace's lines, newest first; with `subject` those about one thing."""
+    query = sa.select(audit_log).where(audit_log.c.tenant_id == str(tenant_id))
+    if subject is not None:
+        query = query.where(audit_log.c.subject == str(subject))
+    query = query.order_by(audit_log.c.at.desc(), audit_log.c.id).limit(limit).offset(offset)
+    with control.read() as connection:
+        rows = connection.execute(query).mappings().all()
+    return [
+        AuditRecord(**{**row, "id": uuid.UUID(row["id"]), "tenant_id": uuid.UUID(row["tenant_id"])}) for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""Publishing a day: the commit protocol, from the claim to the finished commit."""

@@ -1,0 +1,101 @@
+"""Complete, and what to believe when its answer is not a plain yes.
+
+Complete is sent in single attempts: a repeated one would turn a success whose answer was lost into an error. What
+became of it is read from the object itself, which says in its footer which commit it belongs to.
+"""
+
+import time
+from dataclasses import dataclass
+
+from export_pipeline.destinations.store import Completed, OutcomeUnknownError, UploadGoneError
+from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError, RetryableError
+from export_pipeline.exports.commit.intent import Intent, PlannedUpload
+from export_pipeline.exports.commit.job import Job
+from export_pipeline.exports.commit.look import ACCESS_DENIED, Found, Look, look, pauses
+from export_pipeline.files.manifest import Verified
+
+
+class UploadLostError(RetryableError):
+    """The store no longer has the upload of a commit that was decided on, nor its object; the day begins again."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A file that is visible now."""
+
+    etag: str | None
+    version_id: str | None
+    verified: Verified
+
+
+def complete_upload(job: Job, intent: Intent, upload: PlannedUpload) -> Completion:
+    """Makes the upload's file visible and checks that it is there, size and footer.
+
+    Raises `UploadLostError` where neither the upload nor the object exists, `DestinationRefusedError` where rights
+    are missing, `DestinationUnavailableError` where the outcome stays unknown: the next attempt goes on from here.
+    """
+    deadline = time.monotonic() + job.limits.patience
+    for pause in pauses():
+        job.lease.confirm()
+        job.on_step("completing")
+        answer, error = _ask(job, upload)
+        job.on_step("completed")
+        seen = _seen(job, intent, upload, settle=answer is not None or isinstance(error, UploadGoneError))
+        if seen.found is Found.MINE and seen.info is not None:
+            version = seen.info.version_id or (answer.version_id if answer else None)
+            return Completion(seen.info.etag, version, "read back")
+        if answer is not None:
+            return _trusted(job, upload, answer, seen)
+        if isinstance(error, UploadGoneError):
+            _give_up(job, upload, seen)
+        if time.monotonic() + pause > deadline:
+            raise DestinationUnavailableError(
+                f"the store does not say whether {upload.key} was completed; the next attempt finds out",
+                error_class="Unavailable",
+            ) from error
+        time.sleep(pause)
+    raise AssertionError("pauses never end")
+
+
+def _ask(job: Job, upload: PlannedUpload) -> tuple[Completed | None, Exception | None]:
+    try:
+        return job.store.complete(upload.key, upload.upload_id, upload.parts), None
+    except (OutcomeUnknownError, UploadGoneError) as error:
+        return None, error
+
+
+def _seen(job: Job, intent: Intent, upload: PlannedUpload, *, settle: bool) -> Look:
+    """What lies at the key; where the object should be there by now, looked for until `limits.settle` has passed."""
+    deadline = time.monotonic() + (job.limits.settle if settle else 0.0)
+    for pause in pauses():
+        seen = look(job.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
+        if seen.found in {Found.MINE, Found.UNREADABLE} or time.monotonic() + pause > deadline:
+            return seen
+        # Whoever took the day over may have put the next commit there: then this process stops here.
+        job.lease.confirm()
+        time.sleep(pause)
+    raise AssertionError("pauses never end")
+
+
+def _trusted(job: Job, upload: PlannedUpload, answer: Completed, seen: Look) -> Completion:
+    if seen.found is Found.UNREADABLE:
+        return Completion(answer.etag, answer.version_id, "by the store's answer")
+    job.lease.confirm()
+    raise DestinationUnavailableError(
+        f"the store said that {upload.key} was completed, but {seen.found} is there; the next attempt finds out",
+        error_class="Unavailable",
+    )
+
+
+def _give_up(job: Job, upload: PlannedUpload, seen: Look) -> None:
+    if seen.found is Found.UNREADABLE:
+        raise DestinationRefusedError(
+            f"whether {upload.key} was completed cannot be told: the upload is gone and the object may not be read; "
+            "grant the credentials s3:GetObject and s3:ListBucket on it",
+            error_class=ACCESS_DENIED,
+        )
+    job.lease.confirm()
+    raise UploadLostError(
+        f"the store has removed the upload of {upload.key} before it was completed; does a lifecycle rule abort "
+        "uploads within a day?"
+    )

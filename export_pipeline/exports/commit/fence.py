@@ -1,0 +1,116 @@
+"""Clearing the ground before a day is written: uploads of earlier attempts, commits of another control database."""
+
+import posixpath
+from collections.abc import Iterable
+from datetime import date
+
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.errors import (
+    ControlUnreachableError,
+    DestinationError,
+    DestinationRefusedError,
+    ForeignCommitError,
+)
+from export_pipeline.exports.commit import state as day_state
+from export_pipeline.exports.commit.claim import StaleUpload
+from export_pipeline.exports.commit.job import Job
+from export_pipeline.exports.commit.look import ACCESS_DENIED
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.files.paths import ManifestPath, manifest_folder, parse_manifest_key
+
+Epochs = dict[date, int]
+
+
+def epochs_in_bucket(store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> Epochs:
+    """The highest epoch of a manifest in the bucket, of each of the days that has one; one listing for all.
+
+    To be called before the day is claimed: a manifest that another process of ours writes later is then no surprise,
+    and one that was there before is known to the claim. Empty where the bucket may not be listed.
+    """
+    folders = [manifest_folder(export.prefix, export.key(day)) for day in days]
+    folder = posixpath.commonpath(folders) + "/"
+
+    found: Epochs = {}
+    try:
+        for item in store.list(folder):
+            path = parse_manifest_key(item.key)
+            if isinstance(path, ManifestPath):
+                found[path.key.day] = max(path.epoch, found.get(path.key.day, 0))
+    except DestinationRefusedError as error:
+        if error.error_class != ACCESS_DENIED:
+            raise
+        return {}
+    return found
+
+
+def refuse_foreign(day: date, *, in_bucket: int | None, recorded: int | None) -> None:
+    """Raises `ForeignCommitError` where the bucket holds a newer commit than the control database knows.
+
+    `recorded` is the epoch of the last finished commit, once every decided one has been carried out.
+    """
+    if in_bucket is not None and in_bucket > (recorded or 0):
+        raise ForeignCommitError(
+            f"{day}: the bucket holds a commit of epoch {in_bucket}, the control database knows "
+            f"{'none' if recorded is None else f'epoch {recorded} only'}: another control database has written here, "
+            "or this one was restored from an old copy; `export-pipeline recover` rebuilds it from the manifests"
+        )
+
+
+def fence(job: Job, stale_uploads: Iterable[StaleUpload]) -> None:
+    """Aborts what earlier attempts left open; the commit that was decided on has been carried out before.
+
+    An upload that was announced but not recorded is looked for. Without the right to abort it is forgotten as well:
+    its parts stay until a lifecycle rule removes them.
+    """
+    for stale in stale_uploads:
+        for upload_id in [stale.upload_id] if stale.upload_id else _unrecorded(job, stale.key):
+            job.lease.confirm()
+            _abort_if_allowed(job, stale.key, upload_id)
+        job.on_step("aborted")
+        _forget(job, stale)
+
+
+def abort_others(job: Job, *, key: str, mine: str) -> None:
+    """Aborts the uploads of a key that the store began although its answer was lost, where rights allow that."""
+    job.lease.confirm()
+    for upload_id in _unrecorded(job, key):
+        if upload_id != mine:
+            _abort_if_allowed(job, key, upload_id)
+
+
+def _abort_if_allowed(job: Job, key: str, upload_id: str) -> None:
+    try:
+        job.store.abort(key, upload_id)
+    except DestinationRefusedError as error:
+        if error.error_class != ACCESS_DENIED:
+            raise
+
+
+def abandon(job: Job, stale: StaleUpload) -> None:
+    """Aborts this attempt's own upload, which no commit was decided on for, where that can be done at once.
+
+    What cannot be done now is left to the next attempt, to which the upload is known.
+    """
+    try:
+        if stale.upload_id:
+            job.store.abort(stale.key, stale.upload_id)
+            _forget(job, stale)
+    except (DestinationError, ControlUnreachableError):
+        return
+
+
+def _forget(job: Job, stale: StaleUpload) -> None:
+    job.control.run(
+        lambda connection: day_state.forget_upload(
+            connection, job.lease.claim, epoch=stale.epoch, upload_id=stale.upload_id
+        ),
+        patience=job.limits.patience,
+    )
+
+
+def _unrecorded(job: Job, key: str) -> list[str]:
+    """The open uploads of a key: only this day's writers create any, and this process is the last of them."""
+    try:
+        return job.store.list_uploads(key)
+    except DestinationRefusedError:
+        return []

@@ -1,0 +1,149 @@
+"""Holding a day: claiming it, and a heartbeat that keeps the lease and fences the writer once it is lost."""
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import date
+from types import TracebackType
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import (
+    ControlUnreachableError,
+    DayBusyError,
+    DayCancelledError,
+    ExportPipelineError,
+    LeaseLostError,
+)
+from export_pipeline.exports.commit import state as day_state
+from export_pipeline.exports.commit.claim import Claim, Held, Satisfied, claim_day
+from export_pipeline.exports.control.database import ControlDatabase
+
+HEARTBEATS_PER_LEASE = 6
+
+OwnerEnded = Callable[[str], bool]
+
+
+def wait_for_claim(
+    control: ControlDatabase,
+    *,
+    export_id: uuid.UUID,
+    day: date,
+    owner: str,
+    launched_at: int | None,
+    lease_seconds: float,
+    wait_seconds: float,
+    owner_ended: OwnerEnded | None,
+    patience: float,
+) -> Claim | Satisfied:
+    """Claims a day, waiting while another process holds it.
+
+    A holder that `owner_ended` knows to have ended is not waited for. Raises `DayBusyError` after `wait_seconds`, and
+    `DayCancelledError` where the day was cancelled meanwhile.
+    """
+    claim_id = uuid.uuid4()
+    deadline = time.monotonic() + wait_seconds
+    ended_claim: str | None = None
+    while True:
+        answer = control.run(
+            lambda connection, ended=ended_claim: claim_day(  # type: ignore[misc]
+                connection,
+                control=control,
+                export_id=export_id,
+                day=day,
+                owner=owner,
+                claim_id=claim_id,
+                lease_seconds=lease_seconds,
+                launched_at=launched_at,
+                ended_claim=ended,
+            ),
+            patience=patience,
+        )
+        if answer is None:
+            raise DayCancelledError(f"{day} was cancelled")
+        if not isinstance(answer, Held):
+            return answer
+        if ended_claim != answer.claim_id and owner_ended is not None and owner_ended(answer.owner):
+            ended_claim = answer.claim_id
+            continue
+        if time.monotonic() >= deadline:
+            raise DayBusyError(f"{day} is being exported by {answer.owner}; try again when that has ended")
+        time.sleep(min(0.5, lease_seconds / 20) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+
+class Lease:
+    """A claimed day while it is worked on; a context manager that runs the heartbeat thread.
+
+    The thread renews the lease six times per lease, writes the progress, and notices a cancel or another epoch. Where
+    the control database does not answer it goes on trying: nothing irreversible happens without `confirm`, which asks
+    the database itself.
+    """
+
+    def __init__(self, claim: Claim, *, control: ControlDatabase, lease_seconds: float, patience: float) -> None:
+        self.claim = claim
+        self._control = control
+        self._lease_seconds = lease_seconds
+        self._patience = patience
+        self._rows_read = 0
+        self._bytes_uploaded = 0
+        self._end = threading.Event()
+        self._failure: ExportPipelineError | None = None
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{claim.day}", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def progress(self, *, rows_read: int, bytes_uploaded: int) -> None:
+        """What the next heartbeat writes; raises what the last one met: `LeaseLostError` or `DayCancelledError`."""
+        self._rows_read, self._bytes_uploaded = rows_read, bytes_uploaded
+        if self._failure is not None:
+            raise self._failure
+
+    def confirm(self) -> None:
+        """Renews the lease now; raises `LeaseLostError` where the day is no longer this process's.
+
+        To be called right before every step that cannot be undone: a process that was stopped for longer than its
+        lease finds out here.
+        """
+        self._control.run(self._renew, patience=self._patience)
+
+    def moved_to(self, claim: Claim) -> None:
+        """Goes on under another epoch of the same holder."""
+        self.claim = claim
+
+    def _renew(self, connection: sa.Connection) -> bool:
+        return day_state.renew(
+            connection,
+            self.claim,
+            control=self._control,
+            lease_seconds=self._lease_seconds,
+            rows_read=self._rows_read,
+            bytes_uploaded=self._bytes_uploaded,
+        )
+
+    def _beat(self) -> None:
+        while not self._end.wait(self._lease_seconds / HEARTBEATS_PER_LEASE):
+            claim = self.claim
+            try:
+                with self._control.begin() as connection:
+                    cancelled = self._renew(connection)
+                if cancelled:
+                    self._failure = DayCancelledError(f"{claim.day} was cancelled before its commit")
+            except ControlUnreachableError:
+                continue
+            except LeaseLostError as error:
+                if claim is self.claim:
+                    self._failure = error
+                    return
+            except Exception as error:  # noqa: BLE001 - the day must not go on when its heartbeat is dead
+                self._failure = LeaseLostError(f"{claim.day}: the lease cannot be renewed: {error!r}")
+                return

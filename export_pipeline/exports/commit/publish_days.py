@@ -1,0 +1,242 @@
+"""Publishing many days of one export: what is done is left alone, days without rows go together, the rest one by one.
+
+Small days go side by side, because most of their time is waiting for the store. A day that turns out to be large
+waits until it is the only large one, so that memory stays that of one day.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import date
+
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.errors import ExportPipelineError, PermanentError
+from export_pipeline.exports.commit.claim import read_satisfying
+from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
+from export_pipeline.exports.commit.fence import Epochs, epochs_in_bucket
+from export_pipeline.exports.commit.job import OnStep, PublishLimits
+from export_pipeline.exports.commit.leases import OwnerEnded
+from export_pipeline.exports.commit.publish import (
+    WAIT_FOR_LEASE,
+    DayOutcome,
+    DayRequest,
+    no_step,
+    outcome_of,
+    publish_day,
+)
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import read_commit, read_days
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.sources.protocol import RunSource
+
+DayResult = tuple[date, DayOutcome | ExportPipelineError]
+
+
+def no_start(day: date) -> None:
+    """The hook that does nothing."""
+
+
+class DaysStoppedError(BaseException):
+    """Ends the days that other threads work on when the caller was interrupted; never leaves this module."""
+
+
+def publish_days(
+    requests: Sequence[DayRequest],
+    *,
+    control: ControlDatabase,
+    store: ObjectStore,
+    source: RunSource,
+    limits: PublishLimits | None = None,
+    owner_ended: OwnerEnded | None = None,
+    wait_for_lease: float = WAIT_FOR_LEASE,
+    on_step: OnStep = no_step,
+    on_start: Callable[[date], None] = no_start,
+) -> Iterator[DayResult]:
+    """Publishes days of one export; yields each once, as it ends, with its outcome or its error.
+
+    `on_start` is told a day before it is claimed, perhaps in another thread; what it raises is the day's error. Days
+    that turn out to be done or without rows begin nothing.
+
+    One bad day does not stop the others. Raises where nothing at all can be done: the source, the control database or
+    the bucket cannot be reached. An interrupt of the caller (any BaseException, also closing the iterator) aborts the
+    uploads under way and gives their days back.
+    """
+    if not requests:
+        return
+    if len({request.export.export_id for request in requests}) > 1:
+        raise ValueError("publish_days takes days of one export")
+    plan = _Plan(control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step, on_start)
+    todo: list[DayRequest] = []
+    for request in requests:
+        if (done := plan.satisfied(request)) is not None:
+            yield request.day.day, done
+        else:
+            todo.append(request)
+    if not todo:
+        return
+    snapshot_at = control.now(patience=plan.limits.patience)
+    whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
+    export = todo[0].export
+    rows = {day: found.rows for day, found in source.days(export.project, whole, filter=export.tree).items()}
+    epochs = epochs_in_bucket(store, export, [request.day.day for request in todo])
+    empty = [request for request in todo if not rows.get(request.day.day)]
+    settled: set[date] = set()
+    for day, outcome in plan.settle_empty(empty, epochs=epochs, snapshot_at=snapshot_at):
+        settled.add(day)
+        yield day, outcome
+    rest = [request for request in todo if request.day.day not in settled]
+    yield from plan.publish(rest, rows=rows, epochs=epochs)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    control: ControlDatabase
+    store: ObjectStore
+    source: RunSource
+    limits: PublishLimits
+    owner_ended: OwnerEnded | None
+    wait_for_lease: float
+    on_step: OnStep
+    on_start: Callable[[date], None]
+
+    def satisfied(self, request: DayRequest) -> DayOutcome | None:
+        if request.launched_at is None:
+            return None
+        with self.control.read() as connection:
+            done = read_satisfying(
+                connection, request.export.export_id, request.day.day, launched_at=request.launched_at
+            )
+        if done is None:
+            return None
+        return outcome_of(request.export, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
+
+    def settle_empty(
+        self, empty: Sequence[DayRequest], *, epochs: Epochs, snapshot_at: int
+    ) -> Iterator[tuple[date, DayOutcome]]:
+        """Commits days without rows in bulk, and notes those that were committed without rows before."""
+        for start in range(0, len(empty), DAYS_A_MANIFEST):
+            chunk = empty[start : start + DAYS_A_MANIFEST]
+            export, owner = chunk[0].export, chunk[0].owner
+            by_day = {request.day.day: request for request in chunk}
+            known = refresh_empty_days(
+                self.control,
+                export_id=export.export_id,
+                empty=list(by_day),
+                snapshot_at=snapshot_at,
+                patience=self.limits.patience,
+            )
+            for day in known:
+                yield day, self._still_empty(by_day.pop(day))
+            # A day that has a manifest already is looked at alone: it was committed before, perhaps by somebody else.
+            new: list[DayWindow] = [request.day for day, request in by_day.items() if day not in epochs]
+            if not new:
+                continue
+            done = commit_empty_days(
+                export,
+                new,
+                owner=owner,
+                snapshot_at=snapshot_at,
+                control=self.control,
+                store=self.store,
+                limits=self.limits,
+                on_step=self.on_step,
+            )
+            if done is not None:
+                outcome = outcome_of(export, "empty", done.manifest, done.manifest_key, seconds=0.0)
+                yield from ((day, outcome) for day in done.days)
+
+    def _still_empty(self, request: DayRequest) -> DayOutcome:
+        export_id = request.export.export_id
+        with self.control.read() as connection:
+            (record,) = read_days(connection, export_id, first=request.day.day, last=request.day.day)
+            manifest = read_commit(connection, export_id, request.day.day)
+        if manifest is None or record.manifest_key is None:
+            raise AssertionError(f"{request.day.day} was found committed and is not")
+        return outcome_of(request.export, "unchanged", manifest, record.manifest_key, seconds=0.0)
+
+    def publish(self, rest: Sequence[DayRequest], *, rows: Mapping[date, int], epochs: Epochs) -> Iterator[DayResult]:
+        """Small days side by side, then the others one by one in the order of days."""
+        small = [request for request in rest if rows.get(request.day.day, 0) <= self.limits.small_rows]
+        side_by_side = min(self.limits.side_by_side, len(small))
+        if side_by_side > 1:
+            yield from self._together(small, side_by_side, epochs)
+            rest = [request for request in rest if request not in small]
+        for request in rest:
+            yield request.day.day, self._one(request, epochs, _Gate(None, self.limits.small_bytes))
+
+    def _together(self, small: Sequence[DayRequest], side_by_side: int, epochs: Epochs) -> Iterator[DayResult]:
+        passage = _Passage()
+        with ThreadPoolExecutor(side_by_side, thread_name_prefix="day") as pool:
+            futures = {
+                pool.submit(self._one, request, epochs, _Gate(passage, self.limits.small_bytes)): request.day.day
+                for request in small
+            }
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                passage.stop.set()
+                for future in futures:
+                    future.cancel()
+                raise
+
+    def _one(self, request: DayRequest, epochs: Epochs, gate: "_Gate") -> DayOutcome | ExportPipelineError:
+        try:
+            self.on_start(request.day.day)
+            return publish_day(
+                request,
+                control=self.control,
+                store=self.store,
+                source=self.source,
+                limits=self.limits,
+                owner_ended=self.owner_ended,
+                wait_for_lease=self.wait_for_lease,
+                on_step=self.on_step,
+                on_bytes=gate.pass_bytes,
+                epochs=epochs,
+            )
+        except ExportPipelineError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a fault in one day must neither hide nor stop the others
+            failed = PermanentError(f"{request.day.day}: unexpected {type(error).__name__}: {error}")
+            failed.__cause__ = error
+            return failed
+        finally:
+            gate.close()
+
+
+class _Passage:
+    """Shared by days side by side: one large day at a time, and a common stop."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.large = threading.Semaphore()
+
+
+class _Gate:
+    """Lets a day read `small_bytes`, and more only when no other day does."""
+
+    def __init__(self, passage: _Passage | None, small_bytes: int) -> None:
+        self._passage = passage
+        self._small_bytes = small_bytes
+        self._large = False
+
+    def pass_bytes(self, count: int) -> None:
+        """Waits where need be; raises `DaysStoppedError` when the caller was interrupted."""
+        passage = self._passage
+        if passage is None:
+            return
+        if count > self._small_bytes and not self._large:
+            while not passage.large.acquire(timeout=0.1):
+                if passage.stop.is_set():
+                    raise DaysStoppedError
+            self._large = True
+        if passage.stop.is_set():
+            raise DaysStoppedError
+
+    def close(self) -> None:
+        """Lets the next large day pass."""
+        if self._passage is not None and self._large:
+            self._passage.large.release()
+            self._large = False

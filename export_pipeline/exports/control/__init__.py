@@ -1,0 +1,1 @@
+"""The control database: reaching it, its tables, its rows as records."""

@@ -1,0 +1,189 @@
+"""The control database: what was asked, how far it is, and who may write.
+
+It is the only place where writers meet. Instants are microseconds of the database's own clock, so that the clocks of
+worker hosts do not matter.
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, SettingsError
+from export_pipeline.exports.control.engine import (
+    CONTROL_URL,
+    WRITE,
+    create_sqlite_file,
+    explain,
+    make_engine,
+    parse_control_url,
+    shown,
+)
+from export_pipeline.settings import Settings
+
+SCHEMA_VERSION = "0002"
+"""The newest of `exports/control/migrations/versions`: the one that this code reads and writes."""
+
+_MIGRATION_LOCK = 0x65787069  # any constant number; PostgreSQL's advisory locks are known by number
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+T = TypeVar("T")
+
+
+class ControlDatabase:
+    """Transactions on the control database; connects at the first use.
+
+    May be used from several threads; a process that forks makes its own afterwards. Every method raises
+    `ControlUnreachableError` where the database does not answer or stays locked for `timeout` seconds, and
+    `ControlSchemaError` where tables are missing.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+        self.url = parse_control_url(url)
+        self._timeout = timeout
+        self._engine = make_engine(self.url, timeout=timeout)
+        self._write_engine = self._engine.execution_options(**WRITE)
+
+    def __repr__(self) -> str:
+        return f"ControlDatabase({shown(self.url)!r})"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is an SQLite file, which serves one machine only."""
+        return self.url.drivername == "sqlite"
+
+    @property
+    def now_sql(self) -> sa.ColumnElement[int]:
+        """The database's clock as an SQL expression, in microseconds since 1970."""
+        text = "control_now()" if self.is_sqlite else "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+        return sa.literal_column(text, sa.BigInteger)
+
+    def now(self, *, patience: float = 0.0) -> int:
+        """The database's clock, in microseconds since 1970; asked for again for `patience` seconds."""
+
+        def ask() -> int:
+            with self.read() as connection:
+                return connection.execute(sa.select(self.now_sql)).scalar_one()
+
+        return _again(ask, patience=patience)
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """One write transaction: committed at the end, rolled back when an exception leaves it.
+
+        When it raises `ControlUnreachableError` the commit may or may not have happened: look before doing it again.
+        """
+        with self._explained(), self._write_engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One read transaction."""
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    def run(self, work: Callable[[sa.Connection], T], *, patience: float = 60.0) -> T:
+        """The value of `work` in one write transaction, tried again for `patience` seconds while there is no answer.
+
+        The answer of a commit may have been lost, so `work` must find out by itself whether it already happened.
+        """
+
+        def once() -> T:
+            with self.begin() as connection:
+                return work(connection)
+
+        return _again(once, patience=patience)
+
+    def schema_version(self) -> str | None:
+        """The version of the database's schema, or None where it holds none."""
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+    def check_schema(self) -> None:
+        """Raises `ControlSchemaError` where the schema is not the one of this version; changes nothing."""
+        found = self.schema_version()
+        if found == SCHEMA_VERSION:
+            return
+        if found is None:
+            raise ControlSchemaError(
+                f"the control database {shown(self.url)} holds no schema of export-pipeline yet; "
+                f"run `export-pipeline migrate`, or correct {CONTROL_URL}"
+            )
+        if found < SCHEMA_VERSION:
+            raise ControlSchemaError(
+                f"the control database {shown(self.url)} has schema {found}, this version needs {SCHEMA_VERSION}; "
+                "run `export-pipeline migrate`"
+            )
+        raise self._newer(found)
+
+    def _newer(self, found: str) -> ControlSchemaError:
+        return ControlSchemaError(
+            f"the control database {shown(self.url)} has schema {found}, newer than {SCHEMA_VERSION}, which this "
+            "version of export-pipeline knows; upgrade export-pipeline here too"
+        )
+
+    def migrate(self) -> None:
+        """Brings the schema to this version; safe when several processes do it at once, quick when nothing is to do.
+
+        Makes the SQLite file where it is missing. All or nothing: a failure leaves the schema as it was.
+        """
+        if self.is_sqlite:
+            create_sqlite_file(self.url, timeout=self._timeout)
+        if self.schema_version() == SCHEMA_VERSION:
+            return
+        import alembic.command
+        import alembic.config
+
+        config = alembic.config.Config()
+        config.set_main_option("script_location", "export_pipeline.exports.control:migrations")
+        config.set_main_option("path_separator", "os")
+        with self.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            self._refuse_newer(connection)
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+    def _refuse_newer(self, connection: sa.Connection) -> None:
+        if sa.inspect(connection).has_table("alembic_version"):
+            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+            if found is not None and found > SCHEMA_VERSION:
+                raise self._newer(found)
+
+    def close(self) -> None:
+        """Gives back all connections; the object connects again when it is used again."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            if explained := explain(error, self.url):
+                raise explained from error
+            raise
+
+
+def _again(call: Callable[[], T], *, patience: float) -> T:
+    deadline = time.monotonic() + patience
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except ControlUnreachableError:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def open_control(settings: Settings) -> ControlDatabase:
+    """The control database of resolved settings; connects at the first use."""
+    if settings.control_url is None:
+        raise SettingsError(f"{CONTROL_URL} is not set")
+    return ControlDatabase(settings.control_url.get_secret_value())

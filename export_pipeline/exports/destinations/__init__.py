@@ -1,0 +1,1 @@
+"""Stored destinations: made, changed, opened, their credentials encrypted anew."""

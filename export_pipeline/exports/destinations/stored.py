@@ -1,0 +1,301 @@
+"""Stored destinations: made, changed and opened.
+
+A destination is checked before anything is stored. Its credentials are encrypted where they enter and decrypted where
+a client is made (`unlock`), and nowhere else. Where a destination has credentials of its own, or a role,
+nothing else is ever used for it.
+"""
+
+import uuid
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.destinations.check import Capabilities, DestinationCheck, check_destination
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.form import check_credentials, check_display_name, checked, config_values
+from export_pipeline.destinations.secrets import Vault
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.errors import ConflictError, DestinationError, InputError
+from export_pipeline.exports.access.audit import record
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import bulk_exports, destinations, exports
+from export_pipeline.exports.destinations.records import (
+    DestinationRecord,
+    get_destination,
+    list_destinations,
+    read_destination,
+    unknown,
+)
+from export_pipeline.settings import PREFIX, Settings
+
+__all__ = [
+    "DestinationRecord",
+    "NewDestination",
+    "check_stored",
+    "create_destination",
+    "delete_destination",
+    "get_destination",
+    "list_destinations",
+    "open_destination",
+    "read_destination",
+    "rotate_credentials",
+]
+
+UNFINISHED = ("Created", "Running", "IntervalScheduled")
+"""The statuses of bulk exports that still need their destination."""
+
+
+@dataclass(frozen=True)
+class NewDestination:
+    """A destination to be made; without credentials and role the process's own credentials are used."""
+
+    display_name: str
+    config: DestinationConfig
+    credentials: Credentials | None = None
+
+
+def create_destination(
+    control: ControlDatabase, new: NewDestination, *, tenant_id: uuid.UUID, settings: Settings, actor: str
+) -> DestinationRecord:
+    """Checks a destination by writing to it, and stores it.
+
+    Raises `InputError` for a malformed value, `SettingsError` where SECRET_KEYS is needed and missing, and
+    `DestinationError` (with its class, the cause and a cure) where exports could not be written there. Nothing is
+    stored then.
+    """
+    check_display_name(new.display_name)
+    config = checked(new.config)
+    row_id = uuid.uuid4()
+    sealed = _sealed(config, new.credentials, row_id=row_id, tenant_id=tenant_id, settings=settings)
+    can = _capabilities(_effective(config, new.credentials, tenant_id=tenant_id, settings=settings), new.credentials)
+
+    def insert(connection: sa.Connection) -> None:
+        if connection.execute(sa.select(destinations.c.id).where(destinations.c.id == str(row_id))).first():
+            return  # the answer of the commit was lost
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        keys = _keys(new.credentials)
+        values = {"tenant_id": str(tenant_id), "display_name": new.display_name, "created_at": now}
+        changed = _changed(config, sealed, keys, can, now)
+        connection.execute(sa.insert(destinations).values(id=str(row_id), **values, **changed))
+        detail = {"display_name": new.display_name, "config": config_values(config), "credentials_keys": keys}
+        record(
+            connection,
+            at=now,
+            action="destination.create",
+            subject=row_id,
+            detail=detail,
+            tenant_id=tenant_id,
+            actor=actor,
+        )
+
+    control.run(insert)
+    return get_destination(control, row_id, tenant_id=tenant_id)
+
+
+def rotate_credentials(
+    control: ControlDatabase,
+    destination_id: uuid.UUID,
+    *,
+    tenant_id: uuid.UUID,
+    credentials: Credentials | None = None,
+    aws_role_arn: str | None = None,
+    settings: Settings,
+    actor: str,
+) -> DestinationRecord:
+    """Checks new credentials, or a role, and puts them in the place of the former ones.
+
+    Whoever opens the destination from then on gets the new ones. Raises as `create_destination` does, and
+    `NotFoundError`; the former ones stay in force then.
+    """
+    if (credentials is None) == (aws_role_arn is None):
+        raise InputError("Give either credentials or aws_role_arn.")
+    found = get_destination(control, destination_id, tenant_id=tenant_id)
+    config = checked(replace(found.config, aws_role_arn=aws_role_arn))
+    sealed = _sealed(config, credentials, row_id=destination_id, tenant_id=tenant_id, settings=settings)
+    can = _capabilities(_effective(config, credentials, tenant_id=tenant_id, settings=settings), credentials)
+
+    def update(connection: sa.Connection) -> None:
+        read_destination(connection, destination_id, tenant_id=tenant_id)
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        keys = _keys(credentials)
+        changed = _changed(config, sealed, keys, can, now)
+        connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**changed))
+        detail = {"aws_role_arn": aws_role_arn, "credentials_keys": keys}
+        record(
+            connection,
+            at=now,
+            action="destination.rotate",
+            subject=destination_id,
+            detail=detail,
+            tenant_id=tenant_id,
+            actor=actor,
+        )
+
+    control.run(update)
+    return get_destination(control, destination_id, tenant_id=tenant_id)
+
+
+def delete_destination(
+    control: ControlDatabase,
+    destination_id: uuid.UUID,
+    *,
+    tenant_id: uuid.UUID,
+    actor: str,
+    settings: Settings | None = None,
+) -> None:
+    """Forgets a destination and its credentials; what was exported to it stays there.
+
+    Raises `NotFoundError`, and `ConflictError` while an unfinished export, a schedule or a standing export uses it.
+    """
+    if settings is not None and settings.destination_id == destination_id:
+        raise ConflictError(
+            f"{PREFIX}DESTINATION_ID names destination {destination_id}: point the standing exports elsewhere first."
+        )
+
+    def delete(connection: sa.Connection) -> None:
+        locked = sa.select(destinations.c.id).where(
+            destinations.c.id == str(destination_id), destinations.c.tenant_id == str(tenant_id)
+        )
+        if connection.execute(locked.with_for_update()).first() is None:
+            raise unknown(destination_id)
+        _refuse_used(connection, destination_id)
+        connection.execute(sa.delete(destinations).where(destinations.c.id == str(destination_id)))
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        record(
+            connection,
+            at=now,
+            action="destination.delete",
+            subject=destination_id,
+            detail={},
+            tenant_id=tenant_id,
+            actor=actor,
+        )
+
+    with control.begin() as connection:
+        delete(connection)
+
+
+def check_stored(
+    control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings
+) -> DestinationCheck:
+    """Checks a stored destination anew; what it can do now is recorded where exports can be written there.
+
+    Raises `NotFoundError`, and `SecretsError` where its credentials do not open.
+    """
+    try:
+        store = open_destination(control, destination_id, tenant_id=tenant_id, settings=settings)
+    except DestinationError as error:
+        return DestinationCheck(Capabilities(), error)
+    result = _check(store)
+    if result.ok:
+        with control.begin() as connection:
+            values = {"capabilities": asdict(result.capabilities), "checked_at": control.now_sql}
+            connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**values))
+    return result
+
+
+def open_destination(
+    control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings
+) -> ObjectStore:
+    """The bucket of a stored destination, with the credentials that are stored now.
+
+    Raises `NotFoundError`, `SecretsError` where the credentials do not open, and `DestinationRefusedError` where the
+    settings forbid the endpoint or the process's own credentials.
+    """
+    with control.read() as connection:
+        found = read_destination(connection, destination_id, tenant_id=tenant_id)
+        config, credentials = unlock(connection, found, settings=settings)
+    return ObjectStore(config, credentials)
+
+
+def unlock(
+    connection: sa.Connection, found: DestinationRecord, *, settings: Settings
+) -> tuple[DestinationConfig, Credentials | None]:
+    """What a client of a destination is made of, with the credentials that are stored now; raises `SecretsError`."""
+    query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
+    sealed = connection.execute(query).scalar_one()
+    credentials = None
+    if sealed is not None:
+        credentials = Vault.from_settings(settings).open(sealed, row_id=found.id, tenant_id=found.tenant_id)
+    return _effective(found.config, credentials, tenant_id=found.tenant_id, settings=settings), credentials
+
+
+def _effective(
+    config: DestinationConfig, credentials: Credentials | None, *, tenant_id: uuid.UUID, settings: Settings
+) -> DestinationConfig:
+    """The config with what the settings allow, and with what is the workspace's."""
+    return replace(
+        config,
+        allow_private=settings.private_endpoints,
+        process_credentials=credentials is None and settings.allow_process_credentials,
+        external_id=str(tenant_id),
+    )
+
+
+def _sealed(
+    config: DestinationConfig,
+    credentials: Credentials | None,
+    *,
+    row_id: uuid.UUID,
+    tenant_id: uuid.UUID,
+    settings: Settings,
+) -> str | None:
+    if credentials is None:
+        return None
+    if config.aws_role_arn is not None:
+        raise InputError("Give either credentials or aws_role_arn, not both.")
+    check_credentials(credentials)
+    return Vault.from_settings(settings).seal(credentials, row_id=row_id, tenant_id=tenant_id)
+
+
+def _capabilities(config: DestinationConfig, credentials: Credentials | None) -> Capabilities:
+    result = _check(ObjectStore(config, credentials))
+    if result.error is not None:
+        raise result.error
+    return result.capabilities
+
+
+def _check(store: ObjectStore) -> DestinationCheck:
+    try:
+        return check_destination(store, store.config.prefix)
+    finally:
+        store.close()
+
+
+def _keys(credentials: Credentials | None) -> list[str]:
+    return [] if credentials is None else list(credentials.keys)
+
+
+def _changed(
+    config: DestinationConfig, sealed: str | None, keys: list[str], can: Capabilities, now: int
+) -> dict[str, Any]:
+    return {
+        "config": config_values(config),
+        "credentials": sealed,
+        "credentials_keys": keys,
+        "capabilities": asdict(can),
+        "checked_at": now,
+        "updated_at": now,
+    }
+
+
+def _refuse_used(connection: sa.Connection, destination_id: uuid.UUID) -> None:
+    bulk = sa.select(sa.func.count()).where(
+        bulk_exports.c.destination_id == str(destination_id), bulk_exports.c.status.in_(UNFINISHED)
+    )
+    standing = sa.select(sa.func.count()).where(
+        exports.c.destination_id == str(destination_id),
+        exports.c.kind == "standing",
+        exports.c.superseded_at.is_(None),
+    )
+    if used := connection.execute(bulk).scalar_one():
+        raise ConflictError(
+            f"Destination {destination_id} is in use by {used} unfinished export{'s' * (used > 1)}: cancel them, or "
+            "wait for their end."
+        )
+    if used := connection.execute(standing).scalar_one():
+        raise ConflictError(
+            f"Destination {destination_id} is in use by the standing exports of {used} project{'s' * (used > 1)}: "
+            f"set {PREFIX}DESTINATION_ID or {PREFIX}BUCKET to another place and let a day of each be exported first."
+        )

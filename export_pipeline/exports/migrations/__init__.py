@@ -1,1 +1,0 @@
-"""The steps that bring a control database to the form of `exports.tables`; run by `ControlDatabase.migrate`."""

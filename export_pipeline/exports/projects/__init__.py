@@ -1,0 +1,1 @@
+"""Projects, their standing exports, and which of their days are to be exported."""

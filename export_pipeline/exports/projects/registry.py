@@ -1,0 +1,99 @@
+"""The projects that the control database knows: which there are, which become assets, and how one is named."""
+
+import difflib
+import uuid
+from collections.abc import Iterable
+from datetime import date
+from fnmatch import fnmatchcase
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import InputError, UnknownProjectError
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ProjectRecord, project_of
+from export_pipeline.exports.control.tables import facts, projects
+from export_pipeline.exports.projects.sync import SyncReport, sync_projects
+from export_pipeline.runs.ids import parse_uuid
+from export_pipeline.settings import Settings
+
+__all__ = [
+    "SyncReport",
+    "find_project",
+    "is_asset",
+    "list_projects",
+    "partitions_start",
+    "project_by_session",
+    "sync_projects",
+]
+
+_MOST_CLOSE_MATCHES = 3
+
+
+def list_projects(control: ControlDatabase, *, only_assets: bool, settings: Settings) -> list[ProjectRecord]:
+    """The known projects, in the order of their asset names: all, or those that become assets."""
+    with control.read() as connection:
+        rows = connection.execute(sa.select(projects).order_by(projects.c.asset_name)).mappings().all()
+    found = [project_of(row) for row in rows]  # type: ignore[arg-type]
+    return [project for project in found if not only_assets or is_asset(project, settings)]
+
+
+def is_asset(project: ProjectRecord, settings: Settings) -> bool:
+    """Whether a project has an asset: still in the trace store, included by the settings, not excluded by them.
+
+    Patterns are shell patterns of names in which upper and lower case differ.
+    """
+    if project.removed_at is not None or (project.is_experiment and not settings.include_experiments):
+        return False
+    return _matches(project.name, settings.projects_include) and not _matches(project.name, settings.projects_exclude)
+
+
+def find_project(control: ControlDatabase, name_or_id: str) -> ProjectRecord:
+    """The project that a person means: by its name, its asset's name, or its id in any form.
+
+    Raises `UnknownProjectError` that lists names close to the one that was given, and `InputError` where several
+    projects have it.
+    """
+    with control.read() as connection:
+        rows = connection.execute(sa.select(projects).order_by(projects.c.first_seen_at)).mappings().all()
+    known = [project_of(row) for row in rows]  # type: ignore[arg-type]
+    as_uuid = parse_uuid(name_or_id)
+    by_id = [project for project in known if name_or_id == project.project or project.session_id == as_uuid]
+    by_asset = [project for project in known if project.asset_name == name_or_id.removeprefix("runs/")]
+    by_name = [project for project in known if project.name == name_or_id]
+    present = [project for project in by_name if project.removed_at is None]
+    for found in (by_id, present or by_name, by_asset):
+        if len(found) > 1:
+            raise InputError(
+                f"{len(found)} projects are named {name_or_id!r}; name one by its asset or its id: "
+                + ", ".join(f"{project.asset_name} ({project.project})" for project in found)
+            )
+        if found:
+            return found[0]
+    raise UnknownProjectError(_unknown(name_or_id, known))
+
+
+def project_by_session(connection: sa.Connection, session_id: uuid.UUID) -> ProjectRecord | None:
+    """The project with this id."""
+    query = sa.select(projects).where(projects.c.session_id == str(session_id))
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else project_of(row)  # type: ignore[arg-type]
+
+
+def partitions_start(control: ControlDatabase) -> date | None:
+    """The first partition of all assets, or None where no project has had a row yet."""
+    with control.read() as connection:
+        value = connection.execute(sa.select(facts.c.value).where(facts.c.name == "partitions_start")).scalar()
+    return None if value is None else date.fromisoformat(value)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _unknown(wanted: str, known: list[ProjectRecord]) -> str:
+    if not known:
+        return f"unknown project {wanted!r}: no project is known yet; run `export-pipeline projects sync`"
+    names = {name.casefold(): name for project in known for name in (project.asset_name, project.name)}
+    close = difflib.get_close_matches(wanted.casefold(), names, n=_MOST_CLOSE_MATCHES, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(names[name]) for name in close)}?" if close else "no name is close to it;"
+    return f"unknown project {wanted!r}: {hint} `export-pipeline projects list --all` shows all"

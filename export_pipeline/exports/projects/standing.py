@@ -1,0 +1,171 @@
+"""Standing exports: one table per project that gathers all of its days, kept as long as the settings name its place."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import SettingsError, UnknownProjectError
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, export_of
+from export_pipeline.exports.control.tables import exports, projects
+from export_pipeline.exports.projects.registry import list_projects
+from export_pipeline.exports.projects.standing_place import with_place
+from export_pipeline.runs.schema import DEFAULT_FIELDS
+from export_pipeline.settings import PREFIX, Settings
+
+STANDING = "standing"
+
+
+@dataclass(frozen=True)
+class ChangedExport:
+    """A standing export whose place or form the settings no longer name, so that the next day begins a new table.
+
+    `changes` are sentences such as "EXPORT_PIPELINE_PREFIX is 'b' and was 'a'".
+    """
+
+    project: ProjectRecord
+    export: ExportRecord
+    changes: tuple[str, ...]
+
+
+def standing_export(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> ExportRecord:
+    """The project's standing export at the place and in the form that the settings name; begun where there is none.
+
+    Where the settings have changed, the table so far is superseded: it stays as it is, and another export id begins.
+    Going back to the former settings goes on with the former table. Of several processes that do this at once all get
+    the same export.
+    """
+    if (export := current_export(control, project, settings)) is not None:
+        return export
+    return control.run(lambda connection: _take_or_begin(connection, control, project, settings))
+
+
+def current_export(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> ExportRecord | None:
+    """The project's standing export where it is the one that the settings name; begins nothing."""
+    with control.read() as connection:
+        settings = with_place(connection, settings)
+        found = _standing(connection, project)
+    for export in found:
+        if export.superseded_at is None:
+            same = export.destination_id == settings.destination_id and not _changes(project, export, settings)
+            return export if same else None
+    return None
+
+
+def list_exports(control: ControlDatabase, project: ProjectRecord | None = None) -> list[ExportRecord]:
+    """All standing exports, superseded ones too, or those of one project; oldest first."""
+    with control.read() as connection:
+        return sorted(_standing(connection, project), key=lambda export: (export.created_at, export.export_id))
+
+
+def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord | None:
+    """An export of any kind by its id."""
+    with control.read() as connection:
+        row = connection.execute(sa.select(exports).where(exports.c.export_id == str(export_id))).mappings().first()
+    return None if row is None else export_of(row)  # type: ignore[arg-type]
+
+
+def changed_exports(control: ControlDatabase, settings: Settings) -> list[ChangedExport]:
+    """The standing exports of projects with an asset that would begin a new table at the next exported day."""
+    known = {project.session_id: project for project in list_projects(control, only_assets=True, settings=settings)}
+    with control.read() as connection:
+        settings = with_place(connection, settings)
+    changed = []
+    for export in list_exports(control):
+        project = known.get(export.session_id)
+        if export.superseded_at is None and project is not None and (changes := _changes(project, export, settings)):
+            changed.append(ChangedExport(project, export, changes))
+    return changed
+
+
+def _take_or_begin(
+    connection: sa.Connection, control: ControlDatabase, project: ProjectRecord, settings: Settings
+) -> ExportRecord:
+    # The project's row is the lock: SQLite holds the whole database, PostgreSQL this row, until the transaction ends.
+    locked = sa.select(projects.c.session_id).where(projects.c.session_id == str(project.session_id)).with_for_update()
+    if connection.execute(locked).first() is None:
+        raise UnknownProjectError(
+            f"the control database no longer knows project {project.name!r}; run `export-pipeline projects sync`"
+        )
+    settings = with_place(connection, settings, hold=True)
+    now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    found = _standing(connection, project)
+    fitting = next((export for export in found if not _changes(project, export, settings)), None)
+    for export in found:
+        if export is not fitting and export.superseded_at is None:
+            _set(connection, export, superseded_at=now)
+    if fitting is None:
+        values = _new_export(project, settings, now)
+        connection.execute(sa.insert(exports).values(**values))
+        return export_of(values)
+    destination = None if settings.destination_id is None else str(settings.destination_id)
+    _set(connection, fitting, superseded_at=None, destination_id=destination)
+    row = connection.execute(sa.select(exports).where(exports.c.export_id == str(fitting.export_id))).mappings().one()
+    return export_of(row)  # type: ignore[arg-type]
+
+
+def _set(connection: sa.Connection, export: ExportRecord, **values: object) -> None:
+    connection.execute(sa.update(exports).where(exports.c.export_id == str(export.export_id)).values(**values))
+
+
+def _standing(connection: sa.Connection, project: ProjectRecord | None) -> list[ExportRecord]:
+    """Standing exports, the one in use first, then the newest first."""
+    query = sa.select(exports).where(exports.c.kind == STANDING)
+    if project is not None:
+        query = query.where(exports.c.session_id == str(project.session_id))
+    query = query.order_by(
+        exports.c.superseded_at.is_not(None), exports.c.superseded_at.desc(), exports.c.created_at.desc()
+    )
+    return [export_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+
+
+def _place_and_form(project: ProjectRecord, settings: Settings) -> dict[str, Any]:
+    return {
+        "bucket": settings.bucket,
+        "prefix": settings.prefix,
+        "endpoint_url": settings.endpoint_url and settings.endpoint_url.rstrip("/"),
+        "format_version": settings.format_version,
+        "compression": settings.compression,
+        "tenant_id": project.tenant_id,
+    }
+
+
+def _changes(project: ProjectRecord, export: ExportRecord, settings: Settings) -> tuple[str, ...]:
+    recorded = {name: getattr(export, name) for name in _place_and_form(project, settings)}
+    return tuple(
+        f"{_name(name, settings)} is {_quoted(value)} and was {_quoted(recorded[name])}"
+        for name, value in _place_and_form(project, settings).items()
+        if value != recorded[name]
+    )
+
+
+def _name(name: str, settings: Settings) -> str:
+    if name == "tenant_id":
+        return "the workspace"
+    if settings.destination_id is not None and name in {"bucket", "prefix", "endpoint_url"}:
+        return f"the {name} of destination {settings.destination_id}"
+    return PREFIX + name.upper()
+
+
+def _quoted(value: object) -> str:
+    return "not set" if value is None else f"'{value}'"
+
+
+def _new_export(project: ProjectRecord, settings: Settings, now: int) -> dict[str, Any]:
+    if settings.bucket is None:
+        raise SettingsError(f"{PREFIX}BUCKET is not set")
+    return {
+        **_place_and_form(project, settings),
+        "export_id": str(uuid.uuid4()),
+        "kind": STANDING,
+        "project": project.project,
+        "tenant_id": str(project.tenant_id),
+        "session_id": str(project.session_id),
+        "region": settings.region,
+        "destination_id": None if settings.destination_id is None else str(settings.destination_id),
+        "fields": list(DEFAULT_FIELDS),
+        "created_at": now,
+        "superseded_at": None,
+    }

@@ -1,0 +1,303 @@
+"""Writing what a bucket tells into the control database, without losing what the database knows better."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.exports.commit.manifest import microseconds
+from export_pipeline.exports.commit.record import FinishedCommit, completed_values, take_sequence
+from export_pipeline.exports.commit.rules import FAILED
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.inserts import insert_missing
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.tables import commits, days, exports, facts, projects
+from export_pipeline.exports.projects.standing import STANDING
+from export_pipeline.exports.projects.sync import GROUP, START
+from export_pipeline.files.manifest import Manifest
+
+UNKNOWN_HASH = ""
+"""The content hash of a file that cannot be trusted: equal to none."""
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A data file of a day whose manifest cannot be read, as its listing and its footer tell it."""
+
+    key: str
+    bytes: int
+    commit_id: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class RecoveredDay:
+    """A day's valid manifest at `key`.
+
+    `damage` says why the day is to be exported again although it was committed. `epoch` is 0 for a damaged manifest of
+    many empty days. `file` is there where the manifest cannot be read and the file can.
+    """
+
+    day: date
+    key: str
+    epoch: int
+    manifest: Manifest | None
+    damage: str | None
+    file: FoundFile | None = None
+
+
+@dataclass(frozen=True)
+class RecoveredTable:
+    """An export as its bucket tells it; days are in order."""
+
+    export: ExportRecord
+    days: Sequence[RecoveredDay]
+
+
+@dataclass
+class Written:
+    """What became of one table."""
+
+    new_project: bool = False
+    new_export: bool = False
+    days: int = 0
+    unchanged: int = 0
+    rows: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class TableWriter:
+    """Writes one table in one transaction."""
+
+    def __init__(self, control: ControlDatabase, table: RecoveredTable) -> None:
+        self._control = control
+        self._export = table.export
+        self._days = table.days
+        self.result = Written()
+
+    def write(self, connection: sa.Connection) -> None:
+        """Adds and changes records; `result` tells which."""
+        if not self._export_is_there(connection):
+            return
+        now = connection.execute(sa.select(self._control.now_sql)).scalar_one()
+        query = sa.select(days).where(days.c.export_id == str(self._export.export_id)).with_for_update()
+        known = {row["day"]: row for row in connection.execute(query).mappings()}
+        appended = []
+        for found in self._days:
+            row = known.pop(found.day, None)
+            if self._write_day(connection, found, row, now) and found.manifest is not None:
+                appended.append((found.manifest, found))
+        self._append(connection, appended)
+        for day, row in sorted(known.items()):
+            if row["commit_epoch"] is not None:
+                self._problem(day, f"its commit of epoch {row['commit_epoch']} has no manifest in the bucket")
+
+    def _export_is_there(self, connection: sa.Connection) -> bool:
+        export = self._export
+        query = sa.select(exports.c.tenant_id, exports.c.session_id).where(exports.c.export_id == str(export.export_id))
+        row = connection.execute(query).first()
+        if row is None:
+            project = self._project(connection)
+            values = {item.name: getattr(export, item.name) for item in exports.columns}
+            ids = {name: str(value) for name, value in values.items() if isinstance(value, uuid.UUID)}
+            connection.execute(
+                sa.insert(exports).values({**values, **ids, "project": project, "fields": list(export.fields)})
+            )
+            self.result.new_export = True
+            return True
+        if (row.tenant_id, row.session_id) == (str(export.tenant_id), str(export.session_id)):
+            return True
+        self.result.problems.append(
+            f"export {export.export_id} is known as one of project {row.session_id} in workspace {row.tenant_id}; its "
+            f"files of project {export.session_id} in workspace {export.tenant_id} are left out"
+        )
+        return False
+
+    def _project(self, connection: sa.Connection) -> str:
+        """The project's id as the trace store writes it; a project that is unknown is noted until a sync names it."""
+        session_id = str(self._export.session_id)
+        found = connection.execute(sa.select(projects.c.project).where(projects.c.session_id == session_id)).scalar()
+        if found is not None:
+            return str(found)
+        now = connection.execute(sa.select(self._control.now_sql)).scalar_one()
+        values = {
+            "project": session_id,
+            "session_id": session_id,
+            "tenant_id": str(self._export.tenant_id),
+            "name": session_id,
+            "is_experiment": False,
+            "asset_name": f"recovered_{self._export.session_id.hex}",
+            "group_name": GROUP,
+            "first_seen_at": 0,
+            "last_seen_at": 0,
+            "removed_at": now,
+        }
+        insert_missing(connection, projects, [values])
+        self.result.new_project = True
+        return session_id
+
+    def _write_day(
+        self, connection: sa.Connection, found: RecoveredDay, row: Mapping[Any, Any] | None, now: int
+    ) -> bool:
+        """Brings one record to what the bucket says; whether a commit was added."""
+        if row is not None and (row["lease_until"] or 0) > now:
+            self._problem(found.day, f"it is being exported by {row['owner']}; recover again when that has ended")
+            return False
+        if row is not None and (row["commit_epoch"] or 0) > found.epoch:
+            self._problem(
+                found.day,
+                f"the control database knows a commit of epoch {row['commit_epoch']}, the bucket's newest manifest is "
+                f"of epoch {found.epoch}; the record is left as it is",
+            )
+            return False
+        if found.manifest is None or found.damage is not None:
+            self._problem(found.day, found.damage or "its manifest cannot be read")
+            if found.epoch:
+                self._save(connection, found, row, _damaged(found, row, now))
+            return False
+        if row is not None and _knows(row, found.manifest):
+            self.result.unchanged += 1
+            return False
+        manifest = found.manifest
+        values = {**completed_values(_commit(manifest, found), microseconds(manifest.committed_at)), "updated_at": now}
+        if row is not None and row["intent"] is not None and row["intent"]["epoch"] > found.epoch:
+            values |= {"intent": row["intent"], "status": FAILED}
+        self._save(connection, found, row, values)
+        self.result.days += 1
+        self.result.rows += manifest.rows
+        return True
+
+    def _save(
+        self, connection: sa.Connection, found: RecoveredDay, row: Mapping[Any, Any] | None, values: dict[str, Any]
+    ) -> None:
+        here = {"export_id": str(self._export.export_id), "day": found.day}
+        if row is None:
+            connection.execute(sa.insert(days).values(**here, **values, epoch=found.epoch))
+            return
+        connection.execute(
+            sa.update(days)
+            .where(days.c.export_id == here["export_id"], days.c.day == found.day)
+            .values(**values, epoch=max(row["epoch"], found.epoch))
+        )
+
+    def _append(self, connection: sa.Connection, added: list[tuple[Manifest, RecoveredDay]]) -> None:
+        if not added:
+            return
+        added.sort(key=lambda item: (item[0].committed_at, item[1].day))
+        first = take_sequence(connection, len(added))
+        rows = [
+            {
+                "sequence": first + offset,
+                "export_id": str(manifest.export_id),
+                "day": found.day,
+                "epoch": found.epoch,
+                "commit_id": str(manifest.commit_id),
+                "rows": manifest.rows,
+                "bytes": manifest.file.bytes if manifest.file else 0,
+                "key": manifest.file.key if manifest.file else None,
+                "manifest_key": found.key,
+                "committed_at": microseconds(manifest.committed_at),
+            }
+            for offset, (manifest, found) in enumerate(added)
+        ]
+        connection.execute(sa.insert(commits), rows)
+
+    def _problem(self, day: date, text: str) -> None:
+        self.result.problems.append(f"export {self._export.export_id}, {day}: {text}")
+
+
+def choose_in_use(connection: sa.Connection, control: ControlDatabase) -> None:
+    """Leaves one standing export of each project in use: the one whose days were read from the trace store last."""
+    newest = sa.func.max(days.c.snapshot_at).label("newest")
+    query = (
+        sa.select(exports.c.export_id, exports.c.session_id, exports.c.superseded_at, newest)
+        .outerjoin(days, days.c.export_id == exports.c.export_id)
+        .where(exports.c.kind == STANDING)
+        .group_by(exports.c.export_id, exports.c.session_id, exports.c.superseded_at, exports.c.created_at)
+        .order_by(sa.func.coalesce(newest, -1).desc(), exports.c.created_at.desc())
+    )
+    now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    chosen: set[str] = set()
+    for row in connection.execute(query).all():
+        superseded_at = None if row.session_id not in chosen else (row.superseded_at or now)
+        chosen.add(row.session_id)
+        if superseded_at != row.superseded_at:
+            connection.execute(
+                sa.update(exports).where(exports.c.export_id == row.export_id).values(superseded_at=superseded_at)
+            )
+
+
+def keep_start(connection: sa.Connection, first: date | None) -> date | None:
+    """The first partition; `first` becomes it where none is recorded."""
+    if first is not None:
+        insert_missing(connection, facts, [{"name": START, "value": first.isoformat()}])
+    value = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
+    return None if value is None else date.fromisoformat(value)
+
+
+def _knows(row: Mapping[Any, Any], manifest: Manifest) -> bool:
+    """Whether the record has this commit already, decided on or finished, and not as a damaged one."""
+    finished = row["manifest"] if row["completed_at"] is not None else None
+    known = [commit["commit_id"] for commit in (finished, row["intent"]) if commit is not None]
+    return str(manifest.commit_id) in known
+
+
+def _commit(manifest: Manifest, found: RecoveredDay) -> FinishedCommit:
+    content = manifest.model_dump(mode="json")
+    return FinishedCommit(
+        commit_id=manifest.commit_id,
+        epoch=found.epoch,
+        rows=manifest.rows,
+        bytes=manifest.file.bytes if manifest.file else 0,
+        key=manifest.file.key if manifest.file else None,
+        manifest_key=found.key,
+        manifest=content,
+        snapshot_at=microseconds(manifest.snapshot_at),
+        fingerprint=content["source"],
+    )
+
+
+def _damaged(found: RecoveredDay, row: Mapping[Any, Any] | None, now: int) -> dict[str, Any]:
+    """A commit that is known and not all there: not completed, so that the day is exported again.
+
+    Its rows still guard the day against shrinking. Its content hash is unknown, so that the same rows count as changed
+    and are published, and its snapshot is so old that no launch is content with it.
+    """
+    content = _content(found, row)
+    file = content["file"]
+    values: dict[str, Any] = {
+        "status": FAILED,
+        "error": f"recovered from the bucket: {found.damage}",
+        "cancel_requested": False,
+        "manifest": {**content, "file": file and {**file, "content_hash": UNKNOWN_HASH}},
+        "manifest_key": found.key,
+        "commit_epoch": found.epoch,
+        "rows": content["rows"],
+        "bytes": file["bytes"] if file else 0,
+        "fingerprint": None,
+        "snapshot_at": 0,
+        "completed_at": None,
+        "updated_at": now,
+    }
+    if row is not None and row["intent"] is not None and row["intent"]["epoch"] <= found.epoch:
+        values["intent"] = None
+    return values
+
+
+def _content(found: RecoveredDay, row: Mapping[Any, Any] | None) -> Mapping[str, Any]:
+    """What is known of a damaged commit: from its manifest, its record, or its file."""
+    if found.manifest is not None:
+        return found.manifest.model_dump(mode="json")
+    if row is not None and row["commit_epoch"] == found.epoch and row["manifest"] is not None:
+        recorded: Mapping[str, Any] = row["manifest"]
+        return recorded
+    file = found.file
+    return {
+        "kind": "day",
+        "commit_id": file.commit_id if file else str(uuid.UUID(int=0)),
+        "rows": file.rows if file else 0,
+        "file": file and {"key": file.key, "bytes": file.bytes, "rows": file.rows},
+    }

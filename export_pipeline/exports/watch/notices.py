@@ -1,0 +1,228 @@
+"""Notices of what somebody should hear about: an outbox in the control database.
+
+A notice is written in the transaction of the change that it tells of, so there is never one without the other;
+`exports.watch.notices_send` logs and posts it afterwards. A kind tells of a subject once.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+import sqlalchemy as sa
+
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.inserts import insert_missing
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.tables import notices
+from export_pipeline.exports.projects.late import ShrunkDay
+from export_pipeline.exports.watch.overdue import last_due, progress
+from export_pipeline.runs.window import Window
+from export_pipeline.settings import Settings
+
+Kind = Literal[
+    "export.completed",
+    "export.failed",
+    "export.timed_out",
+    "schedule.missed",
+    "day.overdue",
+    "days.shrunk",
+    "days.late_failed",
+]
+EndKind = Literal["export.completed", "export.failed", "export.timed_out"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Every kind; `docs/runbook.md` has a section for each."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A notice in the outbox; `text` is a sentence for people, `detail` the same for programs."""
+
+    id: uuid.UUID
+    kind: str
+    subject: str
+    text: str
+    detail: Mapping[str, Any]
+    created_at: int
+    attempts: int
+
+
+def add_notice(
+    connection: sa.Connection, kind: Kind, *, subject: str, text: str, detail: Mapping[str, Any], at: int
+) -> None:
+    """Puts a notice into the outbox, unless this kind has told of the subject before.
+
+    To be called in the transaction of the change; `at` is control database microseconds. `detail` holds JSON values
+    and nothing secret.
+    """
+    row = {
+        "id": str(uuid.uuid4()),
+        "kind": kind,
+        "subject": subject,
+        "body": {"text": text, "detail": dict(detail)},
+        "created_at": at,
+        "attempts": 0,
+        "not_before": at,
+    }
+    insert_missing(connection, notices, [row])
+
+
+def export_ended(
+    connection: sa.Connection,
+    kind: EndKind,
+    *,
+    bulk_id: uuid.UUID,
+    tenant_id: uuid.UUID,
+    error: str | None,
+    at: int,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """A bulk export has ended at `at`; to be called in the transaction that ends it.
+
+    An export that ends again after a retry is told of again. `detail` may add counts.
+    """
+    what = {"export.completed": "is complete", "export.failed": "failed", "export.timed_out": "ran out of time"}[kind]
+    add_notice(
+        connection,
+        kind,
+        subject=f"{bulk_id}:{at}",
+        text=f"export {bulk_id} {what}" + (f": {error}" if error else ""),
+        detail={**(detail or {}), "export_id": str(bulk_id), "tenant_id": str(tenant_id), "error": error},
+        at=at,
+    )
+
+
+def schedule_missed(
+    connection: sa.Connection, *, schedule_id: uuid.UUID, tenant_id: uuid.UUID, window: Window, why: str, at: int
+) -> None:
+    """A schedule did not start the export of a window when it should have."""
+    add_notice(
+        connection,
+        "schedule.missed",
+        subject=f"{schedule_id}:{window.start.isoformat()}",
+        text=f"schedule {schedule_id} missed the window {window}: {why}",
+        detail={
+            "export_id": str(schedule_id),
+            "tenant_id": str(tenant_id),
+            "start": window.start.isoformat(),
+            "end": window.end.isoformat(),
+            "why": why,
+        },
+        at=at,
+    )
+
+
+def days_shrunk(
+    connection: sa.Connection, export: ExportRecord, days: Sequence[ShrunkDay], *, name: str, at: int
+) -> None:
+    """The trace store has fewer rows of committed days than are committed; told of once for these days and commits."""
+    first, missing = min(days, key=lambda day: day.day), sum(day.committed - day.found for day in days)
+    span = str(first.day) if len(days) == 1 else f"{len(days)} days from {first.day} on"
+    add_notice(
+        connection,
+        "days.shrunk",
+        subject=f"{export.export_id}:{','.join(f'{day.day}/{day.epoch}' for day in days)}",
+        text=f"the trace store lacks {missing:,} rows of {span} of {name} that are committed; the files are kept",
+        detail={
+            "name": name,
+            "export_id": str(export.export_id),
+            "project_id": str(export.session_id),
+            "days": [{**asdict(day), "day": day.day.isoformat()} for day in days],
+        },
+        at=at,
+    )
+
+
+def late_days_failed(
+    connection: sa.Connection, export: ExportRecord, *, days: str, why: str, change: str, name: str, at: int
+) -> None:
+    """Days that had changed in the trace store could not be exported again, however often that was tried."""
+    add_notice(
+        connection,
+        "days.late_failed",
+        subject=f"{export.export_id}:{change}",
+        text=f"{days} of {name} changed in the trace store ({why}) and could not be exported again",
+        detail={
+            "name": name,
+            "export_id": str(export.export_id),
+            "project_id": str(export.session_id),
+            "days": days,
+            "reason": why,
+        },
+        at=at,
+    )
+
+
+def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[str]:
+    """Puts a notice into the outbox for each project whose newest day should be there and is not; their asset names.
+
+    A project's day is told of once, however often this is called. `now` is the control database's clock unless given.
+    """
+    at = control.now()
+    moment = datetime.fromtimestamp(at / 1_000_000, UTC) if now is None else now
+    day = last_due(moment, settings)
+    late = [found for found in progress(control, settings, now=moment) if day in found.overdue]
+    if not late:
+        return []
+
+    def write(connection: sa.Connection) -> None:
+        for found in late:
+            name, error = found.project.asset_name, found.errors.get(day)
+            add_notice(
+                connection,
+                "day.overdue",
+                subject=f"{name}:{day}",
+                text=f"{day} of runs/{name} is overdue" + (f": {error}" if error else ""),
+                detail={
+                    "asset": f"runs/{name}",
+                    "project_id": str(found.project.session_id),
+                    "day": day.isoformat(),
+                    "days_overdue": len(found.overdue),
+                    "error": error,
+                },
+                at=at,
+            )
+
+    control.run(write)
+    return [found.project.asset_name for found in late]
+
+
+def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[Notice]:
+    """The notices to be sent now, oldest first; those created before `oldest` are given up."""
+    query = (
+        sa.select(notices)
+        .where(notices.c.sent_at.is_(None), notices.c.not_before <= control.now_sql, notices.c.created_at >= oldest)
+        .order_by(notices.c.created_at, notices.c.id)
+        .limit(limit)
+    )
+    with control.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        Notice(
+            id=uuid.UUID(row.id),
+            kind=row.kind,
+            subject=row.subject,
+            text=row.body["text"],
+            detail=row.body["detail"],
+            created_at=row.created_at,
+            attempts=row.attempts,
+        )
+        for row in rows
+    ]
+
+
+def mark_sent(control: ControlDatabase, notice: Notice) -> None:
+    """The notice has been told of; it is not sent again."""
+    values = {"attempts": notice.attempts + 1, "sent_at": control.now_sql}
+    control.run(lambda connection: connection.execute(_update(notice).values(**values)))
+
+
+def mark_failed(control: ControlDatabase, notice: Notice, *, pause: float) -> None:
+    """The notice could not be sent and is tried again after `pause` seconds."""
+    values = {"attempts": notice.attempts + 1, "not_before": control.now_sql + int(pause * 1_000_000)}
+    control.run(lambda connection: connection.execute(_update(notice).values(**values)))
+
+
+def _update(notice: Notice) -> sa.Update:
+    return sa.update(notices).where(notices.c.id == str(notice.id))

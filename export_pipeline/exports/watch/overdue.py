@@ -1,0 +1,86 @@
+"""Which days should be there by now and are not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import DayRecord, ExportRecord, ProjectRecord, read_days
+from export_pipeline.exports.projects.planning import DayRange, day_ranges, days_to_export
+from export_pipeline.exports.projects.registry import list_projects, partitions_start
+from export_pipeline.exports.projects.standing import current_export
+from export_pipeline.settings import Settings
+
+GRACE = timedelta(hours=1)
+"""How long after the schedule has started a day may take before it counts as overdue."""
+
+
+@dataclass(frozen=True)
+class ProjectProgress:
+    """How far a project's standing export is.
+
+    `export` is None where none has begun at the place that the settings name. `errors` are those of the last attempts,
+    also of days that are committed and could not be exported again. Sums are of committed days.
+    """
+
+    project: ProjectRecord
+    export: ExportRecord | None
+    overdue: tuple[date, ...]
+    newest_completed: date | None
+    errors: Mapping[date, str]
+    days: int
+    rows: int
+    bytes: int
+
+    @property
+    def overdue_ranges(self) -> list[DayRange]:
+        """The overdue days as ranges, oldest first."""
+        return day_ranges(self.overdue, longest=max(1, len(self.overdue)))
+
+
+def overdue_days(
+    control: ControlDatabase, settings: Settings, *, now: datetime | None = None
+) -> dict[str, tuple[date, ...]]:
+    """By asset name the days that are overdue, oldest first; every project with an asset is there."""
+    return {found.project.asset_name: found.overdue for found in progress(control, settings, now=now)}
+
+
+def progress(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[ProjectProgress]:
+    """How far each project with an asset is. `now` is the control database's clock unless given.
+
+    A day is overdue when it is not Completed an hour after the daily schedule should have started on it.
+    """
+    moment = datetime.fromtimestamp(control.now() / 1_000_000, UTC) if now is None else now
+    start, last = partitions_start(control), last_due(moment, settings)
+    return [
+        _progress(control, project, settings, start=start, last=last)
+        for project in list_projects(control, only_assets=True, settings=settings)
+    ]
+
+
+def last_due(now: datetime, settings: Settings) -> date:
+    """The newest day that should be there at the instant `now`."""
+    scheduled = timedelta(hours=settings.daily_at.hour, minutes=settings.daily_at.minute)
+    return (now.astimezone(UTC) - scheduled - GRACE).date() - timedelta(days=1)
+
+
+def _progress(
+    control: ControlDatabase, project: ProjectRecord, settings: Settings, *, start: date | None, last: date
+) -> ProjectProgress:
+    export = current_export(control, project, settings)
+    records: list[DayRecord] = []
+    if export is not None:
+        with control.read() as connection:
+            records = read_days(connection, export.export_id)
+    committed = [record for record in records if record.completed_at is not None]
+    done = {record.day for record in committed if not record.pending}
+    return ProjectProgress(
+        project=project,
+        export=export,
+        overdue=() if start is None else tuple(days_to_export(start, last, done)),
+        newest_completed=max(done, default=None),
+        errors={record.day: record.error for record in records if record.error is not None},
+        days=len(committed),
+        rows=sum(record.rows or 0 for record in committed),
+        bytes=sum(record.bytes or 0 for record in committed),
+    )
