@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import compare
 from benchmarks.api import answers_under_load
 from benchmarks.days import days, print_parts
+from benchmarks.exports import small_exports
 from benchmarks.location import location
 from benchmarks.program import environment_python
 from benchmarks.servers import Servers
@@ -93,6 +94,10 @@ class Bench:
         """The HTTP API while clients poll."""
         answers_under_load(self.servers, rows=self.preset.rows)
 
+    def exports(self) -> None:
+        """Small bulk exports with the daemon."""
+        small_exports(self.servers, rounds=self.rounds)
+
     @property
     def rounds(self) -> int:
         """Rounds of everything that is repeated."""
@@ -106,6 +111,7 @@ SUBJECTS: dict[str, Callable[[Bench], None]] = {
     "dagster": Bench.dagster,
     "location": Bench.location,
     "api": Bench.api,
+    "exports": Bench.exports,
 }
 
 
