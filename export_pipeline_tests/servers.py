@@ -15,9 +15,12 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from export_pipeline.home import free_ports
 from export_pipeline.local.seaweedfs import REGION, Identity, SeaweedFS, probe_client
@@ -42,6 +45,13 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def program(name: str) -> str:
@@ -322,10 +332,15 @@ class Postgres:
         wait_for(self._answers, what="an answer of PostgreSQL")
 
     def kill(self) -> None:
-        """SIGKILL to the postmaster; waits until its children, which notice it, are gone too."""
+        """SIGKILL to the postmaster and its children; waits until all are gone, for they share memory."""
         if self._process is not None and self.alive:
+            children = psutil.Process(self._process.pid).children(recursive=True)
             self._process.kill()
             self._process.wait()
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            wait_for(lambda: not any(_runs(child) for child in children), what="the end of PostgreSQL's processes")
             wait_for(lambda: not listens(self.port), what="the end of PostgreSQL")
 
     def restart(self) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from datetime import date, timedelta
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -42,12 +44,33 @@ def ended(owner: str) -> bool:
 
 
 def paused(bench: Bench, rows: list[Row], report: Any, *, day: date, at: str) -> BaseProcess:
-    """A writer that has stopped itself at a step."""
+    """A writer that has stopped itself at a step.
+
+    One whose heartbeat was stopped in the middle of its transaction would lock an SQLite database for everybody:
+    another one takes its place.
+    """
     attempt = children.attempt_of(bench, rows, day=day, at=at, how=signal.SIGSTOP, allow_shrink=True)
-    bench.control.run(children.expire_leases)
-    process = children.start(attempt, report)
-    wait_for(lambda: is_stopped(process), what=f"the pause at {at}")
-    return process
+    while True:
+        bench.control.run(children.expire_leases)
+        process = children.start(attempt, report)
+        wait_for(lambda stopped=process: is_stopped(stopped), what=f"the pause at {at}")  # type: ignore[misc]
+        if not is_locked(bench):
+            return process
+        process.kill()
+        process.join(60)
+
+
+def is_locked(bench: Bench) -> bool:
+    """Whether a stopped process holds the control database."""
+    if not bench.control.is_sqlite:
+        return False
+    with closing(sqlite3.connect(str(bench.control.url.database), timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
 
 
 def is_stopped(process: BaseProcess) -> bool:
