@@ -185,21 +185,6 @@ def not_s3(config: DestinationConfig, operation: str, missing: str) -> Destinati
     return _made(Rule("Invalid endpoint", _NOT_S3), config, operation, what=f"the answer has no {missing}")
 
 
-def status_of(error: Exception) -> int:
-    """The HTTP status behind an exception, 0 where there was no answer."""
-    response = getattr(error, "response", None)
-    if not isinstance(response, dict):
-        return 0
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-
-
-def code_of(error: Exception) -> str | None:
-    """The store's own code behind an exception, None where it gave none (HEAD gives none)."""
-    response = getattr(error, "response", None)
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return str(code) if code and not str(code).isdigit() else None
-
-
 def _of_response(response: dict[str, Any], config: DestinationConfig, operation: str) -> DestinationError:
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     code = str(response["Error"].get("Code") or "")

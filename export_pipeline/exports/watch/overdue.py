@@ -38,13 +38,6 @@ class ProjectProgress:
         return day_ranges(self.overdue, longest=max(1, len(self.overdue)))
 
 
-def overdue_days(
-    control: ControlDatabase, settings: Settings, *, now: datetime | None = None
-) -> dict[str, tuple[date, ...]]:
-    """By asset name the days that are overdue, oldest first; every project with an asset is there."""
-    return {found.project.asset_name: found.overdue for found in progress(control, settings, now=now)}
-
-
 def progress(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[ProjectProgress]:
     """How far each project with an asset is. `now` is the control database's clock unless given.
 

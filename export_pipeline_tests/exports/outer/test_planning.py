@@ -20,7 +20,7 @@ from export_pipeline.exports.projects.planning import (
 )
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import standing_export
-from export_pipeline.exports.watch.overdue import last_due, overdue_days, progress
+from export_pipeline.exports.watch.overdue import last_due, progress
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.outer.conftest import MakeSettings, project
 from export_pipeline_tests.exports.outer.stores import MemorySource
@@ -30,6 +30,12 @@ D = date(2026, 3, 1)
 
 def day(offset: int) -> date:
     return D + timedelta(days=offset)
+
+
+def overdue_days(
+    control: ControlDatabase, settings: Settings, *, now: datetime | None = None
+) -> dict[str, tuple[date, ...]]:
+    return {found.project.asset_name: found.overdue for found in progress(control, settings, now=now)}
 
 
 def test_every_day_that_is_not_completed_is_to_be_exported() -> None:
