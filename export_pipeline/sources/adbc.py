@@ -4,7 +4,7 @@ The driver's `dbapi` module is left alone: importing it pulls in pandas.
 """
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.arrays import text_array
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.kept import KeptConnections
 
 BATCH_BYTES = 4 * 1024 * 1024
 
@@ -65,6 +66,7 @@ class Adbc:
         self._uri = libpq_uri(url)
         self._secrets = {text for text in (url.password, unquote(str(url.password or ""))) if text}
         self.place = url.render_as_string(hide_password=True)
+        self.kept = KeptConnections()
         self._database: Any = None
 
     def connect(self) -> Any:
@@ -131,8 +133,8 @@ class Adbc:
         with self._statement(connection, sql) as statement:
             statement.execute_update()
 
-    def stream(self, connection: Any, sql: str) -> Generator[pa.RecordBatch]:
-        """The batches of a query as they come, of about `BATCH_BYTES`. Closing early ends the query on the server."""
+    def stream(self, connection: Any, sql: str, *, cancel: Callable[[], None]) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come, of about `BATCH_BYTES`; `cancel` is called where that is ended early."""
         with self._statement(connection, sql) as statement:
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             handle, _ = statement.execute_query()
@@ -149,7 +151,7 @@ class Adbc:
                     del batch
             finally:
                 if not ended:
-                    self.cancel(connection)
+                    cancel()
                 reader.close()
 
     def cancel(self, connection: Any) -> None:
@@ -165,7 +167,8 @@ class Adbc:
         return _Statement(self, connection, sql)
 
     def close(self) -> None:
-        """Gives the database back; no connection may be open."""
+        """Gives the database back; no connection may be in use."""
+        self.kept.close()
         if self._database is not None:
             self._database.close()
             self._database = None

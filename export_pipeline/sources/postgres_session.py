@@ -14,14 +14,15 @@ from export_pipeline.sources.postgres_filter import SETTING
 from export_pipeline.sources.postgres_sql import PROJECT_SETTING, can_be_text
 from export_pipeline.sources.queries import Output, RunQueries
 
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_SETTINGS = (
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     "SET LOCAL TimeZone = 'UTC'; SET LOCAL client_encoding = 'UTF8'; SET LOCAL extra_float_digits = 1; "
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL DateStyle = 'ISO'; "
     "SET LOCAL standard_conforming_strings = on"
 )
 _NO_TRANSACTION_TIMEOUT = (
-    "SELECT set_config('transaction_timeout', '0', true) WHERE current_setting('server_version_num')::int >= 170000"
+    "SELECT CASE WHEN current_setting('server_version_num')::int >= 170000 "
+    "THEN set_config('transaction_timeout', '0', true) END"
 )
 
 
@@ -29,11 +30,9 @@ class PostgresSession:
     """See `source.Session`."""
 
     def __init__(self, adbc: Adbc, project: str | None) -> None:
-        self._adbc = adbc
-        self._connection = adbc.connect()
+        self._adbc, self._cancelled = adbc, False
+        self._connection = self._begun()
         try:
-            self.run(_BEGIN)
-            self.run(_SETTINGS)
             self.rows(_NO_TRANSACTION_TIMEOUT)
             if project is not None and can_be_text(project):
                 # A bound value in the streamed query itself would make the driver collect the whole answer.
@@ -41,6 +40,23 @@ class PostgresSession:
         except BaseException:
             self.close()
             raise
+
+    def _begun(self) -> Any:
+        """A connection in a transaction: one that was kept, or a new one where there is none that the server knows."""
+        if (kept := self._adbc.kept.take()) is not None:
+            try:
+                self._adbc.run(kept, _BEGIN)
+            except ExportPipelineError:
+                kept.close()
+            else:
+                return kept
+        connection = self._adbc.connect()
+        try:
+            self._adbc.run(connection, _BEGIN)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def rows(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """See `source.Session`."""
@@ -61,25 +77,28 @@ class PostgresSession:
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> "PostgresReading":
         """See `source.Session`."""
-        rows, newest = self.rows(queries.fingerprint(window))[0]
-        return PostgresReading(self, counted=(rows, newest), queries=queries, window=window, fields=fields)
+        return PostgresReading(self, queries=queries, window=window, fields=fields)
 
     def stream(self, sql: str) -> Generator[pa.RecordBatch]:
         """The batches of a query as they come."""
-        return self._adbc.stream(self._connection, sql)
+        return self._adbc.stream(self._connection, sql, cancel=self.cancel)
 
     def cancel(self) -> None:
         """See `source.Session`."""
+        self._cancelled = True
         self._adbc.cancel(self._connection)
 
     def close(self) -> None:
-        """See `source.Session`."""
+        """See `source.Session`. The connection is kept, unless a cancel may still be on its way to it."""
         try:
-            self.run("ROLLBACK")
+            self._adbc.run(self._connection, "ROLLBACK")
         except ExportPipelineError:
-            pass  # the connection is lost, and the transaction with it
-        finally:
+            self._connection.close()  # it is lost, and the transaction with it
+            return
+        if self._cancelled:
             self._connection.close()
+        else:
+            self._adbc.kept.give(self._connection)
 
 
 class PostgresReading:
@@ -89,15 +108,20 @@ class PostgresReading:
         self,
         session: PostgresSession,
         *,
-        counted: tuple[int, int | None],
         queries: RunQueries,
         window: Window,
         fields: Collection[str] | None,
     ) -> None:
-        self.counted = counted
         self._session = session
+        self._count = queries.fingerprint(window)
         self._outputs = queries.outputs(fields)
         self._sql = stream_sql(queries, window, self._outputs)
+
+    @property
+    def counted(self) -> tuple[int, int | None]:
+        """See `source.Reading`."""
+        rows, newest = self._session.rows(self._count)[0]
+        return rows, newest
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """See `source.Reading`."""

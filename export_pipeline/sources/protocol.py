@@ -87,7 +87,10 @@ class RunSnapshot(Protocol):
 
     @property
     def fingerprint(self) -> DayFingerprint:
-        """Counts and newest changes of exactly the rows that `batches` yields, from the same snapshot."""
+        """Counts and newest changes of exactly the rows that `batches` yields, from the same snapshot.
+
+        To be asked for before the batches are begun, or after their end.
+        """
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batches in the raw schema, ordered by start_time and then id; to be iterated once."""

@@ -77,6 +77,8 @@ class ReadAhead:
             self._closed = True
             self._ready.clear()
             self._changed.notify_all()
+        if self._ended:
+            self._thread.join()
         while self._thread.is_alive():
             self._cancel()  # again and again: the first may come before the thread's next read has begun
             self._thread.join(timeout=0.05)

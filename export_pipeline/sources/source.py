@@ -36,7 +36,9 @@ _START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
 class Reading(Protocol):
     """The rows of one window in one session; `counted` is how many, and the instant of their newest change."""
 
-    counted: tuple[int, int | None]
+    @property
+    def counted(self) -> tuple[int, int | None]:
+        """The count may be asked of the store: not while `batches` is under way."""
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """The rows that count, in order, in raw batches of a few MB."""
@@ -55,7 +57,7 @@ class Session(Protocol):
         """The rows of a small query; instants as microseconds since 1970."""
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> Reading:
-        """Counts the rows of the window and makes ready to read them; once in a session."""
+        """Makes ready to read the rows of the window; once in a session."""
 
     def cancel(self) -> None:
         """Makes what is under way stop; may come from another thread."""
@@ -202,21 +204,34 @@ class SqlSnapshot:
         self._session, self._limit = session, limit
         self._ahead: ReadAhead | None = None
         self._reading = session.read(queries, window, fields)
-        feedback = queries.feedback(window, by_day=False)
-        records = None if feedback is None else session.rows(feedback)[0]
-        self._fingerprint = _fingerprint(self._reading.counted, records)
+        self._feedback = queries.feedback(window, by_day=False)
+        self._fingerprint: DayFingerprint | None = None
 
     @property
     def fingerprint(self) -> DayFingerprint:
         """See `RunSnapshot`."""
+        if self._fingerprint is None:
+            if self._ahead is not None:
+                raise RuntimeError("a snapshot's fingerprint is told before its batches are begun or after their end")
+            self._fingerprint = self._count()
         return self._fingerprint
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `RunSnapshot`."""
         if self._ahead is not None:
             raise RuntimeError("the batches of a snapshot are read once")
-        self._ahead = ReadAhead(self._reading.batches(), cancel=self._session.cancel, limit=self._limit)
+        self._ahead = ReadAhead(self._read(), cancel=self._session.cancel, limit=self._limit)
         return _in_order(self._ahead)
+
+    def _read(self) -> Generator[pa.RecordBatch]:
+        """The rows, and only then the count, by the thread that reads ahead: the consumer still has work to do."""
+        yield from self._reading.batches()
+        if self._fingerprint is None:
+            self._fingerprint = self._count()
+
+    def _count(self) -> DayFingerprint:
+        records = None if self._feedback is None else self._session.rows(self._feedback)[0]
+        return _fingerprint(self._reading.counted, records)
 
     def close(self) -> None:
         """Stops reading; nothing is read afterwards."""

@@ -45,6 +45,6 @@ def stop_unit(connection: sa.Connection, control: ControlDatabase, unit: BulkUni
         return answer == "stopping"
     # The worker may be about to claim the day: then the claim finds the flag.
     day = {"export_id": str(unit.export_id), "day": unit.day, "status": CANCELLED, "epoch": 0, "updated_at": now}
-    insert_missing(connection, days, [day])
+    insert_missing(connection, days, day)
     free = sa.and_(is_day(unit.export_id, unit.day), days.c.commit_epoch.is_(None), days.c.intent.is_(None))
     return bool(connection.execute(sa.update(days).where(free).values(cancel_requested=True)).rowcount)

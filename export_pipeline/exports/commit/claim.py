@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import LeaseLostError
 from export_pipeline.exports.commit.intent import Intent
-from export_pipeline.exports.commit.rules import FAILED, RUNNING, Committed, satisfies, status_at_rest
+from export_pipeline.exports.commit.rules import RUNNING, Committed, satisfies, status_at_rest
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import days, uploads
@@ -29,12 +29,16 @@ class StaleUpload:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to write a day until the lease ends or another claim takes it; `epoch` is the fencing token."""
+    """The right to write a day until the lease ends or another claim takes it; `epoch` is the fencing token.
+
+    `taken_at`: control database microseconds, not later than anything that is done under the claim.
+    """
 
     export_id: uuid.UUID
     day: date
     epoch: int
     claim_id: uuid.UUID
+    taken_at: int
     committed: Committed | None
     intent: Intent | None
     stale_uploads: tuple[StaleUpload, ...]
@@ -72,19 +76,21 @@ def claim_day(
 
     None: a cancel that no process has acknowledged yet was waiting; it is acknowledged now.
     """
-    insert_missing(
-        connection,
-        days,
-        [{"export_id": str(export_id), "day": day, "status": FAILED, "epoch": 0, "updated_at": 0}],
-    )
+    holder = {"owner": owner, "claim_id": str(claim_id)}
+    lease = int(lease_seconds * MICROSECONDS)
+    new = {"export_id": str(export_id), "day": day, "status": RUNNING, "epoch": 1, **holder}
+    clock = {"lease_until": control.now_sql + lease, "updated_at": control.now_sql}
+    if row := insert_missing(connection, days, {**new, **clock}):
+        return claim_of(connection, row, claim_id)
     here = is_day(export_id, day)
-    row = connection.execute(sa.select(days).where(here).with_for_update()).mappings().one()
-    committed = committed_of(row)
+    row = (
+        connection.execute(sa.select(days, control.now_sql.label("now")).where(here).with_for_update()).mappings().one()
+    )
+    committed, now = committed_of(row), row["now"]
     if row["claim_id"] == str(claim_id):
         return claim_of(connection, row, claim_id)
     if row["intent"] is None and committed is not None and satisfies(committed, launched_at):
         return Satisfied(committed, row["epoch"])
-    now = connection.execute(sa.select(control.now_sql)).scalar_one()
     if (row["lease_until"] or 0) > now and row["claim_id"] != ended_claim:
         return Held(row["owner"], row["claim_id"])
     if row["cancel_requested"] and row["intent"] is None:
@@ -93,41 +99,52 @@ def claim_day(
         return None
     values = {
         **freed(now),
+        **holder,
         "status": RUNNING,
         "epoch": row["epoch"] + 1,
-        "owner": owner,
-        "claim_id": str(claim_id),
-        "lease_until": now + int(lease_seconds * MICROSECONDS),
+        "lease_until": now + lease,
     }
     connection.execute(sa.update(days).where(here).values(**values))
     return claim_of(connection, {**row, **values}, claim_id)
 
 
 def read_satisfying(
-    connection: sa.Connection, export_id: uuid.UUID, day: date, *, launched_at: int
-) -> Committed | None:
-    """The last finished commit, where it satisfies a launch and no other commit is decided on."""
-    rows = connection.execute(sa.select(days).where(is_day(export_id, day), days.c.intent.is_(None))).mappings()
-    committed = next((committed_of(row) for row in rows), None)
-    return committed if satisfies(committed, launched_at) else None
+    connection: sa.Connection, export_id: uuid.UUID, launches: Mapping[date, int]
+) -> dict[date, Committed]:
+    """The last finished commits of those days on which no other is decided and that satisfy their launch.
+
+    `launches`: when each day was launched, in control database microseconds.
+    """
+    if not launches:
+        return {}
+    newer = days.c.snapshot_at > min(launches.values())
+    here = (days.c.export_id == str(export_id), days.c.day.between(min(launches), max(launches)))
+    rows = connection.execute(sa.select(days).where(*here, days.c.intent.is_(None), newer)).mappings()
+    found = {row["day"]: committed for row in rows if (committed := committed_of(row)) is not None}
+    return {day: done for day, done in found.items() if day in launches and satisfies(done, launches[day])}
 
 
 def claim_of(connection: sa.Connection, row: Mapping[Any, Any], claim_id: uuid.UUID) -> Claim:
     """The claim that a row of `days` holds."""
-    stale = connection.execute(
-        sa.select(uploads.c.epoch, uploads.c.upload_id, uploads.c.key).where(
-            uploads.c.export_id == row["export_id"], uploads.c.day == row["day"], uploads.c.epoch < row["epoch"]
-        )
-    )
     return Claim(
         export_id=uuid.UUID(row["export_id"]),
         day=row["day"],
         epoch=row["epoch"],
         claim_id=claim_id,
+        taken_at=row["updated_at"],
         committed=committed_of(row),
         intent=None if row["intent"] is None else Intent.from_json(row["intent"]),
-        stale_uploads=tuple(StaleUpload(upload.epoch, upload.upload_id, upload.key) for upload in stale),
+        stale_uploads=() if row["epoch"] == 1 else _stale_uploads(connection, row),
     )
+
+
+def _stale_uploads(connection: sa.Connection, row: Mapping[Any, Any]) -> tuple[StaleUpload, ...]:
+    found = connection.execute(
+        sa.select(uploads.c.epoch, uploads.c.upload_id, uploads.c.key).where(
+            uploads.c.export_id == row["export_id"], uploads.c.day == row["day"], uploads.c.epoch < row["epoch"]
+        )
+    )
+    return tuple(StaleUpload(upload.epoch, upload.upload_id, upload.key) for upload in found)
 
 
 def lost(claim: Claim) -> LeaseLostError:

@@ -36,7 +36,7 @@ def complete_upload(job: Job, intent: Intent, upload: PlannedUpload) -> Completi
     """
     deadline = time.monotonic() + job.limits.patience
     for pause in pauses():
-        job.lease.confirm()
+        job.lease.confirm(lately=True)
         job.on_step("completing")
         answer, error = _ask(job, upload)
         job.on_step("completed")

@@ -148,8 +148,9 @@ class _Commit:
     def decide(self, connection: sa.Connection) -> dict[date, int]:
         """The commit point: takes the days that are free and records the intent of each; returns their epochs."""
         export_id, wanted = str(self._export.export_id), sorted(self._windows)
-        new = [{"export_id": export_id, "day": day, "status": FAILED, "epoch": 0, "updated_at": 0} for day in wanted]
-        insert_missing(connection, days, new)
+        for day in wanted:
+            new = {"export_id": export_id, "day": day, "status": FAILED, "epoch": 0, "updated_at": 0}
+            insert_missing(connection, days, new)
         here = _of(self._export.export_id, wanted)
         rows = connection.execute(sa.select(days).where(here).order_by(days.c.day).with_for_update()).all()
         if already := {row.day: row.epoch for row in rows if row.claim_id == str(self._commit_id)}:

@@ -66,7 +66,7 @@ class DayExport:
         """Reads, decides and commits; aborts its own upload where nothing is committed."""
         decided = False
         try:
-            snapshot_at = self._now()
+            snapshot_at = self._job.lease.claim.taken_at
             streamed = self._stream(source)
             manifest = day_manifest(
                 self._job.export,
@@ -77,7 +77,7 @@ class DayExport:
                 key=self._key,
                 schema=self._schema,
                 snapshot_at=snapshot_at,
-                committed_at=self._now(),
+                committed_at=self._job.lease.now(),
             )
             if self._committed is not None and unchanged(self._committed.manifest, manifest.model_dump(mode="json")):
                 return self._agree(self._committed, manifest, snapshot_at)
@@ -223,6 +223,3 @@ class DayExport:
     def _abandon(self) -> None:
         abandon(self._job, StaleUpload(self._epoch, self._upload_id, self._key))
         self._upload_id = ""
-
-    def _now(self) -> int:
-        return self._job.control.now(patience=self._job.limits.patience)

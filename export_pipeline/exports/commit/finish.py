@@ -1,7 +1,7 @@
 """Carrying out a commit that was decided on: Complete, read-back, manifest, delete, record.
 
 Any process may do this for any other, again and again: every step finds out whether it was already done. Before every
-step that cannot be undone the lease is confirmed in the control database.
+step that cannot be undone the control database is known to have confirmed the lease.
 """
 
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError, ForeignCommitError
@@ -52,7 +52,7 @@ def write_manifest(job: Job, *, key: str, manifest: Manifest) -> Manifest:
     The content follows from the intent alone, so a process that comes late writes the same again, which does no harm
     on a store that ignores `If-None-Match`.
     """
-    job.lease.confirm()
+    job.lease.confirm(lately=True)
     job.on_step("writing manifest")
     body = manifest.seal()
     if job.store.put_once(key, body):

@@ -18,10 +18,12 @@ from export_pipeline.errors import (
     LeaseLostError,
 )
 from export_pipeline.exports.commit import state as day_state
-from export_pipeline.exports.commit.claim import Claim, Held, Satisfied, claim_day
+from export_pipeline.exports.commit.claim import MICROSECONDS, Claim, Held, Satisfied, claim_day
 from export_pipeline.exports.control.database import ControlDatabase
 
 HEARTBEATS_PER_LEASE = 6
+_LATELY = 1 / 30
+"""Of a lease: with 30 s a day of a few rows is done before its claim needs to be confirmed."""
 
 OwnerEnded = Callable[[str], bool]
 
@@ -81,13 +83,18 @@ class Lease:
     the database itself.
     """
 
-    def __init__(self, claim: Claim, *, control: ControlDatabase, lease_seconds: float, patience: float) -> None:
+    def __init__(
+        self, claim: Claim, *, control: ControlDatabase, lease_seconds: float, patience: float, since: float
+    ) -> None:
+        """`since`: `time.monotonic()` before the day was claimed."""
         self.claim = claim
         self._control = control
         self._lease_seconds = lease_seconds
         self._patience = patience
         self._rows_read = 0
         self._bytes_uploaded = 0
+        self._taken_at, self._began = claim.taken_at, time.monotonic()
+        self._renewed = since
         self._end = threading.Event()
         self._failure: ExportPipelineError | None = None
         self._thread = threading.Thread(target=self._beat, name=f"lease-{claim.day}", daemon=True)
@@ -108,13 +115,22 @@ class Lease:
         if self._failure is not None:
             raise self._failure
 
-    def confirm(self) -> None:
-        """Renews the lease now; raises `LeaseLostError` where the day is no longer this process's.
+    def confirm(self, *, lately: bool = False) -> None:
+        """Renews the lease; raises `LeaseLostError` where the day is no longer this process's.
 
         To be called right before every step that cannot be undone: a process that was stopped for longer than its
-        lease finds out here.
+        lease finds out here. `lately`: for a step that does no harm where somebody else does the same; nothing is asked
+        then within a thirtieth of a lease after it was taken or renewed.
         """
+        if lately and time.monotonic() - self._renewed < self._lease_seconds * _LATELY:
+            return
+        since = time.monotonic()
         self._control.run(self._renew, patience=self._patience)
+        self._renewed = since
+
+    def now(self) -> int:
+        """The control database's clock, in microseconds, as this host's has gone on since the claim."""
+        return self._taken_at + int((time.monotonic() - self._began) * MICROSECONDS)
 
     def moved_to(self, claim: Claim) -> None:
         """Goes on under another epoch of the same holder."""

@@ -2,8 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 from export_pipeline.destinations.store import ObjectStore
@@ -116,8 +117,8 @@ def publish_day(
     limits = limits or PublishLimits()
     export, day = request.export, request.day.day
     if epochs is None:
-        if (done := _satisfied(request, control)) is not None:
-            return outcome_of(export, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
+        if (done := satisfied([request], control).get(day)) is not None:
+            return done
         epochs = epochs_in_bucket(store, export, [day])
     claim = wait_for_claim(
         control,
@@ -132,7 +133,8 @@ def publish_day(
     )
     if isinstance(claim, Satisfied):
         return outcome_of(export, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
-    with Lease(claim, control=control, lease_seconds=limits.lease_seconds, patience=limits.patience) as lease:
+    lease = Lease(claim, control=control, lease_seconds=limits.lease_seconds, patience=limits.patience, since=begun)
+    with lease:
         job = Job(export, control, store, lease, limits, on_step)
         try:
             on_step("claimed")
@@ -254,8 +256,15 @@ def _give_back(job: Job, error: BaseException) -> None:
         raise lost(job.lease.claim) from error
 
 
-def _satisfied(request: DayRequest, control: ControlDatabase) -> Committed | None:
-    if request.launched_at is None:
-        return None
+def satisfied(requests: Sequence[DayRequest], control: ControlDatabase) -> dict[date, DayOutcome]:
+    """The outcomes of those days of one export that need nothing, because a commit is newer than their launch."""
+    launches = {request.day.day: request.launched_at for request in requests if request.launched_at is not None}
+    if not launches:
+        return {}
+    export = requests[0].export
     with control.read() as connection:
-        return read_satisfying(connection, request.export.export_id, request.day.day, launched_at=request.launched_at)
+        found = read_satisfying(connection, export.export_id, launches)
+    return {
+        day: outcome_of(export, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
+        for day, done in found.items()
+    }

@@ -12,7 +12,6 @@ from datetime import date
 
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ExportPipelineError, PermanentError
-from export_pipeline.exports.commit.claim import read_satisfying
 from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
 from export_pipeline.exports.commit.fence import Epochs, epochs_in_bucket
 from export_pipeline.exports.commit.job import OnStep, PublishLimits
@@ -24,6 +23,7 @@ from export_pipeline.exports.commit.publish import (
     no_step,
     outcome_of,
     publish_day,
+    satisfied,
 )
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import read_commit, read_days
@@ -56,7 +56,7 @@ def publish_days(
     """Publishes days of one export; yields each once, as it ends, with its outcome or its error.
 
     `on_start` is told a day before it is claimed, perhaps in another thread; what it raises is the day's error. Days
-    that turn out to be done or without rows begin nothing.
+    that turn out to be done begin nothing, nor do several that have no rows.
 
     One bad day does not stop the others. Raises where nothing at all can be done: the source, the control database or
     the bucket cannot be reached. An interrupt of the caller (any BaseException, also closing the iterator) aborts the
@@ -67,17 +67,17 @@ def publish_days(
     if len({request.export.export_id for request in requests}) > 1:
         raise ValueError("publish_days takes days of one export")
     plan = _Plan(control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step, on_start)
-    todo: list[DayRequest] = []
-    for request in requests:
-        if (done := plan.satisfied(request)) is not None:
-            yield request.day.day, done
-        else:
-            todo.append(request)
+    done = satisfied(requests, control)
+    yield from done.items()
+    todo = [request for request in requests if request.day.day not in done]
     if not todo:
+        return
+    export = todo[0].export
+    if len(todo) == 1:  # which needs no look at the rows of many
+        yield from plan.publish_in_turn(todo, epochs=epochs_in_bucket(store, export, [todo[0].day.day]))
         return
     snapshot_at = control.now(patience=plan.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
-    export = todo[0].export
     rows = {day: found.rows for day, found in source.days(export.project, whole, filter=export.tree).items()}
     epochs = epochs_in_bucket(store, export, [request.day.day for request in todo])
     empty = [request for request in todo if not rows.get(request.day.day)]
@@ -99,17 +99,6 @@ class _Plan:
     wait_for_lease: float
     on_step: OnStep
     on_start: Callable[[date], None]
-
-    def satisfied(self, request: DayRequest) -> DayOutcome | None:
-        if request.launched_at is None:
-            return None
-        with self.control.read() as connection:
-            done = read_satisfying(
-                connection, request.export.export_id, request.day.day, launched_at=request.launched_at
-            )
-        if done is None:
-            return None
-        return outcome_of(request.export, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
 
     def settle_empty(
         self, empty: Sequence[DayRequest], *, epochs: Epochs, snapshot_at: int
@@ -162,7 +151,11 @@ class _Plan:
         if side_by_side > 1:
             yield from self._together(small, side_by_side, epochs)
             rest = [request for request in rest if request not in small]
-        for request in rest:
+        yield from self.publish_in_turn(rest, epochs=epochs)
+
+    def publish_in_turn(self, requests: Sequence[DayRequest], *, epochs: Epochs) -> Iterator[DayResult]:
+        """Days one by one, in their order."""
+        for request in requests:
             yield request.day.day, self._one(request, epochs, _Gate(None, self.limits.small_bytes))
 
     def _together(self, small: Sequence[DayRequest], side_by_side: int, epochs: Epochs) -> Iterator[DayResult]:

@@ -48,7 +48,8 @@ def record_commit(
 ) -> None:
     """Marks the claimed day Completed and appends to `commits`; once, however often it is called."""
     where = sa.and_(days.c.export_id == str(claim.export_id), days.c.day == claim.day, days.c.epoch == claim.epoch)
-    row = connection.execute(sa.select(days).where(where).with_for_update()).mappings().one_or_none()
+    found = sa.select(days, control.now_sql.label("now")).where(where).with_for_update()
+    row = connection.execute(found).mappings().one_or_none()
     if row is None:
         raise lost(claim)
     if row["intent"] is None or row["intent"]["commit_id"] != str(commit.commit_id):
@@ -58,12 +59,11 @@ def record_commit(
     upload = row["intent"]["upload"]
     if upload is not None:
         forget_any_epoch(connection, claim, upload_id=upload["upload_id"])
-    now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    values = completed_values(commit, now)
+    values = completed_values(commit, row["now"])
     if keep_lease:
         values = {**values, "status": RUNNING, **{name: row[name] for name in ("owner", "claim_id", "lease_until")}}
     connection.execute(sa.update(days).where(where).values(**values))
-    append_commits(connection, claim.export_id, {claim.day: commit}, now=now)
+    append_commits(connection, claim.export_id, {claim.day: commit}, now=row["now"])
 
 
 def completed_values(commit: FinishedCommit, now: int) -> dict[str, Any]:

@@ -52,15 +52,16 @@ def renew(
 def announce_upload(connection: sa.Connection, claim: Claim, *, key: str, now: sa.ColumnElement[int]) -> None:
     """Says that an upload is about to be created, so that one whose id was never recorded is looked for."""
     _lock(connection, claim)
-    insert_missing(connection, uploads, [{**_upload(claim, ""), "key": key, "created_at": now}])
+    insert_missing(connection, uploads, {**_upload(claim, ""), "key": key, "created_at": now})
 
 
 def record_upload(connection: sa.Connection, claim: Claim, *, upload_id: str) -> None:
     """Replaces the announcement by the upload's id."""
-    _lock(connection, claim)
-    connection.execute(
-        sa.update(uploads).where(_uploads(claim, epoch=claim.epoch, upload_id="")).values(upload_id=upload_id)
-    )
+    announced = _uploads(claim, epoch=claim.epoch, upload_id="")
+    here = sa.and_(announced, days.c.export_id == uploads.c.export_id, days.c.day == uploads.c.day)
+    recorded = sa.update(uploads).where(here, days.c.epoch == claim.epoch).values(upload_id=upload_id)
+    if not connection.execute(recorded).rowcount:
+        _lock(connection, claim)
 
 
 def forget_upload(connection: sa.Connection, claim: Claim, *, epoch: int, upload_id: str) -> None:
@@ -79,6 +80,12 @@ def forget_any_epoch(connection: sa.Connection, claim: Claim, *, upload_id: str)
 
 def record_intent(connection: sa.Connection, claim: Claim, intent: Intent, *, allow_shrink: bool) -> None:
     """The commit point. Raises `DayCancelledError` or `ShrunkError` where the day must not be committed."""
+    free: list[sa.ColumnElement[bool]] = [days.c.intent.is_(None), days.c.cancel_requested.is_(False)]
+    if not allow_shrink:
+        free.append(sa.or_(days.c.rows.is_(None), days.c.rows <= intent.rows))
+    decided = sa.update(days).where(_holds(claim)).values(intent=intent.to_json())
+    if connection.execute(decided.where(*free)).rowcount:
+        return
     row = _lock(connection, claim)
     if row["intent"] is not None:
         if row["intent"]["commit_id"] != str(intent.commit_id):
@@ -87,7 +94,7 @@ def record_intent(connection: sa.Connection, claim: Claim, intent: Intent, *, al
     if row["cancel_requested"]:
         raise DayCancelledError(f"{claim.day} was cancelled before its commit")
     refuse_shrinking(claim.day, committed=row["rows"], rows=intent.rows, allow_shrink=allow_shrink)
-    connection.execute(sa.update(days).where(_holds(claim)).values(intent=intent.to_json()))
+    connection.execute(decided)
 
 
 def drop_intent(connection: sa.Connection, claim: Claim, *, commit_id: uuid.UUID, new_claim_id: uuid.UUID) -> Claim:

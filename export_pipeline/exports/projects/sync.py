@@ -96,7 +96,7 @@ def sync_projects(
         writing = _Writing(connection, began=began, settings=settings)
         writing.write(found)
         if start is not None:
-            insert_missing(connection, facts, [{"name": START, "value": start.isoformat()}])
+            insert_missing(connection, facts, {"name": START, "value": start.isoformat()})
         recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
     return SyncReport(
         added=tuple(writing.added),

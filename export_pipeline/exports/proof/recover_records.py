@@ -135,7 +135,7 @@ class TableWriter:
             "last_seen_at": 0,
             "removed_at": now,
         }
-        insert_missing(connection, projects, [values])
+        insert_missing(connection, projects, values)
         self.result.new_project = True
         return session_id
 
@@ -233,7 +233,7 @@ def choose_in_use(connection: sa.Connection, control: ControlDatabase) -> None:
 def keep_start(connection: sa.Connection, first: date | None) -> date | None:
     """The first partition; `first` becomes it where none is recorded."""
     if first is not None:
-        insert_missing(connection, facts, [{"name": START, "value": first.isoformat()}])
+        insert_missing(connection, facts, {"name": START, "value": first.isoformat()})
     value = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
     return None if value is None else date.fromisoformat(value)
 

@@ -65,7 +65,7 @@ def add_notice(
         "attempts": 0,
         "not_before": at,
     }
-    insert_missing(connection, notices, [row])
+    insert_missing(connection, notices, row)
 
 
 def export_ended(
