@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import compare
 from benchmarks.api import answers_under_load
+from benchmarks.backfill import large_backfill
 from benchmarks.days import days, print_parts
 from benchmarks.exports import small_exports
 from benchmarks.location import location
@@ -98,6 +99,10 @@ class Bench:
         """Small bulk exports with the daemon."""
         small_exports(self.servers, rounds=self.rounds)
 
+    def backfill(self) -> None:
+        """Many small days in one backfill."""
+        large_backfill(self.servers)
+
     @property
     def rounds(self) -> int:
         """Rounds of everything that is repeated."""
@@ -112,6 +117,7 @@ SUBJECTS: dict[str, Callable[[Bench], None]] = {
     "location": Bench.location,
     "api": Bench.api,
     "exports": Bench.exports,
+    "backfill": Bench.backfill,
 }
 
 

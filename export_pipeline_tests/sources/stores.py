@@ -156,3 +156,11 @@ def _plain(array: Any) -> Sequence[Any]:
     elif pa.types.is_timestamp(array.type):
         array = array.view(pa.int64())
     return list(array.to_pylist())
+
+
+def readers(store: Store) -> list[int]:
+    """The server processes of the product's connections to a store's database in PostgreSQL."""
+    with store.connection.cursor() as cursor:
+        ours = "application_name = 'export-pipeline' AND datname = current_database()"
+        cursor.execute(f"SELECT pid FROM pg_stat_activity WHERE {ours}")
+        return [pid for (pid,) in cursor.fetchall()]

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.source import SqlSource
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, wait_for
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of, settings_for, uuid
+from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers, rows_of, settings_for, uuid
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +35,6 @@ def fill(store: Store, rows: int, *, megabytes: int) -> None:
         store.add(number, START, inputs="x")
     big = f"printf('%.{megabytes}000000c', 'x')" if store.dialect == "sqlite" else f"repeat('x', {megabytes}000000)"
     store.run(f"UPDATE runs SET inputs = {big}")
-
-
-def readers(store: Store) -> list[int]:
-    """The server processes of the product's connections to the store's database."""
-    with store.connection.cursor() as cursor:
-        ours = "application_name = 'export-pipeline' AND datname = current_database()"
-        cursor.execute(f"SELECT pid FROM pg_stat_activity WHERE {ours}")
-        return [pid for (pid,) in cursor.fetchall()]
 
 
 class Reading:
@@ -73,6 +66,20 @@ def test_rows_changed_while_a_day_is_read_are_seen_as_they_were(store: Store) ->
         assert found.column("name").to_pylist() == ["old"] * 4
         assert found.num_rows == before.rows == 4
     assert [row["name"] for row in rows_of(source)] == [b"old", b"updated", b"old", b"inserted"]
+    writer.close()
+    source.close()
+
+
+def test_rows_are_counted_as_they_were_when_their_reading_began(store: Store) -> None:
+    store.runs({"modified_at": "{time}"})
+    store.add(1, START, modified_at=START)
+    source = store.source()
+    writer = Store(store.dialect, store.url, store.folder)
+    with source.open(PROJECT, WINDOW) as snapshot:
+        writer.add(9, START, modified_at="2027-01-01 00:00:00+00:00")
+        assert sum(batch.num_rows for batch in snapshot.batches()) == 1
+        assert snapshot.fingerprint.rows == 1
+        assert snapshot.fingerprint.max_modified_at == datetime.fromisoformat(START)
     writer.close()
     source.close()
 
@@ -110,6 +117,17 @@ def test_batches_are_read_once(store: Store) -> None:
         assert list(snapshot.batches()) == []
         with pytest.raises(RuntimeError, match="once"):
             snapshot.batches()
+    source.close()
+
+
+def test_the_count_is_not_told_while_rows_are_read(store: Store) -> None:
+    fill(store, 16, megabytes=3)
+    source = store.source()
+    with source.open(PROJECT, WINDOW) as snapshot:
+        batches = snapshot.batches()
+        with pytest.raises(RuntimeError, match="after their end"):
+            _ = snapshot.fingerprint
+        assert sum(batch.num_rows for batch in batches) == snapshot.fingerprint.rows == 16
     source.close()
 
 

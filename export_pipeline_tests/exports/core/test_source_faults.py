@@ -14,8 +14,8 @@ from export_pipeline_tests.exports.core.bench import Bench, make_store, new_expo
 from export_pipeline_tests.exports.core.promises import check_nothing_left
 from export_pipeline_tests.exports.core.test_control_faults import at
 from export_pipeline_tests.servers import Postgres, Rclone
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, settings_for, uuid
-from export_pipeline_tests.sources.test_snapshot import START, fill, readers
+from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers, settings_for, uuid
+from export_pipeline_tests.sources.test_snapshot import START, fill
 
 pytestmark = pytest.mark.slow
 
