@@ -123,6 +123,19 @@ class RunSource(Protocol):
         With a filter only the rows that match it count.
         """
 
+    def changed(
+        self,
+        project: str,
+        window: Window,
+        since: datetime,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the contract's word
+    ) -> int | None:
+        """How many of the project's rows in the window have a `modified_at` after `since`; None without that column.
+
+        With a filter only the rows that match it count.
+        """
+
     def outside(self, project: str, window: Window) -> OutsideRows:
         """The project's rows that start before the window, at its end or later, or at no readable time."""
 

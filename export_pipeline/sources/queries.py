@@ -7,6 +7,7 @@ is asked about kept rows only. The relation of runs is always aliased r, also wh
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS, RunField
@@ -195,6 +196,13 @@ class RunQueries:
     def days(self, window: Window) -> str:
         """Rows of day number, count, newest change; oldest first."""
         return f"SELECT {self.start.day}, count(*), {self._newest()} {self.kept(window)} GROUP BY 1 ORDER BY 1"
+
+    def changed(self, window: Window, since: datetime) -> str | None:
+        """One row: how many rows were changed last after `since`; None without `modified_at`."""
+        modified = self._time(self._runs.modified_at)
+        if modified is None:
+            return None
+        return f"SELECT count(*) {self.kept(window)} AND {modified.instant} > {modified.literal(to_micros(since))}"
 
     def outside(self, window: Window) -> list[str]:
         """Three queries of one count each: rows before the window, from its end on, without a readable start."""

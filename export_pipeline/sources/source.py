@@ -156,6 +156,19 @@ class SqlSource(ABC):
             days[_FIRST_DAY + timedelta(days=number)] = _fingerprint((count, newest), records)
         return days
 
+    def changed(
+        self,
+        project: str,
+        window: Window,
+        since: datetime,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the contract's word
+    ) -> int | None:
+        """See `RunSource`."""
+        with self._session(project) as session:
+            sql = self._queries(session, project, filter).changed(window, since)
+            return None if sql is None else session.rows(sql)[0][0]
+
     def outside(self, project: str, window: Window) -> OutsideRows:
         """See `RunSource`."""
         with self._session(project) as session:

@@ -15,7 +15,6 @@ def late(day: int, *, failed: bool = False) -> LateDay:
         day=date(2026, 3, day),
         rows=1,
         feedbacks=0,
-        newest=None,
         again=False,
         since=NOW,
         change=f"change {day}",

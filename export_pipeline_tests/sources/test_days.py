@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, OutsideRows
 from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of, rows_of, uuid
@@ -201,6 +202,34 @@ def test_the_fingerprint_tells_newest_changes_of_runs_and_feedback(store: Store)
     with source.open(PROJECT, Window.of_day(date(2020, 1, 1))) as snapshot:
         assert snapshot.fingerprint == DayFingerprint(0, None, 0, None)
         assert list(snapshot.batches()) == []
+    source.close()
+
+
+@pytest.mark.parametrize("kind", ["{time}", "TEXT", "BIGINT"])
+def test_rows_changed_after_an_instant_are_counted(store: Store, kind: str) -> None:
+    store.runs({"modified_at": kind})
+    seconds = int(datetime(2026, 3, 20, tzinfo=UTC).timestamp())
+    for number in range(1, 6):
+        changed = seconds + number if kind == "BIGINT" else f"2026-03-20 00:00:0{number}+00:00"
+        store.add(number, "2026-03-14 10:00:00+00:00", modified_at=None if number == 5 else changed)
+    store.add(6, "2026-03-15 10:00:00+00:00", modified_at=seconds + 9 if kind == "BIGINT" else "2026-03-21")
+    source = store.source()
+    last = source.days(PROJECT)[DAY].max_modified_at
+    assert last is not None
+    day = Window.of_day(DAY)
+    assert source.changed(PROJECT, day, last) == 0
+    assert source.changed(PROJECT, day, last - timedelta(seconds=2)) == 2
+    assert source.changed(PROJECT, day, last - timedelta(days=1)) == 4
+    one = parse_filter(f'eq(id, "{uuid(4)}")')
+    assert source.changed(PROJECT, day, last - timedelta(days=1), filter=one) == 1
+    source.close()
+
+
+def test_changed_rows_are_not_counted_without_modified_at(store: Store) -> None:
+    store.runs()
+    store.add(1, "2026-03-14 10:00:00+00:00")
+    source = store.source()
+    assert source.changed(PROJECT, Window.of_day(DAY), datetime(2026, 3, 14, tzinfo=UTC)) is None
     source.close()
 
 

@@ -14,7 +14,7 @@ feedback that are gone. It does not show, whatever is looked at:
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -38,18 +38,23 @@ _NOTHING = DayFingerprint(rows=0)
 class LateDay:
     """A committed day to be read again.
 
-    `rows` and `feedbacks` are how many more there are (fewer, where negative), `newest` the newest change where it
-    differs; `again`: nothing differs, the day is read once more. `since` is when it was last read. `change` names the
-    change: the same text as long as neither side moves. `failed`: the last attempt at the day did.
+    `rows` and `feedbacks` are how many more there are (fewer, where negative); `runs_moved` and `feedbacks_moved`:
+    their greatest `modified_at` differs. `seen` is the one of the runs that was read. `modified`: how many rows have a
+    later one, new rows too; None where that is not known. `again`: nothing differs, the day is read once more. `since`
+    is when it was last read. `change` names the change: the same text as long as neither side moves. `failed`: the
+    last attempt at the day did.
     """
 
     day: date
     rows: int
     feedbacks: int
-    newest: datetime | None
     again: bool
     since: datetime
     change: str
+    runs_moved: bool = False
+    feedbacks_moved: bool = False
+    seen: datetime | None = None
+    modified: int | None = None
     failed: bool = False
 
 
@@ -76,8 +81,9 @@ def look_for_late_days(
 ) -> Lateness:
     """Compares the export's committed days within the window with the trace store.
 
-    `busy` days, and those that a process holds, are left out. The store is asked once, and not at all where there is
-    nothing to compare. Raises what the source raises: a read that failed says nothing about any day.
+    `busy` days, and those that a process holds, are left out. The store is asked once, not at all where there is
+    nothing to compare, and once more for each late day, how many of its rows changed. Raises what the source raises: a
+    read that failed says nothing about any day.
     """
     last = (window.end - timedelta(microseconds=1)).date()
     now = control.now()
@@ -92,7 +98,15 @@ def look_for_late_days(
     found = source.days(export.project, window, filter=tree)
     if not _FEEDBACK_FIELDS & set(export.fields):
         found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}
-    return compare(watched, found, now=now)
+    result = compare(watched, found, now=now)
+    parts = {part.day: part.window for part in window.days()}
+
+    def counted(day: LateDay) -> LateDay:
+        if not day.runs_moved or day.seen is None:
+            return day
+        return replace(day, modified=source.changed(export.project, parts[day.day], day.seen, filter=tree))
+
+    return replace(result, late=tuple(counted(day) for day in result.late))
 
 
 def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], *, now: int) -> Lateness:
@@ -111,18 +125,26 @@ def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], 
 
 
 def reason(days: Sequence[LateDay]) -> str:
-    """Why days are exported again, in a few words: "312 rows more, newest change …, since …"."""
-    parts = [
-        f"{abs(number):,} {what if abs(number) != 1 else what[:-1]} {'more' if number > 0 else 'fewer'}"
-        for what in ("rows", "feedbacks")
-        if (number := sum(getattr(day, what) for day in days))
-    ]
-    since = min(day.since for day in days)
-    if newest := max((day.newest for day in days if day.newest is not None), default=None):
-        parts.append(f"newest change {_second(newest)}")
-    if not parts and all(day.again for day in days):
-        return f"read once more: rows had changed shortly before {_second(since)}, others may have been committed later"
-    return f"{', '.join(parts) or 'rows changed'} since {_second(since)}"
+    """Why days are exported again, in a few words: "312 rows changed since …", "3 rows more, 9 changed, since …".
+
+    Rows that are new count as more; those beyond them whose `modified_at` is later than any that was read as changed.
+    """
+    parts = _more_and_fewer([day.rows for day in days], "row")
+    if any(day.runs_moved for day in days):
+        changed = [_changed(day) for day in days if day.runs_moved]
+        number = None if None in changed else sum(each for each in changed if each is not None)
+        if number:
+            parts.append(f"{number:,} changed" if parts else f"{_many(number, 'row')} changed")
+        elif not parts:
+            parts.append("rows changed")
+    feedback = _more_and_fewer([day.feedbacks for day in days], "feedback")
+    if not feedback and any(day.feedbacks_moved for day in days):
+        feedback.append("feedback changed")
+    parts += feedback
+    since = _second(min(day.since for day in days))
+    if not parts:
+        return f"read once more: rows had changed shortly before {since}, others may have been committed later"
+    return f"{', '.join(parts)}{',' if len(parts) > 1 else ''} since {since}"
 
 
 def change_of(days: Iterable[LateDay]) -> str:
@@ -135,12 +157,9 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> LateDay | None:
     rows = there.rows - known.rows
     # No feedback table is none at all: one that comes later is a change only where it holds something.
     feedbacks = 0 if there.feedbacks is None else there.feedbacks - (known.feedbacks or 0)
-    pairs = (
-        (there.max_modified_at, known.max_modified_at),
-        (there.max_feedback_modified_at, known.max_feedback_modified_at),
-    )
-    moved = [here for here, before in pairs if here is not None and here != before]
-    changed = bool(rows or feedbacks or moved)
+    runs_moved = _moved(there.max_modified_at, known.max_modified_at)
+    feedbacks_moved = _moved(there.max_feedback_modified_at, known.max_feedback_modified_at)
+    changed = bool(rows or feedbacks or runs_moved or feedbacks_moved)
     if not changed and not _is_unsettled(record, known, now):
         return None
     seen = _shown(there) if changed else "again"
@@ -148,13 +167,35 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> LateDay | None:
         day=record.day,
         rows=rows,
         feedbacks=feedbacks,
-        newest=max(moved, default=None),
+        runs_moved=runs_moved,
+        feedbacks_moved=feedbacks_moved,
+        seen=known.max_modified_at,
+        modified=None if known.rows else there.rows,
         again=not changed,
         since=_instant(record.snapshot_at or 0),
         # The epoch lets a state that comes back after another was published count as a new change.
         change=_digest([str(record.export_id), str(record.day), record.commit_epoch, _shown(known), seen]),
         failed=record.error is not None,
     )
+
+
+def _moved(here: datetime | None, before: datetime | None) -> bool:
+    """Whether a greatest `modified_at` differs; a column that the store has lost says nothing."""
+    return here is not None and here != before
+
+
+def _changed(day: LateDay) -> int | None:
+    """How many rows changed beside those that are new."""
+    return None if day.modified is None else max(0, day.modified - max(0, day.rows))
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _more_and_fewer(numbers: Sequence[int], what: str) -> list[str]:
+    more, fewer = sum(max(0, number) for number in numbers), -sum(min(0, number) for number in numbers)
+    return [f"{_many(count, what)} {how}" for count, how in ((more, "more"), (fewer, "fewer")) if count]
 
 
 def _is_unsettled(record: DayRecord, known: DayFingerprint, now: int) -> bool:

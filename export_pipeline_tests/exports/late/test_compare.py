@@ -67,20 +67,37 @@ def changed(found: DayFingerprint, of: DayRecord | None = None) -> str:
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (replace(SAME, rows=317), "312 rows more since 2026-03-15 00:31:00"),
-        (replace(SAME, max_modified_at=LATER), "newest change 2026-03-16 09:30:00 since 2026-03-15 00:31:00"),
-        (replace(SAME, feedbacks=3, max_feedback_modified_at=LATER), "1 feedback more, newest change 2026-03-16 09:30"),
-        (replace(SAME, feedbacks=0, max_feedback_modified_at=None), "2 feedbacks fewer since 2026-03-15 00:31:00"),
-        (
-            replace(SAME, max_modified_at=CHANGED - timedelta(hours=1)),
-            "newest change 2026-03-14 11:00:00 since 2026-03-15 00:31:00",
-        ),
+        (replace(SAME, rows=317), "312 rows more"),
+        (replace(SAME, max_modified_at=LATER), "rows changed"),
+        (replace(SAME, feedbacks=3, max_feedback_modified_at=LATER), "1 feedback more"),
+        (replace(SAME, feedbacks=0, max_feedback_modified_at=None), "2 feedbacks fewer"),
+        (replace(SAME, max_feedback_modified_at=LATER), "feedback changed"),
+        (replace(SAME, rows=6, max_modified_at=LATER, feedbacks=1), "1 row more, 1 feedback fewer,"),
+        (replace(SAME, max_modified_at=CHANGED - timedelta(hours=1)), "rows changed"),
     ],
 )
 def test_the_reason_says_what_differs(found: DayFingerprint, text: str) -> None:
     day = late(found)
     assert day is not None
-    assert reason([day]).startswith(text)
+    assert reason([day]) == f"{text} since 2026-03-15 00:31:00"
+
+
+@pytest.mark.parametrize(
+    ("rows", "modified", "text"),
+    [
+        (5, 312, "312 rows changed"),
+        (317, 312, "312 rows more"),
+        (8, 12, "3 rows more, 9 changed,"),
+        (8, 1, "3 rows more"),
+        (5, 1, "1 row changed"),
+        (5, 1_234, "1,234 rows changed"),
+        (4, 2, "1 row fewer, 2 changed,"),
+    ],
+)
+def test_rows_that_changed_are_counted_where_that_is_known(rows: int, modified: int, text: str) -> None:
+    day = late(replace(SAME, rows=rows, max_modified_at=LATER), record(rows=4))
+    assert day is not None
+    assert reason([replace(day, modified=modified)]) == f"{text} since 2026-03-15 00:31:00"
 
 
 def test_the_reason_of_several_days_adds_them_up() -> None:
@@ -88,7 +105,17 @@ def test_the_reason_of_several_days_adds_them_up() -> None:
     second = late(replace(SAME, rows=8, max_modified_at=LATER))
     assert first is not None
     assert second is not None
-    assert reason([first, second]) == "4 rows more, newest change 2026-03-16 09:30:00 since 2026-03-15 00:31:00"
+    assert reason([first, second]) == "4 rows more since 2026-03-15 00:31:00"
+    assert reason([first, replace(second, modified=5)]) == "4 rows more, 2 changed, since 2026-03-15 00:31:00"
+    third = late(replace(SAME, rows=4), record(rows=4))
+    assert third is not None
+    assert reason([first, third]) == "1 row more, 1 row fewer, since 2026-03-15 00:31:00"
+
+
+def test_rows_of_a_day_that_was_empty_are_all_new() -> None:
+    day = late(DayFingerprint(7, LATER), record(DayFingerprint(0)))
+    assert day is not None
+    assert reason([day]) == "7 rows more since 2026-03-15 00:31:00"
 
 
 def test_columns_that_the_store_has_lost_change_nothing_and_new_ones_are_looked_at_once() -> None:

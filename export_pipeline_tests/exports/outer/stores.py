@@ -74,6 +74,16 @@ class MemorySource:
             counts[day] = counts.get(day, 0) + 1
         return {day: DayFingerprint(rows) for day, rows in sorted(counts.items())}
 
+    def changed(
+        self,
+        project: str,
+        window: Window,
+        since: datetime,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the protocol's word
+    ) -> int | None:
+        return None
+
     def outside(self, project: str, window: Window) -> OutsideRows:
         times = [row["start_time"] for row in self._rows(project, None)]
         return OutsideRows(sum(time < window.start for time in times), sum(time >= window.end for time in times), 0)
