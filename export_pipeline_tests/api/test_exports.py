@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline_tests.api.house import PROJECT, TENANT, House
 
+pytestmark = pytest.mark.slow
+
 EXPORTS = "/api/v1/bulk-exports"
 DESTINATIONS = f"{EXPORTS}/destinations"
 

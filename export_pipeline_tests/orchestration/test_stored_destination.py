@@ -31,6 +31,8 @@ from export_pipeline_tests.faults.proxy import FaultProxy
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize
 from export_pipeline_tests.servers import Rclone
 
+pytestmark = pytest.mark.slow
+
 CANARY = Credentials("canary-key-5c1f77", "canary-secret-93ab02", "canary-token-e7d410")
 TENANT = uuid.UUID(int=7)
 

@@ -17,6 +17,8 @@ from export_pipeline_tests.orchestration.house import House, materialize
 from export_pipeline_tests.project.test_documents import in_the_readme
 from export_pipeline_tests.servers import Weed
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "my-traces/prod/export_id=…/tenant_id=…/session_id=…/runs/"
 ON_S3 = FOLDER.replace("my-traces/", "my-traces.s3.eu-central-1.amazonaws.com/")
 LAST = date(2026, 11, 3)

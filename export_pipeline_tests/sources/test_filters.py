@@ -17,6 +17,8 @@ from export_pipeline_tests.runs.filter_trees import conditions, trees
 from export_pipeline_tests.sources.filter_rows import HOSTILE, IDS, LONG, NOON, Filled
 from export_pipeline_tests.sources.stores import Store, uuid
 
+pytestmark = pytest.mark.slow
+
 JSON_TEXTS = [
     "a",
     "b",

@@ -14,6 +14,8 @@ from export_pipeline.exports.projects.late import Lateness, reason
 from export_pipeline_tests.exports.late.conftest import AT, CHANGES, Exported
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, uuid
 
+pytestmark = pytest.mark.slow
+
 FEEDBACK = {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "FLOAT", "modified_at": "{time}"}
 OLD, NEW = "2026-03-14 10:01:00+00:00", "2026-03-20 08:00:00+00:00"
 
