@@ -43,7 +43,7 @@ dev: $(STAMP) ## The Dagster UI and the HTTP API on the demo's data, until Ctrl-
 test: $(STAMP) ## All tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-test-quick: $(STAMP) ## The tests that need no daemon, no browser and not many processes
+test-quick: $(STAMP) ## The tests that need no PostgreSQL, no daemon, no browser and not many processes
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 lint: $(STAMP) ## Style, mistakes, and which room may import which

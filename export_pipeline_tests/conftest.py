@@ -17,6 +17,14 @@ Server = TypeVar("Server", bound=S3Server)
 _running: list[S3Server | Postgres] = []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts PostgreSQL is slow; tests that ask for it by a parameter mark that themselves."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing of the developer's machine is seen: no keys, no settings, no `.env`, no `.export_pipeline`."""

@@ -19,7 +19,7 @@ def house(tmp_path: Path, seaweedfs: Weed) -> Iterator[House]:
     control.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def any_house(request: pytest.FixtureRequest, tmp_path: Path, seaweedfs: Weed) -> Iterator[House]:
     """A house over SQLite, and one over PostgreSQL."""
     if request.param == "sqlite":

@@ -35,7 +35,7 @@ def postgres_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S
     store.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest) -> Store:
     """Each of the two in turn."""
     found = request.getfixturevalue("sqlite_store" if request.param == "sqlite" else "postgres_store")

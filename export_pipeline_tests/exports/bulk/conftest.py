@@ -10,7 +10,7 @@ from export_pipeline_tests.exports.bulk.desk import Desk
 from export_pipeline_tests.servers import Postgres
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def any_desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     """A workspace on each kind of control database in turn."""
     url = f"sqlite:///{tmp_path}/control.db"

@@ -20,7 +20,7 @@ from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.servers import Postgres
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database that nobody has migrated."""
     if request.param == "sqlite":

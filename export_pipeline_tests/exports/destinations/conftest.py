@@ -20,7 +20,7 @@ OTHER_TENANT = uuid.UUID("22222222-2222-4222-8222-222222222222")
 MakeSettings = Callable[..., Settings]
 
 
-BOTH = pytest.mark.parametrize("control", ["sqlite", "postgres"], indirect=True)
+BOTH = pytest.mark.parametrize("control", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 """Lets a test run on both kinds of control database."""
 
 

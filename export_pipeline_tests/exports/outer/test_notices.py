@@ -81,7 +81,7 @@ def add(control: ControlDatabase, subject: str = "one", *, at: int | None = None
         )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlDatabase]:
     """A control database of each kind."""
     url = f"sqlite:///{tmp_path}/control.db"

@@ -124,7 +124,7 @@ def test_a_project_that_the_database_does_not_know_gets_no_table(
     assert list_exports(control) == []
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest, control: ControlDatabase) -> Iterator[ControlDatabase]:
     """A control database that several processes use."""
     if request.param == "sqlite":
