@@ -1,14 +1,12 @@
-"""One instance with its servers for all tests of a session."""
+"""Instances with their servers: one for all tests of a session, one over PostgreSQL."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dagster._core.scheduler.instigation import ScheduleInstigatorData
 
 from export_pipeline.settings import PREFIX
-from export_pipeline_tests.live.dagster import SCHEDULE, Live
+from export_pipeline_tests.live.dagster import Live
 from export_pipeline_tests.orchestration.house import House
 from export_pipeline_tests.servers import Weed
 
@@ -36,7 +34,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Weed) -> Iterator[
     made = Live(house, folder)
     try:
         made.start_web()
-        _put_back(made, days=OUTAGE)
+        made.put_the_schedule_back(days=OUTAGE)
         made.start_daemon()
         for name in PROJECTS:
             for day in DAYS:
@@ -44,19 +42,3 @@ def live(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Weed) -> Iterator[
         yield made
     finally:
         made.stop()
-
-
-def _put_back(live: Live, *, days: int) -> None:
-    """Makes the schedule one that was last looked at so many days ago."""
-    # Until it is stopped and started by hand there is no record of it that could be set back.
-    schedule = live.ask(
-        "query($of: ScheduleSelector!) {it: scheduleOrError(scheduleSelector: $of) {... on Schedule {id}}}", of=SCHEDULE
-    )
-    live.ask("mutation($id: String!) {stopRunningSchedule(id: $id) {__typename}}", id=schedule["it"]["id"])
-    live.ask("mutation($of: ScheduleSelector!) {startSchedule(scheduleSelector: $of) {__typename}}", of=SCHEDULE)
-    (state,) = [one for one in live.instance.all_instigator_state() if one.instigator_name == "daily_export"]
-    data = state.instigator_data
-    assert isinstance(data, ScheduleInstigatorData)
-    live.instance.update_instigator_state(
-        state.with_data(ScheduleInstigatorData(data.cron_schedule, time.time() - days * 86_400))
-    )

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from contextlib import ExitStack
 from datetime import date
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 
 from export_pipeline.home import free_ports
 from export_pipeline.local.dagster_home import DagsterHome
@@ -55,15 +57,14 @@ class Live:
         self._start("web", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self.workspace))
         wait_for(self._answers, what="an answer of the web server", seconds=PATIENCE)
 
-    def start_daemon(self) -> None:
-        """The daemon."""
-        self._start("daemon", "dagster._daemon", "run", "-w", str(self.workspace))
+    def start_daemon(self) -> int:
+        """The daemon; its process id."""
+        return self._start("daemon", "dagster._daemon", "run", "-w", str(self.workspace))
 
-    def _start(self, name: str, program: str, *arguments: str) -> None:
+    def _start(self, name: str, program: str, *arguments: str) -> int:
         log = self._home.logs / f"{name}.log"
-        self._processes.enter_context(
-            Child(self._home.command(program, *arguments), environment=self.environment, log=log)
-        )
+        child = Child(self._home.command(program, *arguments), environment=self.environment, log=log)
+        return self._processes.enter_context(child).pid
 
     def _answers(self) -> bool:
         try:
@@ -88,6 +89,20 @@ class Live:
             found = json.load(answer)
         assert "errors" not in found, found
         return found["data"]
+
+    def put_the_schedule_back(self, *, days: int) -> None:
+        """Makes the daily schedule one that was last looked at so many days ago: the daemon lets it tick at once."""
+        # Until it is stopped by hand there is no record of it that could be set back.
+        schedule = self.ask(
+            "query($of: ScheduleSelector!) {it: scheduleOrError(scheduleSelector: $of) {... on Schedule {id}}}",
+            of=SCHEDULE,
+        )
+        self.ask("mutation($id: String!) {stopRunningSchedule(id: $id) {__typename}}", id=schedule["it"]["id"])
+        (state,) = [one for one in self.instance.all_instigator_state() if one.instigator_name == "daily_export"]
+        data = state.instigator_data
+        assert isinstance(data, ScheduleInstigatorData)
+        since = ScheduleInstigatorData(data.cron_schedule, time.time() - days * 86_400)
+        self.instance.update_instigator_state(state.with_status(InstigatorStatus.RUNNING).with_data(since))
 
     def dagster(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Dagster's own command line."""
