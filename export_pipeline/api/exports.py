@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Response
 
 from export_pipeline.api.export_answers import changes_answer, export_answer, run_answer
 from export_pipeline.api.export_bodies import (
@@ -20,6 +20,7 @@ from export_pipeline.api.wire import Limit, Offset, offset_within
 from export_pipeline.exports.bulk import read
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export as cancel
 from export_pipeline.exports.bulk.create import create_bulk_export as create
+from export_pipeline.exports.bulk.dagster_runs import end_dagster_runs
 from export_pipeline.exports.bulk.retry import retry_failed
 from export_pipeline.exports.bulk.run_details import read_run_manifest, run_details
 from export_pipeline.exports.proof.changes import bulk_changes_since
@@ -74,10 +75,15 @@ def get_bulk_export(bulk_export_id: uuid.UUID, parts: GetParts, caller: GetCalle
 
 @router.patch("/{bulk_export_id}", responses=REFUSED)
 def cancel_bulk_export(
-    bulk_export_id: uuid.UUID, _body: BulkExportUpdate, parts: GetParts, caller: GetCaller
+    bulk_export_id: uuid.UUID,
+    _body: BulkExportUpdate,
+    parts: GetParts,
+    caller: GetCaller,
+    after_answer: BackgroundTasks,
 ) -> BulkExport:
     """Cancel an export for good; what is committed stays."""
     record = cancel(parts.control, bulk_export_id, tenant_id=caller.tenant_id, actor=caller.actor)
+    after_answer.add_task(end_dagster_runs, parts.settings.dagster_url, bulk_export_id)
     return export_answer(record)
 
 

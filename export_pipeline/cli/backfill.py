@@ -144,7 +144,7 @@ def _follow(url: str, backfill_id: str, *, as_json: bool) -> None:
 def _states(url: str, backfill_id: str) -> "Iterator[BackfillState]":
     """How far the backfill is, again and again; the last one is its end."""
     from export_pipeline.cli.dagster_backfill import state_of
-    from export_pipeline.cli.dagster_server import DagsterUnreachableError
+    from export_pipeline.dagster_server import DagsterUnreachableError
 
     heard: float | None = None
     while True:

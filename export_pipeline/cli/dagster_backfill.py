@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from export_pipeline.cli.dagster_server import DagsterRefusedError, ask
+from export_pipeline.dagster_server import DagsterRefusedError, ask
 from export_pipeline.errors import NotFoundError
 
 KEY_PREFIX = "runs"

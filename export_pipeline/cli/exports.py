@@ -169,10 +169,12 @@ def cancel(export_id: Id, workspace: Workspace = None, as_json: output.AsJson = 
     Example: export-pipeline exports cancel 6f1c…
     """
     from export_pipeline.exports.bulk.cancel import cancel_bulk_export
+    from export_pipeline.exports.bulk.dagster_runs import end_dagster_runs
 
     settings = parts.load()
     with parts.open_control(settings) as control:
         changed = cancel_bulk_export(control, export_id, tenant_id=workspace or settings.tenant_id, actor=ACTOR)
+        end_dagster_runs(settings.dagster_url, export_id)
         _show_or_follow(control, changed, wait=False, as_json=as_json)
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 BULK_EXPORT = "bulk_export"
 OP = "publish_units"
-EXPORT_TAG = "export_pipeline/bulk_export"
-CLEAN_TAG = "export_pipeline/clean"
 _MOST_SHOWN = 100
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT, CLEAN_TAG, EXPORT_TAG, OP
+from export_pipeline.exports.bulk.dagster_runs import CLEAN_TAG, EXPORT_TAG
+from export_pipeline.orchestration.bulk_job import BULK_EXPORT, OP
 
 if TYPE_CHECKING:
     from export_pipeline.exports.bulk.cleaning import Cleaning

@@ -23,6 +23,7 @@ SECONDS = 5
 """The shortest interval of Dagster's sensor loop."""
 _COUNTING_SECONDS = 5.0
 _MOST_SAID = 20
+_NOT_NOW = {dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING}
 
 
 def build_bulk_sensor() -> dg.SensorDefinition:
@@ -78,11 +79,14 @@ def why_nothing(planned: "Planned", exports: int, trouble: str | None) -> str:
 
 
 def end_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:
-    """Ends runs, queued ones and running ones; a run that cannot be ended now is ended by a later tick."""
+    """Ends runs, queued ones and running ones; a run that cannot be ended now is ended by a later tick.
+
+    So is one that is starting: Dagster calls it failed when it is ended then, and by itself it finds nothing to do.
+    """
     coordinator = instance.run_coordinator
     for run_id in sorted(run_ids):
         run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished and run.status is not dg.DagsterRunStatus.CANCELING:
+        if run is not None and not run.is_finished and run.status not in _NOT_NOW:
             try:
                 coordinator.cancel_run(run_id)
             except Exception as error:  # noqa: BLE001 - whatever keeps one run from ending must not keep the others

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline_tests.api.house import PROJECT, TENANT, House
+from export_pipeline_tests.web_server import web_server
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +141,10 @@ def test_an_export_is_made_shown_and_cancelled(any_house: House) -> None:
     assert client.get(f"{here}/changes").json() == {"changes": [], "cursor": None}
     in_use = client.delete(f"{DESTINATIONS}/{destination}")
     assert (in_use.status_code, "in use" in in_use.json()["detail"]) == (409, True)
-    cancelled = client.patch(here, json={"status": "CANCELLED"}).json()
+    with web_server({"data": {"runsOrError": {"results": []}}}) as dagster:
+        caller = any_house.client(dagster_url=dagster.url)
+        cancelled = caller.patch(here, json={"status": "CANCELLED"}).json()
+        assert found["id"] in str(dagster.asked[0]["variables"]), "its runs are ended at once"
     assert cancelled["status"] == "Cancelled"
     assert cancelled["finished_at"].endswith("+00:00")
     assert client.patch(here, json={}).json() == cancelled

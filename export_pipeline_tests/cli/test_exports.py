@@ -21,6 +21,7 @@ from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.cli.command import Ended, run
 from export_pipeline_tests.cli.house import NAME, PROJECT, settings_of, write_store
 from export_pipeline_tests.servers import Rclone
+from export_pipeline_tests.web_server import web_server
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,10 @@ def test_an_export_is_created_listed_shown_and_cancelled(office: Office) -> None
         ("2026-03-02", "Created"),
         ("2026-03-03", "Created"),
     ]
-    assert office.done("cancel", made["id"])["status"] == "Cancelled"
+    with web_server({"data": {"runsOrError": {"results": []}}}) as dagster:
+        office.variables["DAGSTER_URL"] = dagster.url
+        assert office.done("cancel", made["id"])["status"] == "Cancelled"
+        assert made["id"] in str(dagster.asked[0]["variables"]), "its runs are ended at once"
     assert office.done("cancel", made["id"])["status"] == "Cancelled"
 
 

@@ -1,10 +1,6 @@
 """The sensor that keeps the assets like the trace store's projects."""
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import dagster as dg
@@ -14,45 +10,14 @@ from export_pipeline.errors import ExportPipelineError
 from export_pipeline.orchestration.reload import ReloadFailedError, reload_location
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House
-
-
-class WebServer:
-    """Answers like Dagster's web server, and remembers what was asked."""
-
-    def __init__(self, answer: dict[str, Any]) -> None:
-        self.asked: list[dict[str, Any]] = []
-        asked = self.asked
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                body = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
+from export_pipeline_tests.web_server import WebServer, web_server
 
 LOADED = {"__typename": "WorkspaceLocationEntry", "locationOrLoadError": {"__typename": "RepositoryLocation"}}
 
 
-@contextmanager
-def web_server(result: dict[str, Any] | None = None) -> Iterator[WebServer]:
-    server = WebServer({"data": {"reloadRepositoryLocation": result or LOADED}})
-    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.server.shutdown()
-        thread.join()
-        server.server.server_close()
+def reloading(result: dict[str, Any] | None = None) -> AbstractContextManager[WebServer]:
+    """A web server that has loaded the location again."""
+    return web_server({"data": {"reloadRepositoryLocation": result or LOADED}})
 
 
 def tick(house: House, instance: dg.DagsterInstance, definitions: dg.Definitions | None = None) -> str:
@@ -73,7 +38,7 @@ def tick(house: House, instance: dg.DagsterInstance, definitions: dg.Definitions
 def test_new_projects_make_the_web_server_load_the_location_again(house: House, instance: dg.DagsterInstance) -> None:
     house.add_project("chat", days=[START])
     house.sync()
-    with web_server() as server:
+    with reloading() as server:
         house.variables[PREFIX + "DAGSTER_URL"] = server.url
         before = house.definitions()
         house.add_project("agent", days=[START])
@@ -85,7 +50,7 @@ def test_new_projects_make_the_web_server_load_the_location_again(house: House, 
 
 def test_a_first_tick_makes_the_control_database(house: House, instance: dg.DagsterInstance) -> None:
     house.add_project("chat", days=[START])
-    with web_server() as server:
+    with reloading() as server:
         house.variables[PREFIX + "DAGSTER_URL"] = server.url
         assert "1 new: chat" in tick(house, instance)
     assert [project.asset_name for project in house.projects()] == ["chat"]
@@ -94,7 +59,7 @@ def test_a_first_tick_makes_the_control_database(house: House, instance: dg.Dags
 def test_nothing_is_loaded_again_when_nothing_has_changed(house: House, instance: dg.DagsterInstance) -> None:
     house.add_project("chat", days=[START])
     house.sync()
-    with web_server() as server:
+    with reloading() as server:
         house.variables[PREFIX + "DAGSTER_URL"] = server.url
         assert tick(house, instance) == "1 projects, as loaded"
         assert server.asked == []
@@ -106,7 +71,7 @@ def test_projects_that_are_gone_are_noticed_too(house: House, instance: dg.Dagst
     house.sync()
     before = house.definitions()
     house.variables[PREFIX + "PROJECTS_EXCLUDE"] = "agent"
-    with web_server() as server:
+    with reloading() as server:
         house.variables[PREFIX + "DAGSTER_URL"] = server.url
         narrower = house.definitions()
         with dg.build_sensor_context(
@@ -148,7 +113,7 @@ def test_where_no_web_server_answers_the_tick_says_what_to_do(house: House, inst
     ],
 )
 def test_a_reload_that_fails_says_why(result: dict[str, Any], sentence: str) -> None:
-    with web_server(result) as server, pytest.raises(ReloadFailedError, match=sentence):
+    with reloading(result) as server, pytest.raises(ReloadFailedError, match=sentence):
         reload_location(server.url)
 
 

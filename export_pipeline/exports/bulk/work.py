@@ -4,12 +4,20 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError, PermanentError
-from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
+from export_pipeline.errors import (
+    ControlUnreachableError,
+    DayCancelledError,
+    DestinationRefusedError,
+    ExportPipelineError,
+    PermanentError,
+)
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export
 from export_pipeline.exports.bulk.results import Retries, begin_unit, record_results, take_units
+from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS
 from export_pipeline.exports.commit.job import OnStep, PublishLimits
 from export_pipeline.exports.commit.leases import OwnerEnded
 from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, no_step
@@ -21,6 +29,7 @@ from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource
 
 _FLUSH_SECONDS = 0.25
+_LOOK_SECONDS = 1.0
 
 UnitResult = tuple[BulkUnit, DayOutcome | ExportPipelineError]
 
@@ -87,6 +96,26 @@ class Worker:
         record_results(self.control, bulk_id, pending, retries=Retries.from_settings(self.settings))
         pending.clear()
 
+    def _until_ended(self, bulk_id: uuid.UUID) -> OnStep:
+        """Stops days of an export that has ended meanwhile, sooner than the heartbeats of their leases would.
+
+        It looks once a second, between batches: nothing of the day is decided there.
+        """
+        looked = time.monotonic()
+
+        def on_step(name: str) -> None:
+            nonlocal looked
+            self.on_step(name)
+            if name != "batch" or time.monotonic() - looked < _LOOK_SECONDS:
+                return
+            looked = time.monotonic()
+            with suppress(ControlUnreachableError), self.control.read() as connection:
+                if read_export(connection, bulk_id).status not in UNFINISHED_EXPORTS:
+                    looked = 0.0  # the days beside this one look at once
+                    raise DayCancelledError("the export has ended before the day was committed")
+
+        return on_step
+
     def _results(self, export: BulkExport, units: Sequence[BulkUnit]) -> Iterator[UnitResult]:
         try:
             source, store = self.open_source(), self.open_store(export)
@@ -127,7 +156,7 @@ class Worker:
                 source=source,
                 limits=self.limits(),
                 owner_ended=self.owner_ended,
-                on_step=self.on_step,
+                on_step=self._until_ended(export.id),
                 on_start=lambda day: begin_unit(self.control, by_day[day]),
             )
             for day, result in results:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from export_pipeline.errors import RetryableError
+from export_pipeline.exports.bulk import work
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.clean import clean_up
 from export_pipeline.exports.bulk.plan import Lost, Planned
@@ -91,6 +92,23 @@ def test_a_cancel_at_any_step_ends_in_nothing_or_in_the_whole_day(
     assert unit_of(bulk, export).status == expected
     assert the_file_is_there(bulk, export) if step in AFTER else nothing_is_there(bulk, export)
     assert leftovers(bulk.control) == []
+
+
+def test_a_day_is_stopped_before_its_lease_s_next_heartbeat(
+    bulk: BulkHouse, export: BulkExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "_LOOK_SECONDS", 0.0)
+    steps: list[str] = []
+
+    def on_step(name: str) -> None:
+        steps.append(name)
+        if name == "batch":
+            cancel(bulk, export)
+
+    worked = worker_of(bulk.house.settings, on_step=on_step).publish_units(export.id, attempts(bulk, export))
+    assert steps[-1] == "batch"
+    assert worked.outcomes == {"cancelled": 1}
+    assert nothing_is_there(bulk, export)
 
 
 def test_a_cancel_after_the_end_is_refused_by_the_state_that_was_reached(bulk: BulkHouse, export: BulkExport) -> None:
