@@ -123,6 +123,15 @@ def entry_part(node: Filter) -> tuple[str, bool] | None:
     return family, part == "key"
 
 
+def is_plain(node: Filter) -> bool:
+    """Whether a filter reads small columns only: no entries, and no search through payloads."""
+    if isinstance(node, (And, Or)):
+        return all(map(is_plain, node.operands))
+    if isinstance(node, Not):
+        return is_plain(node.operand)
+    return not isinstance(node, Search) and entry_part(node) is None
+
+
 def paired(operands: Sequence[Filter]) -> Iterator[Filter | Entry]:
     """The operands of an `and`, keys and their values put together.
 

@@ -67,6 +67,27 @@ def test_a_cancelled_export_starts_nothing_and_its_queued_run_does_nothing(
     assert bulk.skip_reason(instance) == "no export waits"
 
 
+@pytest.mark.parametrize(
+    ("filter_", "planned"),
+    [('like(name, "run 1%")', [1, 0, 3]), ('and(like(name, "run 1%"), neq(input_key, "a"))', [4, 0, 12])],
+)
+def test_rows_are_counted_with_a_plain_filter_and_days_without_a_match_are_completed(
+    bulk: BulkHouse, instance: dg.DagsterInstance, filter_: str, planned: list[int]
+) -> None:
+    project = bulk.house.add_project("chatbot", days=[DAYS[0]], runs=4)
+    bulk.house.add_runs(project, DAYS[2], runs=12)
+    bulk.house.sync()
+    export = bulk.ask(project, days=3, filter=filter_)
+    bulk.tick(instance)
+    assert [unit.planned_rows for unit in bulk.units(export.id)] == planned
+    assert bulk.work_off(instance) == 1
+    assert [(unit.status, unit.rows) for unit in bulk.units(export.id)] == [
+        ("Completed", 1),
+        ("Completed", 0),
+        ("Completed", 3),
+    ]
+
+
 def test_a_source_that_is_down_keeps_an_export_waiting_and_says_so(
     bulk: BulkHouse, instance: dg.DagsterInstance
 ) -> None:

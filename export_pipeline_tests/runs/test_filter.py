@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 from export_pipeline.errors import FilterError, InputError
 from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, parse_filter
 from export_pipeline.runs.filter_fields import FIELDS, OPERATORS, documentation_table
-from export_pipeline.runs.filter_tree import And, Compare, Entry, Filter, Has, In, Like, Not, Or, Search, paired
+from export_pipeline.runs.filter_tree import (
+    And,
+    Compare,
+    Entry,
+    Filter,
+    Has,
+    In,
+    Like,
+    Not,
+    Or,
+    Search,
+    is_plain,
+    paired,
+)
 from export_pipeline_tests.runs.filter_trees import trees
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "filters.md"
@@ -188,6 +201,20 @@ def test_a_value_before_the_only_key_belongs_to_it() -> None:
     assert list(paired(tree.operands)) == [
         Entry("metadata", (Compare("metadata_key", "eq", "a"),), (Compare("metadata_value", "eq", Decimal(1)),))
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ('eq(status, "error")', True),
+        ('and(has(tags, "a"), or(gt(latency, 5), not(like(name, "x%"))))', True),
+        ('search("refund")', False),
+        ('or(eq(name, "x"), not(eq(metadata_key, "user")))', False),
+        ('and(eq(name, "x"), in(feedback_score, [1, 2]))', False),
+    ],
+)
+def test_a_filter_is_plain_where_it_asks_for_no_entries_and_searches_nothing(text: str, plain: bool) -> None:
+    assert is_plain(parse_filter(text)) is plain
 
 
 def test_the_table_of_the_documentation_is_the_allow_list() -> None:

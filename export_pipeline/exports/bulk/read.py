@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
+from export_pipeline.exports.bulk.count import counted_filter
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, unit_of_row
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
@@ -22,6 +23,7 @@ _PROGRESS = (
         sa.func.coalesce(sa.func.sum(bulk_units.c.rows).filter(_DONE), 0),
         sa.func.coalesce(sa.func.sum(days.c.rows_read).filter(_LIVE), 0),
         sa.func.sum(bulk_units.c.planned_rows),
+        sa.func.coalesce(sa.func.sum(bulk_units.c.planned_rows).filter(_DONE), 0),
         sa.func.coalesce(sa.func.sum(bulk_units.c.bytes).filter(_DONE), 0),
     )
     .select_from(bulk_units)
@@ -34,8 +36,9 @@ _PROGRESS = (
 class Progress:
     """How far an export is; `rows_written` holds what days under way have read so far.
 
-    `percent` is of rows where they were counted, else of days. `rows_planned` and `estimated_finish` (microseconds
-    since 1970) are None where nothing was counted or nothing has been done yet.
+    `percent` is of rows where they were counted, else of days. `rows_planned` is None where nothing was counted, or not
+    with the export's filter; `percent` weighs days by all of their rows then. `estimated_finish` (microseconds since
+    1970) is None where nothing has been done yet.
     """
 
     percent: float
@@ -108,25 +111,30 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
     """How far an export is; raises `NotFoundError`."""
     with control.read() as connection:
         export = read_export(connection, bulk_id, tenant_id=tenant_id)
-        total, ended, committed, reading, planned, size = connection.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
+        found = connection.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    # Rows are counted without the filter: with one they say nothing.
-    planned_rows = None if planned is None or export.filter is not None else int(planned)
-    rows = int(committed) + int(reading)
-    share = share_done(export.status, days=ended / total if total else 0.0, rows=rows, planned_rows=planned_rows)
+    total, ended, committed, reading, planned, planned_done, size = found
+    planned_rows = None if planned is None else int(planned)
+    days_share, rows = ended / total if total else 0.0, int(planned_done) + int(reading)
+    share = share_done(export.status, days=days_share, rows=rows, planned_rows=planned_rows)
+    told = export.filter is None or counted_filter(export.filter) is not None
     return Progress(
         percent=round(share * 100, 1),
         days_total=total,
         days_done=ended,
-        rows_written=rows,
-        rows_planned=planned_rows,
+        rows_written=int(committed) + int(reading),
+        rows_planned=planned_rows if told else None,
         bytes=int(size),
         estimated_finish=estimated_finish(export, share=share, now=now),
     )
 
 
 def share_done(status: str, *, days: float, rows: int, planned_rows: int | None) -> float:
-    """The part of the work that is done, from 0 to 1: of rows where they were counted, else of days."""
+    """The part of the work that is done, from 0 to 1: of rows where they were counted, else of days.
+
+    `rows` are those that were counted of finished days, and those read of days under way: a finished day is whole,
+    whatever has become of its rows since they were counted.
+    """
     if status == "Completed":
         return 1.0
     return min(1.0, rows / planned_rows) if planned_rows else days

@@ -45,10 +45,30 @@ def test_progress_counts_what_days_under_way_have_read(any_desk: Desk) -> None:
     assert progress.estimated_finish - any_desk.control.now() > 9 * SECOND
 
 
-def test_with_a_filter_progress_is_of_days(desk: Desk) -> None:
+def test_a_filter_that_rows_are_counted_with_changes_nothing_about_progress(desk: Desk) -> None:
     export = under_way(desk, filter='eq(status, "error")')
     progress = progress_of(desk.control, export.id, tenant_id=desk.tenant)
-    assert (progress.percent, progress.rows_planned) == (33.3, None)
+    assert (progress.percent, progress.rows_planned) == (50.0, 300)
+
+
+def test_with_any_other_filter_days_have_the_weight_of_all_their_rows(desk: Desk) -> None:
+    export = under_way(desk, filter='search("refund")')
+    done, running, waiting = desk.units(export.id)
+    for unit, rows in ((done, 1000), (running, 500), (waiting, 500)):
+        desk.set_unit(unit.id, planned_rows=rows)
+    progress = progress_of(desk.control, export.id, tenant_id=desk.tenant)
+    assert (progress.percent, progress.rows_planned, progress.rows_written) == (52.5, None, 150)
+    assert progress.estimated_finish is not None
+
+
+def test_a_finished_day_is_whole_whatever_became_of_its_rows(desk: Desk) -> None:
+    export = under_way(desk)
+    done, running, waiting = desk.units(export.id)
+    desk.set_unit(done.id, rows=3)
+    desk.set_unit(running.id, status="Completed", rows=0)
+    assert progress_of(desk.control, export.id, tenant_id=desk.tenant).percent == 66.7
+    desk.set_unit(waiting.id, planned_rows=0)
+    assert progress_of(desk.control, export.id, tenant_id=desk.tenant).percent == 100.0
 
 
 @pytest.mark.parametrize(
