@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -23,28 +23,31 @@ LIVE = (
     dg.DagsterRunStatus.MANAGED,
 )
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-MOST_ENDED = 200
-"""Ended runs that a look takes in: one that ended without having taken its units is among the newest."""
+RUN_KEY_TAG = "dagster/run_key"
 _WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
 
 
-def bulk_runs(
-    instance: dg.DagsterInstance, exports: Collection[uuid.UUID], *, holders: Collection[str] = ()
-) -> "list[Run]":
-    """Every live run of the job, the runs that hold units, and of these exports the runs that ended last.
+def bulk_runs(instance: dg.DagsterInstance, *, holders: Collection[str] = ()) -> "list[Run]":
+    """Every live run of the job, and the runs that hold units.
 
     `holders` are the ids of runs that took units and have not given all of them back.
     """
-    found = list(instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE))))
-    if exports:
-        tags = {EXPORT_TAG: [str(bulk_id) for bulk_id in exports]}
-        wanted = dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(ENDED), tags=tags)
-        found += instance.get_runs(filters=wanted, limit=MOST_ENDED)
-    # A run that ended between the two looks is in both, and its end is the truth.
+    found = instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE)))
     by_id = {run.run_id: run for run in found}
     if missing := set(holders) - by_id.keys():
         by_id |= {run.run_id: run for run in instance.get_runs(filters=dg.RunsFilter(run_ids=sorted(missing)))}
-    return [known for run in by_id.values() if (known := _run_of(run)) is not None]
+    return _known(by_id.values())
+
+
+def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]") -> "list[Run]":
+    """The runs that were started with the run keys of these starts: Dagster starts a key only once.
+
+    Such a run has ended without having taken its units, or they would not be about to be started again.
+    """
+    if not starts:
+        return []
+    keys = {RUN_KEY_TAG: [start.run_key for start in starts]}
+    return _known(instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, tags=keys)))
 
 
 def request_of(start: "Start") -> dg.RunRequest:
@@ -85,6 +88,10 @@ def run_config(bulk_id: uuid.UUID, attempts: "dict[uuid.UUID, int]", *, clean: b
     """The configuration of a run."""
     units = {str(unit): attempt for unit, attempt in attempts.items()}
     return {"ops": {OP: {"config": {"export": str(bulk_id), "units": units, "clean": clean}}}}
+
+
+def _known(runs: Iterable[dg.DagsterRun]) -> "list[Run]":
+    return [known for run in runs if (known := _run_of(run)) is not None]
 
 
 def _run_of(run: dg.DagsterRun) -> "Run | None":

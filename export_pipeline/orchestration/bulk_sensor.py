@@ -10,7 +10,13 @@ import dagster as dg
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.orchestration.assets import PARTS
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
-from export_pipeline.orchestration.bulk_runs import bulk_runs, ended_cleanings, request_cleaning, request_of
+from export_pipeline.orchestration.bulk_runs import (
+    bulk_runs,
+    ended_cleanings,
+    request_cleaning,
+    request_of,
+    runs_started_before,
+)
 from export_pipeline.orchestration.parts import Parts
 
 if TYPE_CHECKING:
@@ -57,8 +63,10 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     trouble = _count(parts)
     active = read_active(parts.control)
     holders = {unit.dagster_run_id for unit in active.units if unit.dagster_run_id is not None}
-    runs = bulk_runs(instance, [export.id for export in active.exports], holders=holders)
-    planned = plan(active.exports, active.units, runs, limits=Limits.from_settings(parts.settings), now=active.now)
+    runs, limits = bulk_runs(instance, holders=holders), Limits.from_settings(parts.settings)
+    planned = plan(active.exports, active.units, runs, limits=limits, now=active.now)
+    if ended := runs_started_before(instance, planned.starts):
+        planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
     requests = [request_of(start) for start in planned.starts] + _clean(parts, instance, runs)

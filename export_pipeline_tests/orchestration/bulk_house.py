@@ -21,6 +21,11 @@ from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House
 
 
+def tags_of(request: dg.RunRequest) -> dict[str, str]:
+    """The tags of the run that the daemon makes of a sensor's request."""
+    return {**request.tags, "dagster/run_key": request.run_key or ""}
+
+
 class BulkHouse:
     """Asks for exports of a house's projects, and plays the daemon: `tick`, then `work` on what it asks for."""
 
@@ -86,7 +91,7 @@ class BulkHouse:
         """One run of the job, as the daemon would start it."""
         job = self.definitions.get_job_def(BULK_EXPORT)
         return job.execute_in_process(
-            instance=instance, run_config=request.run_config, tags=request.tags, raise_on_error=False
+            instance=instance, run_config=request.run_config, tags=tags_of(request), raise_on_error=False
         )
 
     def work_off(self, instance: dg.DagsterInstance, *, rounds: int = 10) -> int:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.test_utils import create_run_for_test
 
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.read import progress_of
@@ -13,7 +14,7 @@ from export_pipeline.exports.control.tables import days
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.exports.bulk.workers import killed_at
-from export_pipeline_tests.orchestration.bulk_house import BulkHouse
+from export_pipeline_tests.orchestration.bulk_house import BulkHouse, tags_of
 from export_pipeline_tests.orchestration.house import START, House
 
 pytestmark = pytest.mark.slow
@@ -147,7 +148,9 @@ def test_days_of_a_run_that_ended_before_it_began_are_started_anew(
     export = bulk.ask(project, days=3)
     (request,) = bulk.tick(instance)
     job = bulk.definitions.get_job_def(BULK_EXPORT)
-    run = instance.create_run_for_job(job, run_config=request.run_config, tags=request.tags, status=status)
+    run = instance.create_run_for_job(job, run_config=request.run_config, tags=tags_of(request), status=status)
+    for _ in range(250):  # however many runs of the export have ended since
+        create_run_for_test(instance, job_name=BULK_EXPORT, status=status, tags=dict(request.tags))
     assert bulk.tick(instance) == []
     assert {(unit.attempt, *unit.errors.values()) for unit in bulk.units(export.id)} == {
         (1, f"the Dagster run {run.run_id} ended as {status.value} before this day was done")

@@ -106,7 +106,9 @@ class Planned:
 def plan(
     exports: Sequence[BulkExport], units: Iterable[BulkUnit], runs: Sequence[Run], *, limits: Limits, now: int
 ) -> Planned:
-    """What is to be done about exports that are Created or Running, given their unfinished units and all their runs.
+    """What is to be done about exports that are Created or Running, given their unfinished units and their runs.
+
+    `runs` are all that are live, those that hold units, and those that ended before they took what is to be started.
 
     Live runs of any other export are ended, but for those that clean up. A unit of a run that has ended without a
     result for it is lost; what is late is ended; the rest is started as far as the limits allow, every export in turn.
