@@ -7,14 +7,16 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import SourceUnusableError
+from export_pipeline.errors import PermanentError, SourceUnusableError
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.late import follow_late_changes
 from export_pipeline.exports.bulk.read import list_bulk_exports
 from export_pipeline.exports.bulk.records import BulkExport
+from export_pipeline.exports.bulk.results import Retries, record_results
+from export_pipeline.exports.bulk.retry import retry_failed
 from export_pipeline.exports.control.tables import bulk_exports
-from export_pipeline.exports.watch.notices import due_notices
+from export_pipeline.exports.watch.notices import Notice, due_notices
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import House
@@ -58,6 +60,27 @@ def look(bulk: BulkHouse) -> tuple[str, ...]:
     return follow_late_changes(bulk.control, bulk.parts.source, late_days=14).reopened
 
 
+def told_of(bulk: BulkHouse, export: BulkExport) -> list[Notice]:
+    """The notices about an export, oldest first."""
+    notices = due_notices(bulk.control, limit=99, oldest=0)
+    return [notice for notice in notices if notice.detail.get("export_id") == str(export.id)]
+
+
+def test_an_export_that_was_retried_by_hand_after_late_days_failed_is_complete_and_not_complete_again(
+    bulk: BulkHouse, instance: dg.DagsterInstance
+) -> None:
+    project, _, child = exported(bulk, instance)
+    bulk.house.add_runs(project, DAY, runs=2)
+    assert len(look(bulk)) == 1
+    (unit,) = bulk.units(child.id)
+    record_results(bulk.control, child.id, [(unit, PermanentError("no"))], retries=Retries(most=0, seconds=0))
+    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, actor="cli")
+    assert bulk.work_off(instance) == 1
+    _, failed, done = told_of(bulk, child)
+    assert (failed.kind, failed.detail["late_days"]) == ("export.failed", [str(DAY)])
+    assert done.text == f"export {child.id} is complete"
+
+
 def test_a_late_row_puts_its_day_back_to_work_and_nothing_else(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
     project, _, child = exported(bulk, instance)
     assert look(bulk) == ()
@@ -70,6 +93,10 @@ def test_a_late_row_puts_its_day_back_to_work_and_nothing_else(bulk: BulkHouse, 
     done = bulk.export(child.id)
     assert (done.status, [unit.rows for unit in bulk.units(child.id)]) == ("Completed", [6])
     assert look(bulk) == ()
+    first, again = told_of(bulk, child)
+    assert first.text == f"export {child.id} is complete"
+    assert again.text.startswith(f"export {child.id} is complete again: 1 day changed (2 rows more since ")
+    assert (first.detail.get("late_days"), again.detail["late_days"]) == (None, [str(DAY)])
     record = read_audit(bulk.control, tenant_id=bulk.tenant, subject=child.id)
     assert [each.action for each in record] == ["export.late", "export.create"]
 

@@ -2,13 +2,15 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
+from export_pipeline.exports.bulk.retry import RETRY
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord, export_of
 from export_pipeline.exports.control.tables import audit_log, bulk_exports, bulk_units, exports
@@ -90,6 +92,25 @@ def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, la
         return True
 
     return control.run(work)
+
+
+def read_again(connection: sa.Connection, export: BulkExport) -> Mapping[str, Any] | None:
+    """What an export was put back to work for: `days`, and the `reason`; None where that was not late days."""
+    if not export.reexport_late:
+        return None
+    query = (
+        sa.select(audit_log.c.action, audit_log.c.detail)
+        .where(
+            audit_log.c.tenant_id == str(export.tenant_id),
+            audit_log.c.at >= export.created_at,
+            audit_log.c.subject == str(export.id),
+            audit_log.c.action.in_((LATE, RETRY)),
+        )
+        .order_by(audit_log.c.at.desc())
+        .limit(1)
+    )
+    last = connection.execute(query).one_or_none()
+    return last.detail if last is not None and last.action == LATE else None
 
 
 def _is_known(connection: sa.Connection, bulk_id: uuid.UUID, change: str) -> bool:

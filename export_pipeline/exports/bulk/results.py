@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError
+from export_pipeline.exports.bulk.late import read_again
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
 from export_pipeline.exports.bulk.states import (
     UNFINISHED_EXPORTS,
@@ -163,7 +164,17 @@ def end_if_done(connection: sa.Connection, export: BulkExport, *, now: int) -> N
     connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(values))
     if (kind := _NOTICES.get(status)) is not None:
         detail = {"days": total, "failed_days": undone, "source_id": export.source_id and str(export.source_id)}
-        export_ended(connection, kind, bulk_id=export.id, tenant_id=export.tenant_id, error=why, at=now, detail=detail)
+        again = read_again(connection, export)
+        export_ended(
+            connection,
+            kind,
+            bulk_id=export.id,
+            tenant_id=export.tenant_id,
+            error=why,
+            at=now,
+            detail=detail,
+            again=again,
+        )
 
 
 def is_attempt(unit_id: uuid.UUID, attempt: int) -> sa.ColumnElement[bool]:

@@ -11,6 +11,8 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
 from export_pipeline.exports.destinations.records import read_destination
 
+RETRY = "export.retry"
+
 
 def retry_failed(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, actor: str) -> BulkExport:
     """Puts the days of a failed export that are not done back to work; finished days stay as they are.
@@ -44,9 +46,7 @@ def retry_failed(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uui
         connection.execute(sa.update(days).where(left).values(cancel_requested=False))
         values = {"status": "Created", "error": None, "started_at": None, "finished_at": None, "updated_at": now}
         connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(values))
-        audit.record(
-            connection, at=now, tenant_id=tenant_id, actor=actor, action="export.retry", subject=bulk_id, detail={}
-        )
+        audit.record(connection, at=now, tenant_id=tenant_id, actor=actor, action=RETRY, subject=bulk_id, detail={})
         return read_export(connection, bulk_id)
 
     return control.run(retry, patience=10.0)

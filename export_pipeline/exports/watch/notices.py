@@ -77,18 +77,24 @@ def export_ended(
     error: str | None,
     at: int,
     detail: Mapping[str, Any] | None = None,
+    again: Mapping[str, Any] | None = None,
 ) -> None:
     """A bulk export has ended at `at`; to be called in the transaction that ends it.
 
-    An export that ends again after a retry is told of again. `detail` may add counts.
+    An export that ends again after a retry, or after late days were exported once more, is told of again: whoever has
+    loaded it must hear that files were replaced. `detail` may add counts; `again` has those `days`, and the `reason`.
     """
     what = {"export.completed": "is complete", "export.failed": "failed", "export.timed_out": "ran out of time"}[kind]
+    if again is not None and kind == "export.completed":
+        number = len(again["days"])
+        what = f"is complete again: {number} {'day' if number == 1 else 'days'} changed ({again['reason']})"
+    late = {} if again is None else {"late_days": again["days"], "late_reason": again["reason"]}
     add_notice(
         connection,
         kind,
         subject=f"{bulk_id}:{at}",
         text=f"export {bulk_id} {what}" + (f": {error}" if error else ""),
-        detail={**(detail or {}), "export_id": str(bulk_id), "tenant_id": str(tenant_id), "error": error},
+        detail={**(detail or {}), **late, "export_id": str(bulk_id), "tenant_id": str(tenant_id), "error": error},
         at=at,
     )
 
