@@ -89,7 +89,7 @@ def open_store_of(
     if export.bulk_id is None or export.destination_id is None or control is None:
         yield standing
         return
-    from export_pipeline.exports.destinations.stored import open_destination
+    from export_pipeline.exports.destinations.opened import open_destination
 
     store = open_destination(control, export.destination_id, tenant_id=export.tenant_id, settings=settings)
     try:

@@ -64,7 +64,7 @@ def build_bulk_job() -> Any:
 
 def _worker(context: dg.OpExecutionContext, parts: Parts) -> "Worker":
     from export_pipeline.exports.bulk.work import Worker
-    from export_pipeline.exports.destinations.stored import open_destination
+    from export_pipeline.exports.destinations.opened import open_destination
 
     def open_store(export: "BulkExport") -> "ObjectStore":
         return open_destination(

@@ -16,13 +16,13 @@ import pytest
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.secrets import new_key
 from export_pipeline.errors import ExportPipelineError
+from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.exports.destinations.stored import (
     NewDestination,
     check_stored,
     create_destination,
     get_destination,
     list_destinations,
-    open_destination,
     rotate_credentials,
 )
 from export_pipeline.settings import PREFIX

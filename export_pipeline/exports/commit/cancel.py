@@ -14,17 +14,12 @@ from export_pipeline.exports.control.tables import days
 CancelAnswer = Literal["cancelled", "stopping", "too late", "nothing to cancel"]
 
 
-def cancel_day(control: ControlDatabase, *, export_id: uuid.UUID, day: date) -> CancelAnswer:
-    """Asks for an end of the attempt under way.
+def cancel_in(connection: sa.Connection, control: ControlDatabase, *, export_id: uuid.UUID, day: date) -> CancelAnswer:
+    """Asks for an end of the attempt under way, in the caller's transaction.
 
     "cancelled": nobody was at work, and nobody who was will commit. "stopping": the attempt under way will not
     commit. "too late": its commit is decided, it will be there. "nothing to cancel": the day is done or unknown.
     """
-    return control.run(lambda connection: cancel_in(connection, control, export_id=export_id, day=day))
-
-
-def cancel_in(connection: sa.Connection, control: ControlDatabase, *, export_id: uuid.UUID, day: date) -> CancelAnswer:
-    """The same in the caller's transaction."""
     here = is_day(export_id, day)
     row = connection.execute(sa.select(days).where(here).with_for_update()).mappings().one_or_none()
     if row is None:

@@ -20,7 +20,7 @@ class DestinationRecord:
     """A stored destination; instants are control database microseconds.
 
     `credentials_keys` are the names of the stored credentials, empty where a role or the process's own are used.
-    `config` says nothing of what the settings allow: `exports.destinations.stored.open_destination` adds that.
+    `config` says nothing of what the settings allow: `exports.destinations.opened.open_destination` adds that.
     """
 
     id: uuid.UUID

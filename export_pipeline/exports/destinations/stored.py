@@ -1,12 +1,12 @@
-"""Stored destinations: made, changed and opened.
+"""Stored destinations: made, checked, changed and forgotten.
 
 A destination is checked before anything is stored. Its credentials are encrypted where they enter and decrypted where
-a client is made (`unlock`), and nowhere else. Where a destination has credentials of its own, or a role,
-nothing else is ever used for it.
+a client is made (`opened.unlock`), and nowhere else.
 """
 
 import uuid
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from export_pipeline.errors import ConflictError, DestinationError, InputError
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, destinations, exports
+from export_pipeline.exports.destinations.opened import effective, open_destination
 from export_pipeline.exports.destinations.records import (
     DestinationRecord,
     get_destination,
@@ -37,7 +38,6 @@ __all__ = [
     "delete_destination",
     "get_destination",
     "list_destinations",
-    "open_destination",
     "read_destination",
     "rotate_credentials",
 ]
@@ -67,8 +67,9 @@ def create_destination(
     check_display_name(new.display_name)
     config = checked(new.config)
     row_id = uuid.uuid4()
+    note = partial(record, tenant_id=tenant_id, actor=actor, subject=row_id)
     sealed = _sealed(config, new.credentials, row_id=row_id, tenant_id=tenant_id, settings=settings)
-    can = _capabilities(_effective(config, new.credentials, tenant_id=tenant_id, settings=settings), new.credentials)
+    can = _capabilities(effective(config, new.credentials, tenant_id=tenant_id, settings=settings), new.credentials)
 
     def insert(connection: sa.Connection) -> None:
         if connection.execute(sa.select(destinations.c.id).where(destinations.c.id == str(row_id))).first():
@@ -79,15 +80,7 @@ def create_destination(
         changed = _changed(config, sealed, keys, can, now)
         connection.execute(sa.insert(destinations).values(id=str(row_id), **values, **changed))
         detail = {"display_name": new.display_name, "config": config_values(config), "credentials_keys": keys}
-        record(
-            connection,
-            at=now,
-            action="destination.create",
-            subject=row_id,
-            detail=detail,
-            tenant_id=tenant_id,
-            actor=actor,
-        )
+        note(connection, at=now, action="destination.create", detail=detail)
 
     control.run(insert)
     return get_destination(control, row_id, tenant_id=tenant_id)
@@ -110,10 +103,11 @@ def rotate_credentials(
     """
     if (credentials is None) == (aws_role_arn is None):
         raise InputError("Give either credentials or aws_role_arn.")
+    note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
     found = get_destination(control, destination_id, tenant_id=tenant_id)
     config = checked(replace(found.config, aws_role_arn=aws_role_arn))
     sealed = _sealed(config, credentials, row_id=destination_id, tenant_id=tenant_id, settings=settings)
-    can = _capabilities(_effective(config, credentials, tenant_id=tenant_id, settings=settings), credentials)
+    can = _capabilities(effective(config, credentials, tenant_id=tenant_id, settings=settings), credentials)
 
     def update(connection: sa.Connection) -> None:
         read_destination(connection, destination_id, tenant_id=tenant_id)
@@ -122,15 +116,7 @@ def rotate_credentials(
         changed = _changed(config, sealed, keys, can, now)
         connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**changed))
         detail = {"aws_role_arn": aws_role_arn, "credentials_keys": keys}
-        record(
-            connection,
-            at=now,
-            action="destination.rotate",
-            subject=destination_id,
-            detail=detail,
-            tenant_id=tenant_id,
-            actor=actor,
-        )
+        note(connection, at=now, action="destination.rotate", detail=detail)
 
     control.run(update)
     return get_destination(control, destination_id, tenant_id=tenant_id)
@@ -152,6 +138,7 @@ def delete_destination(
         raise ConflictError(
             f"{PREFIX}DESTINATION_ID names destination {destination_id}: point the standing exports elsewhere first."
         )
+    note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
 
     def delete(connection: sa.Connection) -> None:
         locked = sa.select(destinations.c.id).where(
@@ -162,15 +149,7 @@ def delete_destination(
         _refuse_used(connection, destination_id)
         connection.execute(sa.delete(destinations).where(destinations.c.id == str(destination_id)))
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-        record(
-            connection,
-            at=now,
-            action="destination.delete",
-            subject=destination_id,
-            detail={},
-            tenant_id=tenant_id,
-            actor=actor,
-        )
+        note(connection, at=now, action="destination.delete", detail={})
 
     with control.begin() as connection:
         delete(connection)
@@ -193,44 +172,6 @@ def check_stored(
             values = {"capabilities": asdict(result.capabilities), "checked_at": control.now_sql}
             connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**values))
     return result
-
-
-def open_destination(
-    control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings
-) -> ObjectStore:
-    """The bucket of a stored destination, with the credentials that are stored now.
-
-    Raises `NotFoundError`, `SecretsError` where the credentials do not open, and `DestinationRefusedError` where the
-    settings forbid the endpoint or the process's own credentials.
-    """
-    with control.read() as connection:
-        found = read_destination(connection, destination_id, tenant_id=tenant_id)
-        config, credentials = unlock(connection, found, settings=settings)
-    return ObjectStore(config, credentials)
-
-
-def unlock(
-    connection: sa.Connection, found: DestinationRecord, *, settings: Settings
-) -> tuple[DestinationConfig, Credentials | None]:
-    """What a client of a destination is made of, with the credentials that are stored now; raises `SecretsError`."""
-    query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
-    sealed = connection.execute(query).scalar_one()
-    credentials = None
-    if sealed is not None:
-        credentials = Vault.from_settings(settings).open(sealed, row_id=found.id, tenant_id=found.tenant_id)
-    return _effective(found.config, credentials, tenant_id=found.tenant_id, settings=settings), credentials
-
-
-def _effective(
-    config: DestinationConfig, credentials: Credentials | None, *, tenant_id: uuid.UUID, settings: Settings
-) -> DestinationConfig:
-    """The config with what the settings allow, and with what is the workspace's."""
-    return replace(
-        config,
-        allow_private=settings.private_endpoints,
-        process_credentials=credentials is None and settings.allow_process_credentials,
-        external_id=str(tenant_id),
-    )
 
 
 def _sealed(

@@ -9,8 +9,8 @@ from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import NotFoundError, SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.destinations.opened import unlock
 from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
-from export_pipeline.exports.destinations.stored import unlock
 from export_pipeline.settings import PREFIX, Settings
 
 

@@ -14,13 +14,12 @@ from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.projects.standing import STANDING
 from export_pipeline.exports.proof.recover_records import (
-    FoundFile,
-    RecoveredDay,
     RecoveredTable,
     TableWriter,
     choose_in_use,
     keep_start,
 )
+from export_pipeline.exports.proof.recovered_days import FoundFile, RecoveredDay
 from export_pipeline.exports.proof.verify_manifests import (
     ManifestIndex,
     ManifestReader,

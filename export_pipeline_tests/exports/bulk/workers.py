@@ -9,7 +9,7 @@ from typing import Any
 from export_pipeline.exports.bulk.work import Worker
 from export_pipeline.exports.commit.publish import no_step
 from export_pipeline.exports.control.database import open_control
-from export_pipeline.exports.destinations.stored import open_destination
+from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.exports.core.children import context

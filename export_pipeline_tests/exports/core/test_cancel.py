@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from export_pipeline.errors import DayCancelledError
-from export_pipeline.exports.commit.cancel import CancelAnswer, cancel_day
+from export_pipeline.exports.commit.cancel import CancelAnswer, cancel_in
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
@@ -21,13 +21,19 @@ UNDECIDED = {*READ, *UPLOAD}
 DECIDED = {*COMPLETE, "writing manifest", "manifest"}
 
 
+def cancel_day(bench: Bench, day: date) -> CancelAnswer:
+    """Cancels a day in a transaction of its own."""
+    export_id = bench.export.export_id
+    return bench.control.run(lambda connection: cancel_in(connection, bench.control, export_id=export_id, day=day))
+
+
 def cancelled_at(bench: Bench, day: date, step: str, rows: list[Row]) -> tuple[CancelAnswer, bool]:
     """What the canceller was told, who came at a step, and whether the attempt committed."""
     answers: list[CancelAnswer] = []
 
     def cancel(name: str) -> None:
         if name == step:
-            answers.append(cancel_day(bench.control, export_id=bench.export.export_id, day=day))
+            answers.append(cancel_day(bench, day))
 
     try:
         bench.publish(MemorySource(rows), day=day, on_step=cancel, allow_shrink=True)
@@ -69,10 +75,9 @@ def test_a_cancel_of_a_deletion_that_is_decided_comes_too_late(bench: Bench) -> 
 
 
 def test_there_is_nothing_to_cancel_before_and_after(bench: Bench) -> None:
-    export_id = bench.export.export_id
-    assert cancel_day(bench.control, export_id=export_id, day=DAY) == "nothing to cancel"
+    assert cancel_day(bench, DAY) == "nothing to cancel"
     bench.publish(MemorySource(rows_of(DAY, 3)))
-    assert cancel_day(bench.control, export_id=export_id, day=DAY) == "nothing to cancel"
+    assert cancel_day(bench, DAY) == "nothing to cancel"
     check_finished(bench, rows_of(DAY, 3))
     assert cancelled_at(bench, DAY + timedelta(days=1), "done", rows_of(DAY + timedelta(days=1), 2)) == (
         "nothing to cancel",
@@ -88,7 +93,7 @@ def test_a_cancel_that_races_the_commit_tells_the_truth(bench: Bench) -> None:
 
         def cancel(day: date = day, begun: threading.Event = begun, answers: list[CancelAnswer] = answers) -> None:
             begun.wait(60)
-            answers.append(cancel_day(bench.control, export_id=bench.export.export_id, day=day))
+            answers.append(cancel_day(bench, day))
 
         canceller = threading.Thread(target=cancel)
         canceller.start()
@@ -111,7 +116,7 @@ def test_a_paused_writer_whose_day_was_cancelled_commits_nothing(bench: Bench) -
         day, report = DAY + timedelta(days=number), children.new_queue()
         writer = paused(bench, rows_of(day, 3), report, day=day, at=step)
         bench.control.run(children.expire_leases)
-        assert cancel_day(bench.control, export_id=bench.export.export_id, day=day) == "cancelled"
+        assert cancel_day(bench, day) == "cancelled"
         resume(writer)
         assert report.get(timeout=60) == "LeaseLostError", step
         assert (bench.published(day), bench.record(day).status) == (None, "Cancelled")

@@ -19,6 +19,7 @@ from export_pipeline.errors import (
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import audit_log, bulk_exports, destinations
+from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.exports.destinations.stored import (
     NewDestination,
     check_stored,
@@ -26,7 +27,6 @@ from export_pipeline.exports.destinations.stored import (
     delete_destination,
     get_destination,
     list_destinations,
-    open_destination,
     rotate_credentials,
 )
 from export_pipeline.settings import Settings

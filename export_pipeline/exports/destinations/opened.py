@@ -1,0 +1,55 @@
+"""Stored destinations as they are used: with the credentials that are stored now, and what the settings allow.
+
+Where a destination has credentials of its own, or a role, nothing else is ever used for it.
+"""
+
+import uuid
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.secrets import Vault
+from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
+from export_pipeline.settings import Settings
+
+
+def open_destination(
+    control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings
+) -> ObjectStore:
+    """The bucket of a stored destination, with the credentials that are stored now.
+
+    Raises `NotFoundError`, `SecretsError` where the credentials do not open, and `DestinationRefusedError` where the
+    settings forbid the endpoint or the process's own credentials.
+    """
+    with control.read() as connection:
+        found = read_destination(connection, destination_id, tenant_id=tenant_id)
+        config, credentials = unlock(connection, found, settings=settings)
+    return ObjectStore(config, credentials)
+
+
+def unlock(
+    connection: sa.Connection, found: DestinationRecord, *, settings: Settings
+) -> tuple[DestinationConfig, Credentials | None]:
+    """What a client of a destination is made of, with the credentials that are stored now; raises `SecretsError`."""
+    query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
+    sealed = connection.execute(query).scalar_one()
+    credentials = None
+    if sealed is not None:
+        credentials = Vault.from_settings(settings).open(sealed, row_id=found.id, tenant_id=found.tenant_id)
+    return effective(found.config, credentials, tenant_id=found.tenant_id, settings=settings), credentials
+
+
+def effective(
+    config: DestinationConfig, credentials: Credentials | None, *, tenant_id: uuid.UUID, settings: Settings
+) -> DestinationConfig:
+    """The config with what the settings allow, and with what is the workspace's."""
+    return replace(
+        config,
+        allow_private=settings.private_endpoints,
+        process_credentials=credentials is None and settings.allow_process_credentials,
+        external_id=str(tenant_id),
+    )

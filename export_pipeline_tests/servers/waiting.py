@@ -1,0 +1,23 @@
+"""Waiting for what servers do."""
+
+import socket
+import time
+from collections.abc import Callable
+
+PATIENCE = 60.0
+
+
+def wait_for(condition: Callable[[], bool], *, what: str, seconds: float = PATIENCE) -> None:
+    """Comes back when `condition` holds; raises `TimeoutError` that says `what` did not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.02)
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
