@@ -123,13 +123,14 @@ def entry_part(node: Filter) -> tuple[str, bool] | None:
     return family, part == "key"
 
 
-def is_plain(node: Filter) -> bool:
-    """Whether a filter reads small columns only: no entries, and no search through payloads."""
+def is_quick(node: Filter) -> bool:
+    """Whether a filter is judged in not much more time than counting takes: it reads no inputs, outputs or feedback."""
     if isinstance(node, (And, Or)):
-        return all(map(is_plain, node.operands))
+        return all(map(is_quick, node.operands))
     if isinstance(node, Not):
-        return is_plain(node.operand)
-    return not isinstance(node, Search) and entry_part(node) is None
+        return is_quick(node.operand)
+    part = entry_part(node)
+    return not isinstance(node, Search) and (part is None or part[0] == "metadata")
 
 
 def paired(operands: Sequence[Filter]) -> Iterator[Filter | Entry]:

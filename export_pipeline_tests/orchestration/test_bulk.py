@@ -72,7 +72,7 @@ def test_a_cancelled_export_starts_nothing_and_its_queued_run_does_nothing(
     ("filter_", "planned"),
     [('like(name, "run 1%")', [1, 0, 3]), ('and(like(name, "run 1%"), neq(input_key, "a"))', [4, 0, 12])],
 )
-def test_rows_are_counted_with_a_plain_filter_and_days_without_a_match_are_completed(
+def test_rows_are_counted_with_a_quick_filter_and_days_without_a_match_are_completed(
     bulk: BulkHouse, instance: dg.DagsterInstance, filter_: str, planned: list[int]
 ) -> None:
     project = bulk.house.add_project("chatbot", days=[DAYS[0]], runs=4)

@@ -86,7 +86,7 @@ def test_a_late_row_puts_its_day_back_to_work_and_nothing_else(bulk: BulkHouse, 
     assert look(bulk) == ()
     bulk.house.add_runs(project, DAY, runs=2)
     (said,) = look(bulk)
-    assert said.startswith(f"1 days of export {child.id}: 2 rows more since ")
+    assert said.startswith(f"1 day of export {child.id}: 2 rows more since ")
     assert look(bulk) == (), "it is under way"
     assert bulk.export(child.id).status == "Created"
     assert bulk.work_off(instance) == 1

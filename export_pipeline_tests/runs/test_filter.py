@@ -22,7 +22,7 @@ from export_pipeline.runs.filter_tree import (
     Not,
     Or,
     Search,
-    is_plain,
+    is_quick,
     paired,
 )
 from export_pipeline_tests.runs.filter_trees import trees
@@ -204,17 +204,18 @@ def test_a_value_before_the_only_key_belongs_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"),
+    ("text", "quick"),
     [
         ('eq(status, "error")', True),
         ('and(has(tags, "a"), or(gt(latency, 5), not(like(name, "x%"))))', True),
         ('search("refund")', False),
-        ('or(eq(name, "x"), not(eq(metadata_key, "user")))', False),
+        ('or(eq(name, "x"), not(and(eq(metadata_key, "user"), eq(metadata_value, "7"))))', True),
+        ('or(eq(name, "x"), not(eq(input_key, "user")))', False),
         ('and(eq(name, "x"), in(feedback_score, [1, 2]))', False),
     ],
 )
-def test_a_filter_is_plain_where_it_asks_for_no_entries_and_searches_nothing(text: str, plain: bool) -> None:
-    assert is_plain(parse_filter(text)) is plain
+def test_a_filter_is_quick_where_it_reads_neither_inputs_nor_outputs_nor_feedback(text: str, quick: bool) -> None:
+    assert is_quick(parse_filter(text)) is quick
 
 
 def test_the_table_of_the_documentation_is_the_allow_list() -> None:

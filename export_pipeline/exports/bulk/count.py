@@ -11,19 +11,19 @@ from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_U
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
 from export_pipeline.runs.filter import parse_filter
-from export_pipeline.runs.filter_tree import Filter, is_plain
+from export_pipeline.runs.filter_tree import Filter, is_quick
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import RunSource
 
 DAYS_AT_ONCE = 31
 FILTERED_DAYS_AT_ONCE = 7
-"""Judging a filter takes a few times as long as counting, and a round of the sensor must not."""
+"""With a filter, counting takes two to five times as long, and a round of the sensor must not."""
 
 
 def count_rows(control: ControlDatabase, source: RunSource, *, seconds: float) -> None:
     """Counts the rows of units that wait for it, oldest exports first, for about as long.
 
-    Only the rows that match the export's filter count, where that is a plain one (`counted_filter`). Raises errors of
+    Only the rows that match the export's filter count, where that is a quick one (`counted_filter`). Raises errors of
     the source.
     """
     deadline = time.monotonic() + seconds
@@ -35,11 +35,12 @@ def count_rows(control: ControlDatabase, source: RunSource, *, seconds: float) -
 def counted_filter(text: str | None) -> Filter | None:
     """The filter with which rows are counted; None where all of a day's rows are.
 
-    That is so for a filter on entries or payloads too: judging it takes as long as exporting, and would hold up the
-    sensor, and with it every other export. The counts still say how much of the work lies in which day.
+    That is so for a filter on inputs, outputs or feedback too: judging it may take ten times as long as counting, and
+    would hold up the sensor, and with it every other export. The counts still say how much of the work lies in which
+    day.
     """
     tree = None if text is None else parse_filter(text)
-    return tree if tree is not None and is_plain(tree) else None
+    return tree if tree is not None and is_quick(tree) else None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def follow_late_changes(
                 )
             )
         if found.late and reopen(control, export.id, table.export_id, found.late):
-            reopened.append(f"{len(found.late)} days of export {export.id}: {reason(found.late)}")
+            number = len(found.late)
+            reopened.append(f"{number} day{'s' * (number > 1)} of export {export.id}: {reason(found.late)}")
         looked_at += 1
         cursor = str(table.export_id)
     return LateRound(tuple(reopened), looked_at, "")
