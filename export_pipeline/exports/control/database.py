@@ -6,6 +6,7 @@ worker hosts do not matter.
 
 import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -46,6 +47,7 @@ class ControlDatabase:
         self._timeout = timeout
         self._engine = make_engine(self.url, timeout=timeout)
         self._write_engine = self._engine.execution_options(**WRITE)
+        self._turn = threading.Lock()
 
     def __repr__(self) -> str:
         return f"ControlDatabase({shown(self.url)!r})"
@@ -76,7 +78,7 @@ class ControlDatabase:
 
         When it raises `ControlUnreachableError` the commit may or may not have happened: look before doing it again.
         """
-        with self._explained(), self._write_engine.begin() as connection:
+        with self._in_turn(), self._explained(), self._write_engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -158,6 +160,22 @@ class ControlDatabase:
     def close(self) -> None:
         """Gives back all connections; the object connects again when it is used again."""
         self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One writing thread at a time on SQLite, which lets one in anyway and makes the others sleep ever longer."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=self._timeout):
+            raise ControlUnreachableError(
+                f"the control database {shown(self.url)} cannot be used: another thread has kept it for "
+                f"{self._timeout:g} s"
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

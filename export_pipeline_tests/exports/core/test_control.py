@@ -291,3 +291,41 @@ def test_a_connection_that_the_server_ended_is_replaced(postgres: Postgres) -> N
     with control.read() as connection:
         assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
     control.close()
+
+
+def write_fact(control: ControlDatabase, name: str) -> None:
+    with control.begin() as connection:
+        connection.execute(sa.text("INSERT INTO facts VALUES (:name, '')"), {"name": name})
+
+
+def test_threads_write_one_after_the_other(tmp_path: Path) -> None:
+    control = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
+    control.migrate()
+    with control.begin() as connection:
+        waiting = threading.Thread(target=write_fact, args=(control, "second"))
+        waiting.start()
+        connection.execute(sa.text("INSERT INTO facts VALUES ('first', '')"))
+    waiting.join()
+    with control.read() as connection:
+        names = connection.execute(sa.text("SELECT name FROM facts ORDER BY rowid")).scalars().all()
+    assert names[-2:] == ["first", "second"]
+    control.close()
+
+
+def test_a_thread_that_waits_too_long_for_another_is_told_so(tmp_path: Path) -> None:
+    control = ControlDatabase(f"sqlite:///{tmp_path}/control.db", timeout=0.2)
+    control.migrate()
+    failed: list[str] = []
+
+    def fail() -> None:
+        try:
+            write_fact(control, "never")
+        except ControlUnreachableError as error:
+            failed.append(str(error))
+
+    with control.begin():
+        impatient = threading.Thread(target=fail)
+        impatient.start()
+        impatient.join()
+    assert "another thread has kept it for 0.2 s" in failed[0]
+    control.close()
