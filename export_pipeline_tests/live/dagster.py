@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 
 from export_pipeline.home import free_ports
@@ -57,9 +58,18 @@ class Live:
         self._start("web", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self.workspace))
         wait_for(self._answers, what="an answer of the web server", seconds=PATIENCE)
 
-    def start_daemon(self) -> int:
-        """The daemon; its process id."""
-        return self._start("daemon", "dagster._daemon", "run", "-w", str(self.workspace))
+    def start_daemon(self) -> None:
+        """The daemon."""
+        self.daemon = self._start("daemon", "dagster._daemon", "run", "-w", str(self.workspace))
+
+    def code_servers(self) -> list[psutil.Process]:
+        """The daemon's code servers; for some seconds after it has loaded the location again there are two."""
+        found = []
+        for process in psutil.Process(self.daemon).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if {"api", "grpc"} <= set(process.cmdline()):
+                    found.append(process)
+        return found
 
     def _start(self, name: str, program: str, *arguments: str) -> int:
         log = self._home.logs / f"{name}.log"

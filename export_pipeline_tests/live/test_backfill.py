@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-import psutil
 import psycopg2
 import pytest
 import sqlalchemy as sa
@@ -52,7 +51,6 @@ class Shop:
 
     live: Live
     traces: str
-    daemon: int
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Runs a statement in the trace store."""
@@ -110,15 +108,6 @@ class Shop:
         assert (followed["ok"], followed["status"]) == (True, "COMPLETED_SUCCESS")
         assert [asset["done"] for asset in followed["assets"]] == [len(DAYS)] * projects
         self.wait_for_ends(tags)
-
-    def code_servers(self) -> list[psutil.Process]:
-        """The daemon's code servers; for some seconds after it has loaded the location again there are two."""
-        found = []
-        for process in psutil.Process(self.daemon).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                if {"api", "grpc"} <= set(process.cmdline()):
-                    found.append(process)
-        return found
 
     def at_their_days(self, tags: dict[str, str]) -> int:
         """How many of the runs with these tags have come to publishing."""
@@ -179,14 +168,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Weed, postgres: Po
     live = Live(house, folder)
     one_run_of_a_backfill_at_a_time(folder / "dagster" / "dagster.yaml")
     try:
-        made = Shop(live, traces.replace("+psycopg2", ""), 0)
+        made = Shop(live, traces.replace("+psycopg2", ""))
         made.execute(_TABLES)
         for name in PROJECTS:
             made.execute("INSERT INTO sessions VALUES (%s, %s, '2020-01-01Z')", House.project(name), name)
             made.add_rows(name, ROWS)
         house.sync()
         live.start_web()
-        made.daemon = live.start_daemon()
+        live.start_daemon()
         yield made
     finally:
         live.stop()
@@ -236,10 +225,10 @@ def test_a_backfill_whose_code_server_is_killed_completes_every_day(shop: Shop) 
         wait_for(lambda: shop.at_their_days(by_backfill) == 1, what="the backfill's first run", seconds=PATIENCE)
         wait_for(lambda: len(shop.live.runs(by_backfill)) == 2, what="the backfill's second run", seconds=PATIENCE)
         assert shop.live.runs(by_backfill)[0].status == dg.DagsterRunStatus.QUEUED
-        killed = shop.code_servers()
+        killed = shop.live.code_servers()
         assert killed
         for process in killed:
             process.kill()
     shop.wait_for_success(by_backfill, projects=1)
     check_every_day(shop, "chat", committed={day: 1 + number for day, number in before.items()})
-    assert {process.pid for process in shop.code_servers()} - {process.pid for process in killed}
+    assert {process.pid for process in shop.live.code_servers()} - {process.pid for process in killed}

@@ -49,6 +49,20 @@ def test_a_run_whose_worker_was_killed_is_run_again_and_the_day_is_committed_onc
     assert len([key for key in live.house.data_files() if f"month={day:%m}/day={day:%d}/" in key]) == len(PROJECTS)
 
 
+def test_a_run_whose_worker_and_code_server_were_killed_is_run_again(live: Live) -> None:
+    day = DAYS[6]
+    live.house.add_runs(live.house.project("agent"), day, runs=MANY)
+    run_id = launch(live, "agent", day)
+    wait_for(lambda: record(live, "agent", day).owner is not None, what="a claim of the day", seconds=PATIENCE)
+    for process in live.code_servers():  # first, so that nobody sees the end of the worker
+        process.kill()
+    os.kill(worker(live, run_id), signal.SIGKILL)
+    wait_for(lambda: live.status(run_id) == "FAILURE", what="the end of the run", seconds=PATIENCE)
+    wait_for(lambda: retries(live, run_id) == ["SUCCESS"], what="the end of the retry", seconds=PATIENCE)
+    after = record(live, "agent", day)
+    assert (live.rows("agent", day), after.rows, after.owner) == (MANY + 3, MANY + 3, None)
+
+
 def launch(live: Live, name: str, day: date) -> str:
     """Has the web server launch a run of one day, as the UI does; its id."""
     selector = {
