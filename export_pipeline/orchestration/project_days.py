@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.errors import ExportPipelineError, RetryableError
+from export_pipeline.orchestration.bundled_log import BundledLog
 
 if TYPE_CHECKING:
     from export_pipeline.exports.commit.publish import DayOutcome
@@ -22,7 +23,7 @@ class ProjectDays:
 
     `publish` yields each day once with what came of it; `report` attaches metadata to the day's materialization, which
     Dagster records when the whole step succeeds; `record` records a materialization at once, whatever comes after.
-    `log` takes a line for people. `retry_in`: after how many seconds another attempt begins, None for the last one.
+    `log` takes lines for people. `retry_in`: after how many seconds another attempt begins, None for the last one.
     """
 
     project: str
@@ -59,15 +60,16 @@ def publish_days_of(value: ProjectDays) -> None:
     progress = _Progress()
     complete = False
     try:
-        for day, result in value.publish():
-            if isinstance(result, ExportPipelineError):
-                progress.failed[day] = result
-                value.log(f"{day} failed: {str(result).removeprefix(f'{day}: ')}")
-            else:
-                progress.done[day] = result
-                value.report(day, day_metadata(result))
-                if result.rows or result.rejected:
-                    value.log(f"{day}: {describe(result)}")
+        with BundledLog(value.log) as log:
+            for day, result in value.publish():
+                if isinstance(result, ExportPipelineError):
+                    progress.failed[day] = result
+                    log.add(f"{day} failed: {str(result).removeprefix(f'{day}: ')}")
+                else:
+                    progress.done[day] = result
+                    value.report(day, day_metadata(result))
+                    if result.rows or result.rejected:
+                        log.add(f"{day}: {describe(result)}")
         if missing := set(value.days) - progress.done.keys() - progress.failed.keys():
             raise RuntimeError(f"nothing came back for the days {sorted(map(str, missing))}")
         if progress.failed:

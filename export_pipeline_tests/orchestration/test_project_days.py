@@ -10,6 +10,7 @@ import pytest
 
 from export_pipeline.errors import DestinationUnavailableError, ExportPipelineError, ShrunkError
 from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.orchestration.bundled_log import BundledLog
 from export_pipeline.orchestration.failure import as_failure
 from export_pipeline.orchestration.project_days import DaysFailedError, ProjectDays, publish_days_of
 
@@ -139,3 +140,34 @@ def test_a_day_of_which_nothing_is_heard_is_never_green() -> None:
     more = ProjectDays(**{**vars(value), "days": DAYS})
     with pytest.raises(RuntimeError, match="nothing came back for the days"):
         publish_days_of(more)
+
+
+def test_the_log_has_a_line_for_each_day_in_few_events() -> None:
+    recorder = Recorder(outcome(3), unavailable(), outcome(5))
+    with pytest.raises(DaysFailedError):
+        publish_days_of(recorder.value())
+    (event,) = recorder.lines
+    assert event.splitlines() == [
+        "2026-03-01: committed, 3 rows, 300 bytes, 0.25 s, 1 rows rejected",
+        "2026-03-02 failed: the bucket does not answer",
+        "2026-03-03: committed, 5 rows, 500 bytes, 0.25 s, 1 rows rejected",
+    ]
+
+
+def test_lines_are_passed_on_when_they_are_due_and_whatever_ends_the_work() -> None:
+    told: list[str] = []
+    with BundledLog(told.append, seconds=0) as log:
+        log.add("one")
+        log.add("two")
+    assert told == ["one", "two"]
+
+    def break_off() -> None:
+        with BundledLog(told.append) as log:
+            log.add("three")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_off()
+    with BundledLog(told.append):
+        pass
+    assert told == ["one", "two", "three"]
