@@ -7,8 +7,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Worker processes of the test run; each starts its own servers.
-JOBS ?= 2
+# Worker processes of the test run, one more than cores: many tests wait. Each starts its own servers.
+JOBS ?= 3
 # Options for a single target: make test ARGS="-k manifest", make bench ARGS="--preset small"
 ARGS ?=
 

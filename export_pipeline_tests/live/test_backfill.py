@@ -152,8 +152,8 @@ def one_run_of_a_backfill_at_a_time(configuration: Path) -> None:
     """So that another one waits when the code server is killed."""
     place = "- key: dagster/backfill\n        limit: "
     before = configuration.read_text()
-    assert place + "2" in before
-    configuration.write_text(before.replace(place + "2", place + "1"))
+    assert place + "3" in before
+    configuration.write_text(before.replace(place + "3", place + "1"))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def postgres_database(request: pytest.FixtureRequest) -> str:
 def postgres_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty schema in PostgreSQL: a database of its own costs ten times as much."""
     name = f"test_{uuid4().hex}"
-    url = request.getfixturevalue("postgres_database") + f"?options=-csearch_path%3D{name}"
+    url = request.getfixturevalue("postgres_database") + f"?application_name={name}&options=-csearch_path%3D{name}"
     store = Store("postgresql", url, tmp_path)
     store.run(f"CREATE SCHEMA {name}")
     yield store

@@ -159,8 +159,12 @@ def _plain(array: Any) -> Sequence[Any]:
 
 
 def readers(store: Store) -> list[int]:
-    """The server processes of the product's connections to a store's database in PostgreSQL."""
+    """The server processes of the product's connections to a store in PostgreSQL.
+
+    Stores that share a database give their connections a name of their own, the test's as well as the product's.
+    """
+    name = "coalesce(nullif(current_setting('application_name'), ''), 'export-pipeline')"
     with store.connection.cursor() as cursor:
-        ours = "application_name = 'export-pipeline' AND datname = current_database()"
+        ours = f"application_name = {name} AND datname = current_database() AND pid <> pg_backend_pid()"
         cursor.execute(f"SELECT pid FROM pg_stat_activity WHERE {ours}")
         return [pid for (pid,) in cursor.fetchall()]
