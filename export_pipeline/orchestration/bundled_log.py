@@ -1,4 +1,4 @@
-"""Lines of a run's log, several in one event: Dagster on SQLite takes 10 ms for each, a day of a few rows takes 60."""
+"""Lines of a run's log, several in one event: Dagster on SQLite takes a sixth of a small day's time for each."""
 
 import time
 from collections.abc import Callable

@@ -79,8 +79,7 @@ class Lease:
     """A claimed day while it is worked on; a context manager that runs the heartbeat thread.
 
     The thread renews the lease six times per lease, writes the progress, and notices a cancel or another epoch. Where
-    the control database does not answer it goes on trying: nothing irreversible happens without `confirm`, which asks
-    the database itself.
+    the control database does not answer it goes on trying: nothing irreversible happens without `confirm`.
     """
 
     def __init__(
