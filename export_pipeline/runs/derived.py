@@ -15,15 +15,7 @@ _ID = 36
 _PARENT_FROM_END = _ID + 1 + _STAMP + _ID
 
 
-def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-    """The small raw columns, with `trace_id`, `parent_run_id` and `parent_run_ids` filled in.
-
-    They are filled where they are null throughout, in the raw form: ids, and lists as JSON text.
-    """
-    order = columns.get("dotted_order")
-    found = dict(columns)
-    if order is None or order.null_count == len(order):
-        return found
+def _rules() -> dict[str, pl.Expr]:
     plain = pl.when(pl.col("order").str.contains(rf"^{_SEGMENT}(?:\.{_SEGMENT})*$")).then(pl.col("order"))
     has_parent = plain.str.contains(".", literal=True)
     segments = plain.str.split(".")
@@ -36,9 +28,23 @@ def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         .when(~has_parent)
         .then(pl.lit("[]")),
     }
-    missing = [name for name in rules if name in found and found[name].null_count == len(found[name])]
+    return {name: rule.alias(name) for name, rule in rules.items()}
+
+
+_RULES = _rules()
+
+
+def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """The small raw columns, with `trace_id`, `parent_run_id` and `parent_run_ids` filled in.
+
+    They are filled where they are null throughout, in the raw form: ids, and lists as JSON text.
+    """
+    order = columns.get("dotted_order")
+    found = dict(columns)
+    if order is None or order.null_count == len(order):
+        return found
+    missing = [rule for name, rule in _RULES.items() if name in found and found[name].null_count == len(found[name])]
     if missing:
-        answers = pl.DataFrame({"order": pl.Series(order)}).select(rules[name].alias(name) for name in missing)
-        for answer in answers.iter_columns():
+        for answer in pl.DataFrame({"order": pl.Series(order)}).select(missing).iter_columns():
             found[answer.name] = answer.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     return found

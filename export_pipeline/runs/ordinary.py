@@ -8,6 +8,7 @@ What is ordinary here must come out exactly as those rules have it; the tests co
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 import polars as pl
@@ -70,6 +71,9 @@ class OrdinaryCells:
             for each in fields
             if each.kind in {Kind.COUNT, Kind.COST, Kind.STRINGS, Kind.FLAG} and each.name in texts
         }
+        self._questions = {
+            each.name: self._converted.get(each.name, self._odd(each)).alias(each.name) for each in fields
+        }
 
     def look(self, columns: Mapping[str, pa.Array]) -> tuple[dict[str, pa.Array], dict[str, list[int]]]:
         """The columns with their ordinary cells in the file's type (null where odd), and the rows of the odd cells.
@@ -117,7 +121,7 @@ class OrdinaryCells:
         names = [each.name for each in doubtful]
         shown = sorted({*names, *(["dotted_order"] if "parent_run_id" in names else [])})
         frame = pl.DataFrame(pa.RecordBatch.from_arrays([columns[name] for name in shown], shown))
-        answers = frame.select(self._converted.get(each.name, self._odd(each)).alias(each.name) for each in doubtful)
+        answers = frame.select(self._questions[name] for name in names)
         odd: dict[str, list[int]] = {}
         for each in doubtful:
             answer = answers.get_column(each.name)
@@ -141,6 +145,21 @@ class OrdinaryCells:
         if field.name == "parent_run_id":  # a run whose dotted_order has more than one segment has a parent
             return odd | (cell.is_null() & pl.col("dotted_order").str.contains(".", literal=True))
         return odd | cell.is_null() if field.required else odd
+
+
+@lru_cache(maxsize=16)
+def ordinary_cells(
+    fields: tuple[RunField, ...],
+    *,
+    raw: pa.Schema,
+    format_version: FormatVersion,
+    epoch_unit: EpochUnit,
+    constants: tuple[tuple[str, UUID], ...],
+) -> OrdinaryCells:
+    """`OrdinaryCells`, made once for all days of an export: making them takes as long as a small day's look at them."""
+    return OrdinaryCells(
+        fields, raw=raw, format_version=format_version, epoch_unit=epoch_unit, constants=dict(constants)
+    )
 
 
 def _converted(field: RunField, format_version: FormatVersion) -> pl.Expr:

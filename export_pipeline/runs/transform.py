@@ -22,7 +22,7 @@ from export_pipeline.runs.arrays import array_of, flags_array, instants_array
 from export_pipeline.runs.cells import Replaced, with_original_ids
 from export_pipeline.runs.gather import Gathered, gather
 from export_pipeline.runs.odd import DERIVED_FROM, OddCells
-from export_pipeline.runs.ordinary import OrdinaryCells
+from export_pipeline.runs.ordinary import OrdinaryCells, ordinary_cells
 from export_pipeline.runs.raw import check_raw
 from export_pipeline.runs.schema import (
     RUN_FIELDS,
@@ -107,9 +107,9 @@ class RunTransform:
         self._epoch_unit = epoch_unit
         self._constants = {"tenant_id": tenant_id, "session_id": session_id}
         self._window = None if window is None else (_micros(window.start), _micros(window.end))
-        self._finished_fields = [each for each in RUN_FIELDS if each in fields or each.name in {"id", "start_time"}]
+        finished = {"id", "start_time", *(each.name for each in fields)}
+        self._finished_fields = [each for each in RUN_FIELDS if each.name in finished]
         self._needed = _with_origins(self._finished_fields)
-        self._small = [each for each in self._needed if not each.payload]
         self._checked: tuple[pa.Schema, OrdinaryCells] | None = None
 
     def __call__(self, raw: pa.RecordBatch) -> RunBatch:
@@ -147,12 +147,12 @@ class RunTransform:
     def _ordinary(self, raw: pa.RecordBatch) -> OrdinaryCells:
         if self._checked is None or not raw.schema.equals(self._checked[0]):
             check_raw(raw)
-            ordinary = OrdinaryCells(
-                [each for each in self._needed if not each.payload],
+            ordinary = ordinary_cells(
+                tuple(each for each in self._needed if not each.payload),
                 raw=raw.schema,
                 format_version=self._format_version,
                 epoch_unit=self._epoch_unit,
-                constants=self._constants,
+                constants=tuple(self._constants.items()),
             )
             self._checked = (raw.schema, ordinary)
         return self._checked[1]

@@ -146,11 +146,14 @@ class _Plan:
 
     def publish(self, rest: Sequence[DayRequest], *, rows: Mapping[date, int], epochs: Epochs) -> Iterator[DayResult]:
         """Small days side by side, then the others one by one in the order of days."""
-        small = [request for request in rest if rows.get(request.day.day, 0) <= self.limits.small_rows]
+        small: list[DayRequest] = []
+        others: list[DayRequest] = []
+        for request in rest:
+            (small if rows.get(request.day.day, 0) <= self.limits.small_rows else others).append(request)
         side_by_side = min(self.limits.side_by_side, len(small))
         if side_by_side > 1:
             yield from self._together(small, side_by_side, epochs)
-            rest = [request for request in rest if request not in small]
+            rest = others
         yield from self.publish_in_turn(rest, epochs=epochs)
 
     def publish_in_turn(self, requests: Sequence[DayRequest], *, epochs: Epochs) -> Iterator[DayResult]:
