@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine
 KEPT = 8
 """Files that are open at most: the one that all runs share, and those of the runs used last."""
 
-_FOLDER = "history/runs"  # where Dagster keeps its event log below DAGSTER_HOME
+_FOLDER = "history/runs"
 
 
 class KeptEventLogStorage(SqliteEventLogStorage):
@@ -35,13 +35,13 @@ class KeptEventLogStorage(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """`base_dir` may be left out: Dagster's own folder in DAGSTER_HOME then."""
-        return {"base_dir": dg.Field(dg.StringSource, is_required=False)}
+        """`home`: the folder of `dagster.yaml`, where the files lie as without this class."""
+        return {"home": dg.StringSource}
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "KeptEventLogStorage":
         """Made by Dagster from what `dagster.yaml` says."""
-        return cls(config_value.get("base_dir") or str(Path(os.environ["DAGSTER_HOME"]) / _FOLDER), inst_data)
+        return cls(str(Path(config_value["home"]) / _FOLDER), inst_data)
 
     def run_connection(self, run_id: str | None = None) -> Any:
         """A transaction in the file of one run."""

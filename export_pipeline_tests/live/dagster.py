@@ -19,7 +19,7 @@ from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
 from export_pipeline.orchestration.reload import LOCATION
 from export_pipeline.settings import PREFIX
-from export_pipeline_tests.orchestration.house import House, materialized
+from export_pipeline_tests.orchestration.house import House, instance_of, materialized
 from export_pipeline_tests.project.test_documents import in_the_readme
 from export_pipeline_tests.servers import wait_for
 
@@ -48,7 +48,7 @@ class Live:
             **house.variables,
             PREFIX + "DAGSTER_URL": self.url,
         }
-        self.instance = dg.DagsterInstance.from_config(str(self._home.folder))
+        self.instance = instance_of(self._home.folder)
         self.control = house.control
         self._processes = ExitStack()
 

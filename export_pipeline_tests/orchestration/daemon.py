@@ -10,7 +10,7 @@ import dagster as dg
 
 from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
-from export_pipeline_tests.orchestration.house import House
+from export_pipeline_tests.orchestration.house import House, instance_of
 
 
 class Daemon:
@@ -61,5 +61,5 @@ class Daemon:
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's records, seen from the test."""
-        with dg.DagsterInstance.from_config(str(self.folder)) as instance:
+        with instance_of(self.folder) as instance:
             yield instance

@@ -1,5 +1,6 @@
 """A small trace store, a control database and a bucket, put together for the tests of the Dagster layer."""
 
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 
@@ -153,6 +155,12 @@ def materialize(
         run_config=run_config,
         raise_on_error=False,
     )
+
+
+def instance_of(home: Path) -> dg.DagsterInstance:
+    """The Dagster instance of a folder, as the processes that have it as `DAGSTER_HOME` see it."""
+    with patch.dict(os.environ, DAGSTER_HOME=str(home)):
+        return dg.DagsterInstance.get()
 
 
 def materialized(instance: dg.DagsterInstance, name: str) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,11 @@ from export_pipeline.orchestration.event_log import KEPT, KeptEventLogStorage
 
 KEY = dg.AssetKey(["runs", "chat"])
 PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-NAMED = {"module": KeptEventLogStorage.__module__, "class": KeptEventLogStorage.__name__}
+NAMED = {
+    "module": KeptEventLogStorage.__module__,
+    "class": KeptEventLogStorage.__name__,
+    "config": {"home": {"env": "DAGSTER_HOME"}},
+}
 
 
 @pytest.fixture

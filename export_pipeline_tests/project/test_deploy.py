@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dagster as dg
 import pytest
 import sqlalchemy as sa
 import yaml
 from dagster_aws.s3 import S3ComputeLogManager
 
+from export_pipeline_tests.orchestration.house import instance_of
 from export_pipeline_tests.servers import Postgres
 
 DEPLOY = Path(__file__).parents[2] / "export_pipeline" / "deploy"
@@ -62,7 +62,7 @@ def test_the_file_for_postgresql_is_taken_and_its_tables_are_made_there(tmp_path
 def test_step_logs_go_to_a_bucket_with_the_lines_of_the_deploy_readme(tmp_path: Path) -> None:
     (lines,) = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
     (tmp_path / "dagster.yaml").write_text((DEPLOY / "one-machine" / "dagster.yaml").read_text() + "\n" + lines)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+    with instance_of(tmp_path) as instance:
         assert isinstance(instance.compute_log_manager, S3ComputeLogManager)
         assert instance.compute_log_manager.upload_interval == 30
 
