@@ -16,6 +16,8 @@ from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
 from export_pipeline_tests.servers import BUCKET
 
+pytestmark = pytest.mark.slow  # each test waits for retries of STS
+
 ROLE = "arn:aws:iam::123456789012:role/exports"
 
 

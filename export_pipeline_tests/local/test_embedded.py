@@ -18,6 +18,8 @@ from export_pipeline.local.seaweedfs import Identity, SeaweedFS, probe_client
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.servers import wait_for
 
+pytestmark = pytest.mark.slow  # servers that start and end
+
 
 def _client(settings: Settings) -> Any:
     assert settings.endpoint_url is not None

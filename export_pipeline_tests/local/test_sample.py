@@ -19,6 +19,8 @@ from export_pipeline.local.sample_payloads import MODELS
 from export_pipeline.local.sample_rows import Trace
 from export_pipeline.runs.schema import RUN_TYPES, STATUSES
 
+pytestmark = pytest.mark.slow  # whole sample stores
+
 LAST = date(2026, 3, 20)
 Rows = list[dict[str, Any]]
 

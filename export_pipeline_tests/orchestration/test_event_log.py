@@ -15,6 +15,8 @@ from dagster._core.test_utils import create_run_for_test
 
 from export_pipeline.orchestration.event_log import KEPT, KeptEventLogStorage
 
+pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
+
 KEY = dg.AssetKey(["runs", "chat"])
 PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 NAMED = {

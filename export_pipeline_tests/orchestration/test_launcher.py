@@ -15,6 +15,8 @@ from dagster._core.test_utils import create_run_for_test
 from export_pipeline.orchestration import launcher
 from export_pipeline.orchestration.launcher import WatchedRunLauncher
 
+pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
+
 HERE = {".dagster/grpc_info": '{"host": "localhost", "socket": "/tmp/a"}'}
 
 

@@ -16,6 +16,8 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
+
 DEPLOY = Path(__file__).parents[2] / "export_pipeline" / "deploy"
 ORIGIN = RemoteJobOrigin(
     RemoteRepositoryOrigin(

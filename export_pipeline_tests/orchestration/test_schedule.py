@@ -12,6 +12,8 @@ from export_pipeline.orchestration.schedule import plan_tick
 from export_pipeline_tests.orchestration.house import House, materialize
 from export_pipeline_tests.servers import Rclone
 
+pytestmark = pytest.mark.slow  # ticks of real schedules over whole trace stores
+
 TODAY = datetime.now(UTC).date()
 
 

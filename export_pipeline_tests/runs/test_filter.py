@@ -138,6 +138,7 @@ def test_an_error_names_the_character_and_what_was_expected(text: str, position:
     assert reason in str(caught.value)
 
 
+@pytest.mark.slow
 @given(trees())
 def test_a_tree_written_and_read_is_the_same_tree(tree: Filter) -> None:
     assert parse_filter(str(tree)) == tree

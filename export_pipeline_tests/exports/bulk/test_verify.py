@@ -20,6 +20,8 @@ from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House
 from export_pipeline_tests.servers import Rclone
 
+pytestmark = pytest.mark.slow  # whole exports, published and read back
+
 DAYS = [START + timedelta(days=offset) for offset in range(4)]
 
 

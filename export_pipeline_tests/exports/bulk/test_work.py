@@ -20,6 +20,8 @@ from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House
 from export_pipeline_tests.servers import Weed
 
+pytestmark = pytest.mark.slow  # whole exports, cancelled at each step
+
 BEFORE = (
     "claimed",
     "fenced",
