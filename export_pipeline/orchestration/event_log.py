@@ -80,9 +80,9 @@ class KeptEventLogStorage(SqliteEventLogStorage):
                     self._tell_watchers(shard)
 
     def _open(self, shard: str) -> None:
-        others = [name for name in self._engines if name != INDEX_SHARD_NAME]
         if len(self._engines) >= KEPT:
-            self._engines.pop(others[0]).dispose()
+            oldest = next(name for name in self._engines if name != INDEX_SHARD_NAME)
+            self._engines.pop(oldest).dispose()
         self._engines[shard] = create_engine(
             self.conn_string_for_shard(shard),
             pool_size=1,

@@ -220,10 +220,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_embedded_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    control = ControlDatabase(f"sqlite:///{tmp_path}/home/control.db")
+    control = ControlDatabase(f"sqlite:///{tmp_path}/folder/control.db")
     control.migrate()
     control.close()
-    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "home", tmp_path / "home" / "control.db")]
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "folder", tmp_path / "folder" / "control.db")]
     assert modes == [0o700, 0o600]
 
 
