@@ -9,29 +9,23 @@ from collections.abc import Mapping
 import polars as pl
 import pyarrow as pa
 
-_SEGMENT = "[0-9]{8}T[0-9]{12}Z[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_STAMP = len("20260131T235959123456Z")
+_TIME = "[0-9]{8}T[0-9]{12}Z"
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_PLAIN = rf"^{_TIME}{_UUID}(?:\.{_TIME}{_UUID})*$"
 _ID = 36
-_PARENT_FROM_END = _ID + 1 + _STAMP + _ID
 
-
-def _rules() -> dict[str, pl.Expr]:
-    plain = pl.when(pl.col("order").str.contains(rf"^{_SEGMENT}(?:\.{_SEGMENT})*$")).then(pl.col("order"))
-    has_parent = plain.str.contains(".", literal=True)
-    segments = plain.str.split(".")
-    ancestors = segments.list.head(segments.list.len() - 1).list.eval(pl.element().str.slice(_STAMP)).list.join('","')
-    rules = {
-        "trace_id": plain.str.slice(_STAMP, _ID),
-        "parent_run_id": pl.when(has_parent).then(plain.str.slice(-_PARENT_FROM_END, _ID)),
-        "parent_run_ids": pl.when(has_parent)
-        .then(pl.lit('["') + ancestors + pl.lit('"]'))
-        .when(~has_parent)
-        .then(pl.lit("[]")),
-    }
-    return {name: rule.alias(name) for name, rule in rules.items()}
-
-
-_RULES = _rules()
+_ORDER = pl.col("order")
+_IDS = pl.when(_ORDER.str.contains(_PLAIN)).then(_ORDER).str.replace_all(_TIME, "").alias("ids")
+"""The ids in a plain `dotted_order`, from the root to the run itself, with dots between them."""
+_ANCESTORS = pl.col("ids").str.head(-_ID - 1)
+_RULES = {
+    "trace_id": pl.col("ids").str.head(_ID).alias("trace_id"),
+    "parent_run_id": pl.when(_ANCESTORS != "").then(_ANCESTORS.str.tail(_ID)).alias("parent_run_id"),
+    "parent_run_ids": pl.when(_ANCESTORS == "")
+    .then(pl.lit("[]"))
+    .otherwise(pl.lit('["') + _ANCESTORS.str.replace_all(".", '","', literal=True) + pl.lit('"]'))
+    .alias("parent_run_ids"),
+}
 
 
 def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
@@ -45,6 +39,7 @@ def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         return found
     missing = [rule for name, rule in _RULES.items() if name in found and found[name].null_count == len(found[name])]
     if missing:
-        for answer in pl.DataFrame({"order": pl.Series(order)}).select(missing).iter_columns():
+        ids = pl.DataFrame({"order": pl.Series(order)}).select(_IDS)
+        for answer in ids.select(missing).iter_columns():
             found[answer.name] = answer.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     return found
