@@ -24,6 +24,7 @@ from export_pipeline.runs.gather import Gathered, gather
 from export_pipeline.runs.odd import DERIVED_FROM, OddCells
 from export_pipeline.runs.ordinary import OrdinaryCells, ordinary_cells
 from export_pipeline.runs.raw import check_raw
+from export_pipeline.runs.rejected import RejectedRow, rejected_row
 from export_pipeline.runs.schema import (
     RUN_FIELDS,
     FormatVersion,
@@ -32,14 +33,11 @@ from export_pipeline.runs.schema import (
     arrow_schema,
     arrow_type,
 )
-from export_pipeline.runs.times import MAX_MICROS, MIN_MICROS, EpochUnit
+from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 
 GROUP_BYTES = 16 * 1024 * 1024
 """Bytes of raw batches whose small columns are looked at together."""
-
-SHOWN_CHARACTERS = 200
-"""How much of an id or a time stands in the record of a rejected row."""
 
 ROW_FAULTS = (
     ValueError,
@@ -57,18 +55,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class OutsideWindowError(RuntimeError):
     """A source yielded a row whose start_time lies outside the window it was asked for: a programming error."""
-
-
-@dataclass(frozen=True)
-class RejectedRow:
-    """A row that is not exported: its id and start_time as far as known, at most 200 characters each, and why.
-
-    Reasons are from a small set ("start_time: missing") and never hold values.
-    """
-
-    id: str | None
-    start_time: str | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -162,7 +148,7 @@ class RunTransform:
             return self._convert([raw])[0]
         except ROW_FAULTS as error:
             if raw.num_rows == 1:
-                alone = _rejected(raw, 0, f"cannot be converted: {type(error).__name__}")
+                alone = rejected_row(raw, 0, f"cannot be converted: {type(error).__name__}")
                 return RunBatch(self._no_rows(), 1, (alone,))
         half = raw.num_rows // 2
         return _joined(self._whole_or_halves(raw.slice(0, half)), self._whole_or_halves(raw.slice(half)))
@@ -223,7 +209,7 @@ class RunTransform:
         return RunBatch(
             rows=rows,
             rows_source=raw.num_rows,
-            rejected=tuple(_rejected(raw, row, why) for row, why in sorted(rejected.items())),
+            rejected=tuple(rejected_row(raw, row, why) for row, why in sorted(rejected.items())),
             replaced=replaced,
         )
 
@@ -290,18 +276,3 @@ def _joined(first: RunBatch, second: RunBatch) -> RunBatch:
         rejected=first.rejected + second.rejected,
         replaced=dict(sorted((Counter(first.replaced) + Counter(second.replaced)).items())),
     )
-
-
-def _rejected(raw: pa.RecordBatch, row: int, reason: str) -> RejectedRow:
-    return RejectedRow(_shown(raw.column("id"), row), _shown(raw.column("start_time"), row), reason)
-
-
-def _shown(column: pa.Array, row: int) -> str | None:
-    cell = column.slice(row, 1)
-    if pa.types.is_timestamp(column.type):
-        value = cell.view(pa.int64())[0].as_py()
-        if value is not None and MIN_MICROS <= value <= MAX_MICROS:
-            return (_EPOCH + timedelta(microseconds=value)).isoformat()
-        return None if value is None else f"{value} microseconds since 1970"
-    found = cell.view(pa.binary())[0].as_py()
-    return None if found is None else str(found.decode(errors="backslashreplace"))[:SHOWN_CHARACTERS]

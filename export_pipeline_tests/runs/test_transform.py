@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from export_pipeline.runs.ids import uuid_of
 from export_pipeline.runs.ordinary import OrdinaryCells
+from export_pipeline.runs.rejected import RejectedRow
 from export_pipeline.runs.schema import FORMAT_VERSIONS, RUN_FIELDS, FormatVersion, Run, select_fields
-from export_pipeline.runs.transform import OutsideWindowError, RejectedRow, RunBatch, RunTransform
+from export_pipeline.runs.transform import OutsideWindowError, RunBatch, RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline_tests.runs.rows import CHILD, NOON, ROOT, SESSION, TENANT, batch, row, rows
 

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from export_pipeline.runs.arrays import flags_array
-from export_pipeline.runs.transform import RejectedRow, RunBatch
+from export_pipeline.runs.rejected import RejectedRow
+from export_pipeline.runs.transform import RunBatch
 
 TWICE = "id: comes twice"
 

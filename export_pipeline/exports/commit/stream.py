@@ -10,7 +10,8 @@ import pyarrow as pa
 from export_pipeline.errors import RowCountError
 from export_pipeline.exports.commit.once import OnlyOnce
 from export_pipeline.files.parquet import DayFile, FileFacts
-from export_pipeline.runs.transform import RejectedRow, RunBatch, RunTransform
+from export_pipeline.runs.rejected import RejectedRow
+from export_pipeline.runs.transform import RunBatch, RunTransform
 from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
 
 MOST_REJECTED_LISTED = 1000
