@@ -95,7 +95,7 @@ def test_where_no_web_server_answers_the_tick_says_what_to_do(house: House, inst
     house.add_project("chat", days=[START])
     message = tick(house, instance)
     assert "load the code location again by hand" in message
-    assert "no answer from the web server at http://127.0.0.1:9" in message
+    assert "does not answer at http://127.0.0.1:9 (Connection refused)" in message
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_where_no_web_server_answers_the_tick_says_what_to_do(house: House, inst
             },
             "the code location does not load: SettingsError: half",
         ),
-        ({"typename": "x"}, "is not Dagster's web server"),
+        ({"typename": "x"}, "the answer is not Dagster's"),
     ],
 )
 def test_a_reload_that_fails_says_why(result: dict[str, Any], sentence: str) -> None:
@@ -118,5 +118,5 @@ def test_a_reload_that_fails_says_why(result: dict[str, Any], sentence: str) -> 
 
 
 def test_a_web_server_must_be_named_by_a_url() -> None:
-    with pytest.raises(ReloadFailedError, match="DAGSTER_URL must start with http"):
+    with pytest.raises(ReloadFailedError, match=r"must start with http://.*EXPORT_PIPELINE_DAGSTER_URL"):
         reload_location("file:///etc/passwd")
