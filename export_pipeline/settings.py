@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     daily_at: time = Field(time(0, 30), description="When the daily schedule runs, UTC.")
     dagster_url: str = Field("http://127.0.0.1:3000", description="The running Dagster web server.")
     part_size_mib: int = Field(16, ge=5, le=512, description="Size of an upload part, MiB; a day has at most 10,000.")
-    row_group_mib: int = Field(48, ge=1, le=512, description="Text bytes after which a row group is closed, MiB.")
+    row_group_mib: int = Field(32, ge=1, le=512, description="Text bytes after which a row group is closed, MiB.")
     lease_seconds: int = Field(
         30, ge=3, le=600, description="How long a day stays held after its worker was last heard."
     )

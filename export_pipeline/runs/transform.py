@@ -36,7 +36,7 @@ from export_pipeline.runs.schema import (
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 
-GROUP_BYTES = 16 * 1024 * 1024
+GROUP_BYTES = 8 * 1024 * 1024
 """Bytes of raw batches whose small columns are looked at together."""
 
 ROW_FAULTS = (

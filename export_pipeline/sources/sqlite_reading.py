@@ -1,6 +1,5 @@
 """The rows of one window out of SQLite: keys are sorted, then payloads looked up in their order."""
 
-from array import array
 from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -14,8 +13,7 @@ from export_pipeline.sources.queries import Output, RunQueries
 from export_pipeline.sources.sqlite_spool import spool
 
 BATCH_BYTES = 4 * 1024 * 1024
-_KEYS_AT_ONCE = 2_000
-_KEY = "wanted.value"
+_KEYS = 'temp."export pipeline keys"'
 
 
 class Session(Protocol):
@@ -24,12 +22,12 @@ class Session(Protocol):
     def run(self, sql: str) -> None:
         """Runs a statement that gives no rows."""
 
-    def stream(self, sql: str, **parameters: str) -> Iterator[tuple[Any, ...]]:
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a query one by one."""
 
 
 class SqliteReading:
-    """See `source.Reading`. Memory: 16 bytes for each row of the window, and a batch."""
+    """See `source.Reading`. Memory: a batch; the sorted keys wait in a temporary file."""
 
     def __init__(
         self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None
@@ -40,14 +38,9 @@ class SqliteReading:
             copy, queries = spool(queries, window, fields=self._fields)
             session.run(copy)
         self._queries = queries
-        self._keys, self._instants = array("q"), array("q")
-        newest: int | None = None
-        for key, instant, changed in session.stream(queries.keys(window)):
-            self._keys.append(key)
-            self._instants.append(instant)
-            if changed is not None and (newest is None or changed > newest):
-                newest = changed
-        self.counted = (len(self._keys), newest)
+        session.run(f"CREATE TEMP TABLE {_KEYS.removeprefix('temp.')} AS {queries.keys(window)}")
+        ((rows, newest),) = session.stream(f"SELECT count(*), max(changed) FROM {_KEYS}")
+        self.counted: tuple[int, int | None] = (rows, newest)
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """See `source.Reading`."""
@@ -58,21 +51,16 @@ class SqliteReading:
             del chunk
 
     def _rows(self, present: Sequence[Output]) -> Iterator[tuple[Any, ...]]:
-        columns = ", ".join(_KEY if _is_start(output) else str(output.sql) for output in present)
-        queries = self._queries
-        looked_up = f"json_each(:keys) AS wanted CROSS JOIN {queries.source} ON {queries.row_key} = {_KEY}"
-        start = [_is_start(output) for output in present].index(True)
-        instants = iter(self._instants)
-        for first in range(0, len(self._keys), _KEYS_AT_ONCE):
-            wanted = self._keys[first : first + _KEYS_AT_ONCE].tolist()
-            found = 0
-            for row in self._session.stream(f"SELECT {columns} FROM {looked_up}", keys=str(wanted)):
-                if row[start] != wanted[found]:
-                    break
-                found += 1
-                yield (*row[:start], next(instants), *row[start + 1 :])
-            if found != len(wanted):
-                raise SourceUnreachableError("the trace store changed while a snapshot of it was read")
+        columns = ", ".join("wanted.instant" if _is_start(output) else str(output.sql) for output in present)
+        found = 0
+        for row in self._session.stream(
+            f"SELECT {columns} FROM {_KEYS} AS wanted "
+            f"CROSS JOIN {self._queries.source} ON {self._queries.row_key} = wanted.found ORDER BY wanted.rowid"
+        ):
+            found += 1
+            yield row
+        if found != self.counted[0]:
+            raise SourceUnreachableError("the trace store changed while a snapshot of it was read")
 
 
 def _chunks(rows: Iterator[tuple[Any, ...]], present: Sequence[Output]) -> Iterator[list[tuple[Any, ...]]]:

@@ -65,10 +65,10 @@ class SqliteSession:
         with self._translated():
             self._connection.execute(sql, self._parameters)
 
-    def stream(self, sql: str, **parameters: str) -> Iterator[tuple[Any, ...]]:
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a query one by one."""
         with self._translated():
-            yield from self._connection.execute(sql, {**self._parameters, **parameters})
+            yield from self._connection.execute(sql, self._parameters)
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> SqliteReading:
         """See `source.Session`."""

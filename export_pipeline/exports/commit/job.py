@@ -22,7 +22,7 @@ class PublishLimits:
     """
 
     part_bytes: int = 16 * MIB
-    row_group_bytes: int = 48 * MIB
+    row_group_bytes: int = 32 * MIB
     lease_seconds: float = 30.0
     patience: float = 60.0
     settle: float = 5.0
