@@ -66,7 +66,7 @@ def open_sample(sample: Sample, servers: Servers, *, sqlite: bool = False) -> St
         marker.write_text("".join(f"{project.id}\t{project.name}\n" for project in report.projects))
     lines = [line.split("\t") for line in marker.read_text().splitlines()]
     control = folder / f"{sample.name}.{kind}.control.db"
-    if not control.exists():
-        settings = servers.settings(source_url=url, control=control, prefix="setup")
-        subprocess.run([SCRIPTS / "export-pipeline", "projects", "sync"], env=settings, cwd=folder, check=True)
+    settings = servers.settings(source_url=url, control=control, prefix="setup")
+    command = ["migrate"] if control.exists() else ["projects", "sync"]  # it may be of an older version
+    subprocess.run([SCRIPTS / "export-pipeline", *command], env=settings, cwd=folder, check=True)
     return Store(sample, url, control, tuple((name, key) for key, name in lines))
