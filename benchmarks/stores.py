@@ -68,5 +68,7 @@ def open_sample(sample: Sample, servers: Servers, *, sqlite: bool = False) -> St
     control = folder / f"{sample.name}.{kind}.control.db"
     settings = servers.settings(source_url=url, control=control, prefix="setup")
     command = ["migrate"] if control.exists() else ["projects", "sync"]  # it may be of an older version
-    subprocess.run([SCRIPTS / "export-pipeline", *command], env=settings, cwd=folder, check=True)
+    subprocess.run(
+        [SCRIPTS / "export-pipeline", *command], env=settings, cwd=folder, check=True, stdout=subprocess.DEVNULL
+    )
     return Store(sample, url, control, tuple((name, key) for key, name in lines))

@@ -52,7 +52,6 @@ _INNER = "The store has an inner error; some stores answer so when their disks a
 _CLOCK = "The clocks of this machine and the store differ by too much: correct this machine's clock."
 _TOKEN = "The credentials are temporary and have ended: renew " + _KEY + " and {n.session_token}."
 _PART_SIZE = "EXPORT_PIPELINE_PART_SIZE_MIB"
-_TOO_LARGE = f"The store does not take so many bytes: lessen {_PART_SIZE}, or export fewer fields."
 _NOT_S3 = "Check {n.endpoint_url}: it must be the address of an S3-compatible store."
 
 _RULES: dict[str, Rule] = {
@@ -76,8 +75,8 @@ _RULES: dict[str, Rule] = {
     "IllegalLocationConstraintException": Rule("Bucket is not valid", _REGION),
     "KeyTooLongError": Rule("Bucket is not valid", "Shorten {n.prefix}: keys may have 1024 bytes."),
     "QuotaExceeded": Rule("Bucket is not valid", "The bucket's quota is used up: enlarge it or make room."),
-    "EntityTooSmall": Rule("Bucket is not valid", "The store wants larger parts: enlarge " + _PART_SIZE + "."),
-    "EntityTooLarge": Rule("Bucket is not valid", _TOO_LARGE),
+    "EntityTooSmall": Rule("Bucket is not valid", f"The store wants larger parts: enlarge {_PART_SIZE}."),
+    "EntityTooLarge": Rule("Bucket is not valid", f"The store does not take so many bytes: lessen {_PART_SIZE}."),
     "XMinioStorageFull": Rule("Unavailable", "The store's disks are full: make room.", retry=True),
     "NoSuchKey": Rule("Missing", "The object is not in the bucket."),
     "NoSuchUpload": Rule("Missing", "The upload was removed, by another writer or by a lifecycle rule."),

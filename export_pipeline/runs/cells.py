@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 
-from export_pipeline.runs.ids import uuid_of
+from export_pipeline.runs.ids import CANONICAL_UUID, uuid_of
 from export_pipeline.runs.schema import COST_PRECISION, COST_SCALE
 from export_pipeline.runs.times import BLANKS, NUMBER
 
@@ -51,8 +51,11 @@ _FLAGS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": F
 
 _SEGMENT = r"[0-9]{8}T[0-9]{12}Z([^.]+)"
 _DOTTED = re.compile(rf"(?:{_SEGMENT}\.)*{_SEGMENT}")
-_PLAIN_SEGMENT = r"[0-9]{8}T[0-9]{12}Z[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_PLAIN_DOTTED = re.compile(rf"{_PLAIN_SEGMENT}(?:\.{_PLAIN_SEGMENT})*")
+SEGMENT_TIME = "[0-9]{8}T[0-9]{12}Z"
+_PLAIN_SEGMENT = SEGMENT_TIME + CANONICAL_UUID
+PLAIN_DOTTED = rf"{_PLAIN_SEGMENT}(?:\.{_PLAIN_SEGMENT})*"
+"""A `dotted_order` whose ids are canonical, as a pattern; each segment begins with `SEGMENT_TIME`."""
+_PLAIN_DOTTED = re.compile(PLAIN_DOTTED)
 _PREFIX = len("20260131T235959123456Z")
 
 _JSON_BLANKS = " \t\r\n"

@@ -9,22 +9,20 @@ from collections.abc import Mapping
 import polars as pl
 import pyarrow as pa
 
-_TIME = "[0-9]{8}T[0-9]{12}Z"
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_PLAIN = rf"^{_TIME}{_UUID}(?:\.{_TIME}{_UUID})*$"
+from export_pipeline.runs.cells import PLAIN_DOTTED, SEGMENT_TIME
+
 _ID = 36
 
 _ORDER = pl.col("order")
-_IDS = pl.when(_ORDER.str.contains(_PLAIN)).then(_ORDER).str.replace_all(_TIME, "").alias("ids")
+_IDS = pl.when(_ORDER.str.contains(f"^{PLAIN_DOTTED}$")).then(_ORDER).str.replace_all(SEGMENT_TIME, "").alias("ids")
 """The ids in a plain `dotted_order`, from the root to the run itself, with dots between them."""
 _ANCESTORS = pl.col("ids").str.head(-_ID - 1)
 _RULES = {
-    "trace_id": pl.col("ids").str.head(_ID).alias("trace_id"),
-    "parent_run_id": pl.when(_ANCESTORS != "").then(_ANCESTORS.str.tail(_ID)).alias("parent_run_id"),
+    "trace_id": pl.col("ids").str.head(_ID),
+    "parent_run_id": pl.when(_ANCESTORS != "").then(_ANCESTORS.str.tail(_ID)),
     "parent_run_ids": pl.when(_ANCESTORS == "")
     .then(pl.lit("[]"))
-    .otherwise(pl.lit('["') + _ANCESTORS.str.replace_all(".", '","', literal=True) + pl.lit('"]'))
-    .alias("parent_run_ids"),
+    .otherwise(pl.lit('["') + _ANCESTORS.str.replace_all(".", '","', literal=True) + pl.lit('"]')),
 }
 
 
@@ -37,9 +35,11 @@ def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     found = dict(columns)
     if order is None or order.null_count == len(order):
         return found
-    missing = [rule for name, rule in _RULES.items() if name in found and found[name].null_count == len(found[name])]
+    missing = {
+        name: rule for name, rule in _RULES.items() if name in found and found[name].null_count == len(found[name])
+    }
     if missing:
         ids = pl.DataFrame({"order": pl.Series(order)}).select(_IDS)
-        for answer in ids.select(missing).iter_columns():
+        for answer in ids.select(**missing).iter_columns():
             found[answer.name] = answer.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     return found

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from export_pipeline.runs.filter_tree import Operator, Value
 from export_pipeline.runs.ids import parse_uuid
-from export_pipeline.runs.times import BLANKS, NUMBER, micros
+from export_pipeline.runs.times import BLANKS, EPOCH, NUMBER, micros
 
 EQUALITY: tuple[Operator, ...] = ("eq", "neq")
 ORDER: tuple[Operator, ...] = ("gt", "gte", "lt", "lte")
@@ -20,7 +20,6 @@ OPERATORS = (*EQUALITY, *ORDER, "in", "like", "has")
 
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _SECONDS = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?s")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS = Decimal(1_000_000)
 
 
@@ -100,7 +99,7 @@ def _time(value: Value) -> Value:
         return None
     found = micros(value)
     if found is not None:
-        return _EPOCH + timedelta(microseconds=found)
+        return EPOCH + timedelta(microseconds=found)
     try:
         other = datetime.fromisoformat(value.strip(BLANKS))  # the basic form, weeks
         return (other if other.tzinfo else other.replace(tzinfo=UTC)).astimezone(UTC)

@@ -8,7 +8,10 @@ from export_pipeline.runs.times import BLANKS
 NAMESPACE = uuid.UUID("6ab1a3a4-3d55-5b0e-9d53-2f6c1be0f7d1")
 """The namespace of the uuid5 that stands for an id that is no UUID. It never changes: files refer to it."""
 
-_UUID = re.compile(r"[0-9a-f]{4}(?:-?[0-9a-f]{4}){7}")
+CANONICAL_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+"""The form in which every id is written here, as a pattern."""
+
+_ANY_UUID = re.compile(r"[0-9a-f]{4}(?:-?[0-9a-f]{4}){7}")
 
 
 def parse_uuid(text: str) -> uuid.UUID | None:
@@ -20,7 +23,7 @@ def parse_uuid(text: str) -> uuid.UUID | None:
     plain = text.strip(BLANKS).lower().removeprefix("urn:uuid:")
     if plain.startswith("{") and plain.endswith("}"):
         plain = plain[1:-1]
-    return uuid.UUID(hex=plain) if _UUID.fullmatch(plain) else None
+    return uuid.UUID(hex=plain) if _ANY_UUID.fullmatch(plain) else None
 
 
 def uuid_of(text: str) -> uuid.UUID:

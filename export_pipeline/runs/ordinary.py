@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.runs.arrays import text_array
+from export_pipeline.runs.ids import CANONICAL_UUID
 from export_pipeline.runs.schema import (
     COST_PRECISION,
     COST_SCALE,
@@ -32,8 +33,7 @@ from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, E
 CHOICES: dict[str, tuple[str, ...]] = {"run_type": RUN_TYPES, "status": STATUSES, "trace_tier": TRACE_TIERS}
 """The columns that hold one of a few words."""
 
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_UUIDS = rf'^\[(?:"{_UUID}"(?:, ?"{_UUID}")*)?\]$'
+_UUIDS = rf'^\[(?:"{CANONICAL_UUID}"(?:, ?"{CANONICAL_UUID}")*)?\]$'
 _STRING = r'"[^"\\\x00-\x1f]*"'
 _STRINGS = rf"^\[(?:{_STRING}(?:, ?{_STRING})*)?\]$"
 _COMPACT_STRINGS = rf"^\[(?:{_STRING}(?:,{_STRING})*)?\]$"
@@ -141,7 +141,7 @@ class OrdinaryCells:
         elif field.kind is Kind.TIME:
             odd = ~cell.cast(pl.Int64).is_between(MIN_MICROS, MAX_MICROS)
         elif field.kind is Kind.ID:
-            odd = ~cell.str.contains(f"^{_UUID}$")
+            odd = ~cell.str.contains(f"^{CANONICAL_UUID}$")
         if field.name == "parent_run_id":  # a run whose dotted_order has more than one segment has a parent
             return odd | (cell.is_null() & pl.col("dotted_order").str.contains(".", literal=True))
         return odd | cell.is_null() if field.required else odd

@@ -49,8 +49,8 @@ _PLAIN_ISO = re.compile(
 )
 """The part of `_ISO` that `datetime.fromisoformat` reads in the same way, five times as fast."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_WITHOUT_ZONE = _EPOCH.replace(tzinfo=None)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WITHOUT_ZONE = EPOCH.replace(tzinfo=None)
 
 
 def micros(value: str | int | float | bytes | None, epoch_unit: EpochUnit = "s") -> int | None:
@@ -100,7 +100,7 @@ def _of_plain_iso(text: str) -> int | None:
         instant = datetime.fromisoformat(text)
     except ValueError:
         return None
-    since = instant - (_EPOCH if instant.tzinfo else _EPOCH_WITHOUT_ZONE)
+    since = instant - (EPOCH if instant.tzinfo else _EPOCH_WITHOUT_ZONE)
     return _in_range((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
@@ -114,6 +114,6 @@ def _of_iso(found: re.Match[str]) -> int | None:
     if zone_hour > 23 or zone_minute > 59 or zone_second > 59:
         return None
     offset = (zone_hour * 60 + zone_minute) * 60 + zone_second
-    seconds = (whole - _EPOCH) // timedelta(seconds=1)
+    seconds = (whole - EPOCH) // timedelta(seconds=1)
     seconds += offset if found.group(8) == "-" else -offset
     return _in_range(seconds * 1_000_000 + int((found.group(7) or "")[:6].ljust(6, "0")))

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import polars as pl
@@ -33,7 +33,7 @@ from export_pipeline.runs.schema import (
     arrow_schema,
     arrow_type,
 )
-from export_pipeline.runs.times import EpochUnit
+from export_pipeline.runs.times import EPOCH, EpochUnit
 from export_pipeline.runs.window import Window
 
 GROUP_BYTES = 8 * 1024 * 1024
@@ -49,8 +49,6 @@ ROW_FAULTS = (
     pl.exceptions.PanicException,
 )
 """What a value can make a library raise. Others (no memory, a misspelt name) are no fault of a row and fail the day."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OutsideWindowError(RuntimeError):
@@ -262,7 +260,7 @@ def _with_origins(fields: Iterable[RunField]) -> list[RunField]:
 
 
 def _micros(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return (instant - EPOCH) // timedelta(microseconds=1)
 
 
 def _compact(strings: list[str]) -> str:

@@ -229,7 +229,7 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text, nullable=False, comment="id of what was changed"),
     sa.Column("detail", JSON, nullable=False, comment="what was asked, without anything secret"),
     sa.Index(None, "tenant_id", "at"),
-    sa.Index("ix_audit_log_subject_at", "subject", "at"),
+    sa.Index(None, "subject", "at"),
 )
 
 notices = sa.Table(
