@@ -71,7 +71,7 @@ def _know(control: Path, count: int, settings: dict[str, str]) -> None:
     database.migrate()
     if count:
         given = {name.removeprefix("EXPORT_PIPELINE_").lower(): value for name, value in settings.items()}
-        sync_projects(database, _Projects(count), Settings(**given, start_date="2026-01-01"), count_outside=False)  # type: ignore[arg-type]
+        sync_projects(database, _Projects(count), Settings(**given, start_date="2026-01-01"), count=False)  # type: ignore[arg-type]
     database.close()
 
 

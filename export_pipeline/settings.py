@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
         description="Workspace where the store has none, and that commands work in.",
     )
+    unassigned_project: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of a project that rows without a project, or of unknown ones, are exported as; without it "
+        "they are only counted.",
+    )
     projects_include: Words = Field(
         ("*",), description="Projects that become assets: shell patterns of names, separated by commas."
     )

@@ -104,7 +104,7 @@ def sync(as_json: output.AsJson = False) -> None:
 
     It goes into the control database; Dagster's assets come from there. Makes or migrates the control database
     where that is needed. A trace store that cannot be read changes nothing. Names every project that has rows
-    outside of the partitions.
+    outside of the partitions, and counts the rows that belong to no project.
 
     Example: export-pipeline projects sync
     """
@@ -116,10 +116,10 @@ def sync(as_json: output.AsJson = False) -> None:
     if as_json:
         output.print_json(asdict(report))
     else:
-        _show(report)
+        _show(report, exported_as=settings.unassigned_project)
 
 
-def _show(report: "SyncReport") -> None:
+def _show(report: "SyncReport", *, exported_as: str | None) -> None:
     start = f"partitions start on {report.partitions_start}" if report.partitions_start else "none has a row yet"
     output.say(f"{report.total} projects, {len(report.added)} of them new; {start}.")
     for old, new in report.renamed:
@@ -128,5 +128,7 @@ def _show(report: "SyncReport") -> None:
         output.say(f"No longer in the trace store: {name}")
     for found in report.outside:
         output.say(f"Rows outside of the partitions: {found}", style="yellow")
+    if report.unassigned is not None and report.unassigned.rows:
+        output.say(report.unassigned.sentence(exported_as=exported_as), style="yellow")
     for warning in report.warnings:
         output.say(f"Warning: {warning}", style="yellow")

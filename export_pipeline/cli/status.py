@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the status: the part, whether it is well, and what was found or what to do."""
+    """One line of the status: the part, whether it is well, and what was found or what to do.
+
+    `warning`: it works, and something is amiss all the same, such as rows that are not exported.
+    """
 
     part: str
     ok: bool
     detail: str
+    warning: bool = False
+
+    @property
+    def state(self) -> str:
+        """The state in a word."""
+        return "WRONG" if not self.ok else "warning" if self.warning else "ok"
 
 
 def status(as_json: output.AsJson = False) -> None:
@@ -37,24 +46,25 @@ def status(as_json: output.AsJson = False) -> None:
     if as_json:
         output.print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
     else:
-        output.table(["part", "state", "detail"], [(c.part, "ok" if c.ok else "WRONG", c.detail) for c in checks])
+        output.table(["part", "state", "detail"], [(c.part, c.state, c.detail) for c in checks])
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
 
-def _run(part: str, check: Callable[["Settings"], tuple[bool, str]], settings: "Settings") -> Check:
+def _run(part: str, check: "Look", settings: "Settings") -> Check:
     try:
         return Check(part, *check(settings))
     except ExportPipelineError as error:
         return Check(part, False, str(error))
 
 
-def _source(settings: "Settings") -> tuple[bool, str]:
+def _source(settings: "Settings") -> tuple[bool, str, bool]:
     with parts.open_source(settings) as source:
         report = source.check()
     if report.problems:
-        return False, "; ".join(report.problems)
-    return True, "; ".join([f"{report.url}, {report.projects} projects", *report.warnings])
+        return False, "; ".join(report.problems), False
+    detail = "; ".join([f"{report.url}, {report.projects} projects", *report.warnings])
+    return True, detail, bool(report.warnings)
 
 
 def _control(settings: "Settings") -> tuple[bool, str]:
@@ -103,7 +113,10 @@ def _late(item: "ProjectProgress") -> str:
     return f"{ranges} overdue" + (f" ({tried[-1]} failed: {item.errors[tried[-1]]})" if tried else "")
 
 
-_CHECKS: dict[str, Callable[["Settings"], tuple[bool, str]]] = {
+Look = Callable[["Settings"], tuple[bool, str] | tuple[bool, str, bool]]
+"""Gives the fields of a `Check` after its part."""
+
+_CHECKS: dict[str, Look] = {
     "trace store": _source,
     "control database": _control,
     "bucket": _destination,

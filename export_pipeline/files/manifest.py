@@ -146,9 +146,14 @@ class Manifest(_Part):
     filter: str | None = None
     snapshot_at: Instant = Field(description="Control database time just before the rows were read.")
     source: SourceFingerprint
-    rows_source: Count = Field(description="Rows that were read: rows + rejected.count.")
+    rows_source: Count = Field(
+        description="Rows that the trace store held for the window: rows + rejected.count + superseded."
+    )
     rows: Count = Field(description="Rows in the file.")
     rejected: Rejections = Rejections()
+    superseded: Count = Field(
+        default=0, description="Rows that were not read, because the store holds a newer version of the same run."
+    )
     replaced: dict[Text, Count] = Field(
         default_factory=dict, description="Cells that were changed, counted by column and kind of change."
     )
@@ -164,8 +169,8 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.rows_source != self.rows + self.rejected.count:
-            raise ValueError("rows_source is not rows + rejected.count")
+        if self.rows_source != self.rows_read + self.superseded:
+            raise ValueError("rows_source is not rows + rejected.count + superseded")
         if (self.file.rows if self.file else 0) != self.rows or (self.file is not None and not self.rows):
             raise ValueError("a file is there exactly where rows are, and holds them all")
         if (self.day is None) != (self.kind == "empty_days") or (self.days is None) != (self.kind == "day"):
@@ -173,6 +178,11 @@ class Manifest(_Part):
         if self.days is not None and (not self.days or list(self.days) != sorted(set(self.days)) or self.rows_source):
             raise ValueError("empty days are sorted, without repeats and without rows")
         return self
+
+    @property
+    def rows_read(self) -> int:
+        """The rows of the trace store that were read: those in the file and those that were rejected."""
+        return self.rows + self.rejected.count
 
     def completed(self, *, etag: str | None, version_id: str | None, verified: Verified) -> "Manifest":
         """The same commit once its file is visible in the bucket."""

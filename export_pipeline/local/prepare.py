@@ -53,7 +53,7 @@ def sync(resolved: Settings) -> date:
     from export_pipeline.sources.factory import open_source
 
     with closing(open_control(resolved)) as control, closing(open_source(resolved)) as source:
-        report = sync_projects(control, source, resolved, count_outside=False)
+        report = sync_projects(control, source, resolved, count=False)
     if report.partitions_start is None:
         raise EmbeddedError(f"the trace store in {resolved.home} has no rows; remove the folder to begin anew")
     return report.partitions_start

@@ -1,4 +1,4 @@
-"""The asset check for rows that no partition covers: before the first day, dated in the future, or at no time."""
+"""The asset checks for rows that are not exported: those that no partition covers, and those of no project."""
 
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -9,9 +9,11 @@ from export_pipeline.errors import ExportPipelineError
 from export_pipeline.runs.window import Window
 
 if TYPE_CHECKING:
+    from export_pipeline.orchestration.parts import Parts
     from export_pipeline.sources.protocol import OutsideRows, RunSource
 
 OUTSIDE_CHECK = "rows_outside_the_partitions"
+UNASSIGNED_CHECK = "rows_of_no_project"
 
 
 def outside_check_spec(asset_key: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -23,6 +25,41 @@ def outside_check_spec(asset_key: dg.AssetKey) -> dg.AssetCheckSpec:
             "Whether the trace store holds runs of the project that no partition covers: before the first partition, "
             "dated later than today, or without a readable start_time. They are not exported."
         ),
+    )
+
+
+def unassigned_check_spec(asset_key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check as part of a project's asset; it looks at the whole trace store."""
+    return dg.AssetCheckSpec(
+        UNASSIGNED_CHECK,
+        asset=asset_key,
+        description=(
+            "Whether the trace store holds runs without a project, or of a project that it does not list. They are not "
+            "exported, unless EXPORT_PIPELINE_UNASSIGNED_PROJECT names a project for them."
+        ),
+    )
+
+
+def count_unassigned(parts: "Parts", *, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
+    """The check's result, from a count that may be six hours old: a warning where such rows are not exported."""
+    from export_pipeline.exports.projects.unassigned import unassigned_rows
+
+    exported_as = parts.settings.unassigned_project
+    try:
+        found = unassigned_rows(parts.control, parts.source, parts.settings)
+    except ExportPipelineError as error:
+        passed, description, metadata = False, f"the rows could not be counted: {error}", {}
+    else:
+        passed = not found.rows or exported_as is not None
+        description = found.sentence(exported_as=exported_as) if found.rows else "every row belongs to a project"
+        metadata = {"rows_of_no_project": found.rows, "rows_without_a_project_id": found.without_id}
+    return dg.AssetCheckResult(
+        check_name=UNASSIGNED_CHECK,
+        asset_key=asset_key,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
     )
 
 

@@ -24,8 +24,8 @@ def build_notice_sensor() -> dg.SensorDefinition:
         ),
     )
     def send_notices(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        from export_pipeline.exports.watch.notices import note_overdue
         from export_pipeline.exports.watch.notices_send import Webhook, send_due
+        from export_pipeline.exports.watch.overdue import note_overdue
 
         parts: Parts = context.resources.parts
         parts.control.check_schema()

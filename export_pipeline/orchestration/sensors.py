@@ -29,9 +29,11 @@ def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = 
     )
     def sync_projects_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         from export_pipeline.exports.projects.registry import list_projects, sync_projects
+        from export_pipeline.exports.projects.unassigned import unassigned_rows
 
         parts: Parts = context.resources.parts
-        sync_projects(parts.control, parts.source, settings, count_outside=False)
+        sync_projects(parts.control, parts.source, settings, count=False)
+        unassigned_rows(parts.control, parts.source, settings)
         wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
         loaded = _loaded_assets(context)
         if wanted == loaded:

@@ -7,17 +7,20 @@ from export_pipeline.runs.odd import DERIVED_FROM
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
-from export_pipeline.sources.projects import as_text, read_projects
+from export_pipeline.sources.projects import as_text, read_projects, read_unassigned
 from export_pipeline.sources.protocol import ColumnReport, SourceReport
-from export_pipeline.sources.queries import RunQueries
+from export_pipeline.sources.queries import UNASSIGNED, RunQueries
 from export_pipeline.sources.times import clamp
 
 _SAMPLE_CHARACTERS = 80
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
-def report(plan: Plan, rows: Rows, *, place: str) -> SourceReport:
-    """Everything about the plan, with a sample row and the number of projects where the store can be read."""
+def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> SourceReport:
+    """Everything about the plan, with a sample row and the number of projects where the store can be read.
+
+    `unassigned` names the project that the rows of no project are exported as.
+    """
     if plan.runs is None or plan.projects is None or plan.problems:
         return SourceReport(
             url=place, columns=_columns(plan), problems=tuple(plan.problems), warnings=tuple(plan.warnings)
@@ -26,7 +29,11 @@ def report(plan: Plan, rows: Rows, *, place: str) -> SourceReport:
     return SourceReport(
         url=place,
         columns=_columns(plan),
-        warnings=(*plan.warnings, *_index_warnings(plan, plan.runs, served=bool(serving))),
+        warnings=(
+            *plan.warnings,
+            *_index_warnings(plan, plan.runs, served=bool(serving)),
+            *_unassigned_warnings(plan, rows, unassigned),
+        ),
         sample=_sample(plan, rows),
         index=serving[0] if serving else None,
         projects=len(read_projects(plan, rows)),
@@ -35,9 +42,22 @@ def report(plan: Plan, rows: Rows, *, place: str) -> SourceReport:
             "runs": plan.runs.relation.label,
             "feedback": "none" if plan.feedbacks is None else plan.feedbacks.relation.label,
             "epoch unit": plan.mapping.epoch_unit,
-            "ids": "unique" if plan.runs.id_is_unique else "may repeat: the version modified last is exported",
+            "a run is identified by": _identity(plan, plan.runs, rows),
         },
     )
+
+
+def _identity(plan: Plan, runs: RunsPlan, rows: Rows) -> str:
+    label = runs.identity.label
+    count_sql = RunQueries(plan, UNASSIGNED).set_aside()
+    if count_sql is None:
+        return f"{label}, which {'are' if ' and ' in label else 'is'} unique"
+    return f"{label}; of rows that agree in them the newest is exported, {rows(count_sql)[0][0]:,} are set aside"
+
+
+def _unassigned_warnings(plan: Plan, rows: Rows, unassigned: str | None) -> list[str]:
+    found = read_unassigned(RunQueries(plan, UNASSIGNED), rows)
+    return [found.sentence(exported_as=unassigned)] if found.rows else []
 
 
 def _day_columns(runs: RunsPlan) -> tuple[Any, Any]:
@@ -85,7 +105,7 @@ def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
         if plan.dialect.name == "sqlite":
             advice = advice.replace("INDEX ON", f"INDEX {quote('runs_by_project_and_start')} ON")
         warnings.append(f"no index serves project and start_time, so each day reads the whole table; {advice}")
-    if not runs.id_is_unique and not indexes_on(relation, plan, runs.fields["id"]):
+    if not runs.identity.unique and not indexes_on(relation, plan, runs.fields["id"]):
         warnings.append("id has no index, so looking for newer versions of a run reads the whole table")
     if plan.feedbacks is not None and plan.feedbacks.relation.identity:
         run_id = plan.feedbacks.columns["run_id"].sql.removeprefix("f.")
@@ -96,7 +116,8 @@ def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
 
 def _plain_names(plan: Plan, *columns: Any) -> list[str]:
     names = {f"r.{plan.dialect.quote(name)}": name for name in plan.runs.relation.columns} if plan.runs else {}
-    found = [names[column.sql] for column in columns if column.sql in names]
+    plain = [column.indexed or column.sql for column in columns]
+    found = [names[name] for name in plain if name in names]
     return found if len(found) == len(columns) else []
 
 

@@ -28,13 +28,13 @@ def open_source(settings: Settings) -> RunSource:
             raise SettingsError(
                 f"{PREFIX}SOURCE_URL must name a SQLite file: sqlite:///relative.db or sqlite:////absolute.db"
             )
-        sqlite = SqliteSource(Path(url.database), mapping=mapping)
+        sqlite = SqliteSource(Path(url.database), mapping=mapping, unassigned=settings.unassigned_project)
         sqlite.connect()
         return sqlite
     if backend in {"postgresql", "postgres"}:
         from export_pipeline.sources.postgres import PostgresSource
 
-        postgres = PostgresSource(url, mapping=mapping)
+        postgres = PostgresSource(url, mapping=mapping, unassigned=settings.unassigned_project)
         postgres.connect()
         return postgres
     raise SettingsError(

@@ -79,7 +79,7 @@ class _Compiler:
         runs, _ = self.plan.usable()
         found = runs.fields.get(name)
         if found is not None:
-            self.read[name] = found.sql
+            self.read[name] = found.indexed or found.sql
         return found
 
     def condition(self, node: Filter) -> str:

@@ -67,6 +67,7 @@ class RunsMapping(RelationMapping):
     deleted: ColumnRef = "is_deleted"
     inserted_at: ColumnRef = "inserted_at"
     modified_at: ColumnRef = "modified_at"
+    identity: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
     id_is_unique: bool | None = None
 
     @field_validator("fields")

@@ -17,6 +17,7 @@ from export_pipeline.sources.mapping import (
     Mapping,
     ProjectsMapping,
     RelationMapping,
+    RunsMapping,
     is_explicit,
 )
 from export_pipeline.sources.sql import Column, Dialect, Index, Relation
@@ -33,6 +34,25 @@ class Catalog(Protocol):
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What tells runs apart: rows that agree in all `columns`, by their bytes, are versions of one run.
+
+    `within_project`: and lie in the same project, which is not among `columns` then. `unique`: no two rows agree, so
+    that no row is a version of another. `label` is how people name it.
+    """
+
+    columns: tuple[Column, ...]
+    within_project: bool
+    unique: bool
+    label: str
+
+    @property
+    def is_id(self) -> bool:
+        """Whether no two rows of a project have the same id."""
+        return self.unique and len(self.columns) == 1
+
+
+@dataclass(frozen=True)
 class RunsPlan:
     """How runs are read. `fields` has the fields that the store holds; the others are null or derived."""
 
@@ -41,7 +61,7 @@ class RunsPlan:
     deleted: Column | None
     inserted_at: Column | None
     modified_at: Column | None
-    id_is_unique: bool
+    identity: Identity
     plain: bool
     """Whether everything is a plain column, so that `columns` suffice."""
     columns: tuple[str, ...]
@@ -104,13 +124,20 @@ class _Resolver:
             if isinstance(found, str):
                 self._plan.problems.append(f"{self._section}.{key}: the expression {ref.sql!r} fails: {found}")
                 return None
-            return found
+            return self._plan.dialect.column(found.sql, found.type, found.detail)
         name = self._exact(ref)
         if name is None or name in self._relation.forbidden:
             self._absent(key, ref, must=must, forbidden=name is not None)
             return None
         self.used[name] = None
-        return Column(f"{self._alias}.{self._plan.dialect.quote(name)}", self._relation.columns[name], f"column {name}")
+        dialect = self._plan.dialect
+        return dialect.column(f"{self._alias}.{dialect.quote(name)}", self._relation.columns[name], f"column {name}")
+
+    def plain_name(self, column: Column) -> str | None:
+        """The name of the relation's column that this is; None for an expression."""
+        quote = self._plan.dialect.quote
+        wanted = column.indexed or column.sql
+        return next((name for name in self._relation.columns if f"{self._alias}.{quote(name)}" == wanted), None)
 
     def _exact(self, ref: str) -> str | None:
         if ref in self._relation.columns:
@@ -165,23 +192,59 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
     }
     if any(name not in fields for name in REQUIRED_FIELDS):
         return
-    unique = runs.id_is_unique
-    if unique is None:
-        unique = any(index.unique and len(index.columns) == 1 for index in indexes_on(relation, plan, fields["id"]))
+    identity = _identity(resolver, runs, fields, relation=relation)
+    if identity is None:
+        return
     plan.runs = RunsPlan(
         relation=relation,
         fields=fields,
-        id_is_unique=unique,
+        identity=identity,
         plain=resolver.plain,
         columns=tuple(resolver.used),
         **extras,
     )
 
 
+_TELL_APART = ("session_id", "trace_id", "tenant_id")
+"""What may be in a run's key beside its id. Any other column of a unique key tells versions of a run apart."""
+
+
+def _identity(
+    resolver: _Resolver, runs: RunsMapping, fields: dict[str, Column], *, relation: Relation
+) -> Identity | None:
+    """What the mapping says, else the smallest unique key, else the id within the project; None: it says it wrong."""
+    if runs.id_is_unique:
+        return Identity((fields["id"],), within_project=False, unique=True, label="id")
+    keys = [index.columns for index in relation.indexes if index.unique and runs.id_is_unique is None]
+    named = {"id": fields["id"]}
+    for name in _TELL_APART if runs.identity is None else runs.identity:
+        if name in fields:
+            named[name] = fields[name]
+        elif runs.identity is not None or any(name in key for key in keys):
+            found = resolver.find("identity", name, must=runs.identity is not None)
+            if found is not None:
+                named[name] = found
+            elif runs.identity is not None:
+                return None
+    by_column = {resolver.plain_name(column): name for name, column in named.items()}
+    unique = [{by_column[column] for column in key} for key in keys if by_column.keys() >= set(key)]
+    if runs.identity is None:
+        chosen = min((key for key in unique if "id" in key), key=len, default={"session_id", "id"})
+        is_unique = chosen in unique
+    else:
+        chosen, is_unique = set(named), bool(unique)
+    return Identity(
+        columns=tuple(column for name, column in named.items() if name in chosen and name != "session_id"),
+        within_project="session_id" in chosen,
+        unique=is_unique,
+        label=" and ".join(name for name in named if name in chosen),
+    )
+
+
 def indexes_on(relation: Relation, plan: Plan, *columns: Column) -> list[Index]:
     """The indexes whose first key columns are these."""
     names = {f"r.{plan.dialect.quote(name)}": name for name in relation.columns}
-    wanted = tuple(names.get(column.sql) for column in columns)
+    wanted = tuple(names.get(column.indexed or column.sql) for column in columns)
     return [index for index in relation.indexes if index.columns[: len(wanted)] == wanted]
 
 

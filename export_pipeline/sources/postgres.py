@@ -15,11 +15,11 @@ from export_pipeline.sources.source import Session, SqlSource
 class PostgresSource(SqlSource):
     """See `RunSource`. `url` is a SQLAlchemy URL."""
 
-    def __init__(self, url: Any, *, mapping: Mapping) -> None:
+    def __init__(self, url: Any, *, mapping: Mapping, unassigned: str | None = None) -> None:
         self._adbc = Adbc(url)
         dialect = PostgresDialect(mapping.epoch_unit)
         words = PostgresFilterWords(dialect)
-        super().__init__(mapping=mapping, dialect=dialect, words=words, place=self._adbc.place)
+        super().__init__(mapping=mapping, dialect=dialect, words=words, place=self._adbc.place, unassigned=unassigned)
 
     def _begin(self, project: str | None) -> PostgresSession:
         return PostgresSession(self._adbc, project)

@@ -6,18 +6,19 @@ from typing import Any
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.sources.mapping import RelationMapping
 from export_pipeline.sources.postgres_session import PostgresSession
-from export_pipeline.sources.postgres_sql import C_TEXT
+from export_pipeline.sources.postgres_sql import C_TEXT, LOOSE_TEXT
 from export_pipeline.sources.sql import Column, Index, Relation
 
 # A domain counts as the type it is made of.
-_TYPE = """CASE WHEN b.typcategory = 'A' THEN 'array' WHEN b.typcategory = 'C' THEN 'composite'
-  WHEN b.typname IN ('text', 'varchar') AND {collation} THEN '{c_text}' ELSE b.typname::text END"""
-_COLUMN_TYPE = _TYPE.format(
-    c_text=C_TEXT,
-    collation="""(a.attcollation IN (SELECT oid FROM pg_collation WHERE collcollate IN ('C', 'POSIX'))
-    OR a.attcollation = 'pg_catalog."default"'::regcollation
-    AND (SELECT datcollate IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database()))""",
-)
+_TYPE = f"""CASE WHEN b.typcategory = 'A' THEN 'array' WHEN b.typcategory = 'C' THEN 'composite'
+  WHEN b.typname = 'citext' OR b.typname IN ('text', 'varchar', 'bpchar')
+    AND {{collation}} IN (SELECT oid FROM pg_collation WHERE NOT collisdeterministic) THEN '{LOOSE_TEXT}'
+  WHEN b.typname IN ('text', 'varchar') AND (
+    {{collation}} IN (SELECT oid FROM pg_collation WHERE collcollate IN ('C', 'POSIX'))
+    OR {{collation}} = 'pg_catalog."default"'::regcollation
+    AND (SELECT datcollate IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database())
+  ) THEN '{C_TEXT}' ELSE b.typname::text END"""
+_COLUMN_TYPE = _TYPE.format(collation="a.attcollation")
 _FIND = """SELECT c.oid::int8, c.relkind::text, has_table_privilege(c.oid, 'SELECT') FROM pg_class c
 WHERE c.oid = to_regclass($1)"""
 _COLUMNS = f"""SELECT a.attname::text, {_COLUMN_TYPE}, has_column_privilege(a.attrelid, a.attnum, 'SELECT')
@@ -29,7 +30,7 @@ FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
 WHERE i.indrelid = $1::int8::oid AND i.indisvalid AND i.indpred IS NULL AND k.position <= i.indnkeyatts
 ORDER BY 1, 3"""
-_TYPE_BY_OID = f"""SELECT {_TYPE.format(collation="false", c_text=C_TEXT)} FROM pg_type t
+_TYPE_BY_OID = f"""SELECT {_TYPE.format(collation="$2::regcollation")} FROM pg_type t
 JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END WHERE t.oid = $1::int8::oid"""
 
 
@@ -77,13 +78,16 @@ class PostgresCatalog:
     def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
         """See `plan.Catalog`."""
         probe = (
-            f"SELECT pg_typeof(x.value)::oid::int8 FROM (SELECT 1) AS one LEFT JOIN LATERAL "
+            "SELECT pg_typeof(x.value)::oid::int8, CASE WHEN "
+            "(SELECT t.typcollation FROM pg_type t WHERE t.oid = pg_typeof(x.value)) <> 0 "
+            "THEN pg_collation_for(x.value) END FROM (SELECT 1) AS one LEFT JOIN LATERAL "
             f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)} LIMIT 0) AS x ON true"
         )
-        oid = self._try(lambda: self._rows(probe)[0][0])
-        if isinstance(oid, str):
-            return oid
-        kind = self._rows(_TYPE_BY_OID, [str(oid)])[0][0]
+        found = self._try(lambda: self._rows(probe)[0])
+        if isinstance(found, str):
+            return found
+        oid, collation = found
+        kind = self._rows(_TYPE_BY_OID, [str(oid), collation or '"default"'])[0][0]
         return Column(f"({sql}\n)", kind, "expression")
 
     def _try(self, attempt: Callable[[], Any]) -> Any:

@@ -118,10 +118,10 @@ class PostgresReading:
         self._sql = stream_sql(queries, window, self._outputs)
 
     @property
-    def counted(self) -> tuple[int, int | None]:
+    def counted(self) -> tuple[int, int | None, int | None]:
         """See `source.Reading`."""
-        rows, newest = self._session.rows(self._count)[0]
-        return rows, newest
+        rows, newest, total = self._session.rows(self._count)[0]
+        return rows, newest, total
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """See `source.Reading`."""

@@ -20,6 +20,9 @@ PROJECT_SETTING = "export_pipeline.project"
 C_TEXT = "text in C order"
 """The type of a text column that sorts by its bytes; other text columns do as their language does."""
 
+LOOSE_TEXT = "text that compares loosely"
+"""The type of text for which the server takes different texts for equal: citext, and nondeterministic collations."""
+
 INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _NUMBERS = {"float4", "float8", "numeric"}
 NATIVE = {"timestamptz", "timestamp", "date"}
@@ -177,6 +180,12 @@ class PostgresDialect:
         """See `Dialect`."""
         return '"' + identifier.replace('"', '""') + '"'
 
+    def column(self, sql: str, type_: str, detail: str) -> Column:
+        """See `Dialect`."""
+        if type_ == LOOSE_TEXT:
+            return Column(f'({sql}::text COLLATE "C")', C_TEXT, detail, indexed=sql)
+        return Column(sql, type_, detail)
+
     def time(self, column: Column) -> TimeSql:
         """See `Dialect`."""
         if column.type in NATIVE:
@@ -211,6 +220,14 @@ class PostgresDialect:
             return f"({column.sql} IS NOT NULL)"
         return f"(lower(COALESCE({column.sql}::text, '')) NOT IN {_FALSY})"
 
+    def bytewise(self, column: Column) -> str:
+        """See `Dialect`. Other text than `LOOSE_TEXT` is equal only where its bytes are."""
+        return column.sql if column.type != "json" else f"{column.sql}::text"
+
+    def is_empty(self, column: Column) -> str:
+        """See `Dialect`."""
+        return f"(COALESCE({self.text(column)}, '') = '')"
+
     def is_project(self, column: Column, project: str) -> str:
         """See `Dialect`."""
         value = f"current_setting('{PROJECT_SETTING}')"
@@ -222,7 +239,8 @@ class PostgresDialect:
             return f"{column.sql} = {value}::{column.type}" if fits else "false"
         if not can_be_text(project):
             return "false"
-        return f"{column.sql}{'' if column.type in {'text', 'varchar', C_TEXT} else '::text'} = {value}"
+        exactly = f"{column.sql}{'' if column.type in {'text', 'varchar', C_TEXT} else '::text'} = {value}"
+        return exactly if column.indexed is None else f"({column.indexed} = {value} AND {exactly})"
 
     def order(self, column: Column) -> str:
         """See `Dialect`."""

@@ -1,13 +1,18 @@
 """Reads the projects of a trace store."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from export_pipeline.sources.plan import Plan, ProjectsPlan, RunsPlan
-from export_pipeline.sources.protocol import Project
+from export_pipeline.sources.protocol import Project, UnassignedRows
+from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sql import Column
 from export_pipeline.sources.times import clamp
+
+_MOST_NAMED = 5
+_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> list[Project]:
@@ -16,7 +21,7 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
     sql = _from_runs(plan, runs, projects) if projects.relation is None else _from_table(plan, projects)
     found = []
     for key, name, tenant, start, experiment in rows(sql):
-        text = as_text(key)
+        text = as_key(key)
         found.append(
             Project(
                 key=text,
@@ -29,6 +34,17 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
     return sorted(found, key=_age)
 
 
+def read_unassigned(queries: RunQueries, rows: Callable[[str], list[tuple[Any, ...]]]) -> UnassignedRows:
+    """The rows that belong to no project."""
+    found = rows(queries.without_project())
+    if not found:
+        return UnassignedRows()
+    without_id = [count for key, count, _, _ in found if key is None or not as_key(key)]
+    named = [(as_key(key), count) for key, count, _, _ in found if key is not None and as_key(key)]
+    _, _, total, ids = found[0]
+    return UnassignedRows(total, sum(without_id), ids - len(without_id), tuple(named[:_MOST_NAMED]))
+
+
 def _age(project: Project) -> tuple[bool, datetime, str]:
     return project.start_time is None, project.start_time or datetime.max.replace(tzinfo=UTC), project.key
 
@@ -36,6 +52,17 @@ def _age(project: Project) -> tuple[bool, datetime, str]:
 def as_text(value: Any) -> str:
     """A value of either database as text; bytes that are not UTF-8 are replaced."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def as_key(value: Any) -> str:
+    """A project's id as text, from which its rows are found again: bytes that are not UTF-8 are written as escapes."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def unescaped(key: bytes) -> bytes | None:
+    """The bytes that `as_key` has escaped, where it may have escaped some."""
+    found = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), key)
+    return None if found == key else found
 
 
 def _from_table(plan: Plan, projects: ProjectsPlan) -> str:
@@ -55,7 +82,10 @@ def _from_runs(plan: Plan, runs: RunsPlan, projects: ProjectsPlan) -> str:
         f"min({start.raw})",
         "0" if reference is None else f"count({reference.sql})",
     ]
-    return f"SELECT {', '.join(parts)} FROM {runs.relation.from_('r')} WHERE {id_.sql} IS NOT NULL GROUP BY {id_.sql}"
+    return (
+        f"SELECT {', '.join(parts)} FROM {runs.relation.from_('r')} WHERE NOT {plan.dialect.is_empty(id_)} "
+        f"GROUP BY {plan.dialect.bytewise(id_)}"
+    )
 
 
 def _values(plan: Plan, projects: ProjectsPlan, id_: Column) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.settings import PREFIX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,12 +38,16 @@ class Project:
 
 @dataclass(frozen=True)
 class DayFingerprint:
-    """What is needed to see later that a day's rows changed; None where the store has no such column."""
+    """What is needed to see later that a day's rows changed; None where the store has no such column.
+
+    `superseded` counts rows beside `rows`: older versions of runs, which are not exported.
+    """
 
     rows: int
     max_modified_at: datetime | None = None
     feedbacks: int | None = None
     max_feedback_modified_at: datetime | None = None
+    superseded: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,34 @@ class OutsideRows:
     def total(self) -> int:
         """All of them."""
         return self.before + self.after + self.unreadable
+
+
+@dataclass(frozen=True)
+class UnassignedRows:
+    """Rows that belong to no project: `rows` in all, `without_id` of them with no project id.
+
+    `ids` are the unknown project ids with the most rows and how many each has; there are `unknown_ids` of them.
+    """
+
+    rows: int = 0
+    without_id: int = 0
+    unknown_ids: int = 0
+    ids: tuple[tuple[str, int], ...] = ()
+
+    def sentence(self, *, exported_as: str | None) -> str:
+        """What these rows are and what becomes of them; `exported_as` is the setting UNASSIGNED_PROJECT."""
+        if exported_as is not None:
+            return f"{self}; they are exported as project {exported_as!r}"
+        return f"{self}; they are not exported ({PREFIX}UNASSIGNED_PROJECT=name exports them as a project)"
+
+    def __str__(self) -> str:
+        parts = [f"{self.without_id:,} without a project id"] if self.without_id else []
+        if self.ids:
+            named = ", ".join(f"{id_!r} ({rows:,})" for id_, rows in self.ids)
+            more = ", …" if self.unknown_ids > len(self.ids) else ""
+            unknown = self.rows - self.without_id
+            parts.append(f"{unknown:,} of projects that the store does not list: {named}{more}")
+        return f"{self.rows:,} rows belong to no project: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +153,8 @@ class RunSource(Protocol):
     ) -> dict[date, DayFingerprint]:
         """The UTC days on which the project has rows, oldest first, within the window or over all time.
 
-        With a filter only the rows that match it count.
+        Days that have superseded rows only are among them, with 0 `rows`. With a filter only the rows that match it
+        count.
         """
 
     def changed(
@@ -138,6 +172,9 @@ class RunSource(Protocol):
 
     def outside(self, project: str, window: Window) -> OutsideRows:
         """The project's rows that start before the window, at its end or later, or at no readable time."""
+
+    def unassigned(self) -> UnassignedRows:
+        """The rows that belong to no project. Reads every project id of the store."""
 
     def open(
         self,

@@ -1,8 +1,10 @@
 """The queries over a plan, in the words of its dialect. Every SELECT of run rows is made here.
 
-*Kept* rows are those that count: of versions with the same id only the one with the greatest `modified_at` (then
-`inserted_at`, then `start_time`, then the row's place), wherever the others lie, and no rows marked deleted. A filter
-is asked about kept rows only. The relation of runs is always aliased r, also where subqueries have one of their own.
+*Kept* rows are those that count: of the versions of a run (`plan.Identity`) only the one with the greatest
+`modified_at` (then `inserted_at`, then `start_time`, then the row's place), wherever the others lie, and no rows marked
+deleted. The other versions that are not marked deleted are *superseded*. A filter is asked about kept rows only, and
+about superseded ones where they are counted. The relation of runs is always aliased r, also where subqueries have one
+of their own.
 """
 
 from collections.abc import Collection
@@ -17,6 +19,10 @@ from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.plan import FeedbacksPlan, Plan
 from export_pipeline.sources.sql import Column, TimeSql
 from export_pipeline.sources.times import to_micros
+
+UNASSIGNED = "export_pipeline:unassigned"
+"""The key that stands for the rows of no project."""
+NAMED_KEYS = 7
 
 _VERSION = "export pipeline version"
 _SMALL = frozenset(field.name for field in RUN_FIELDS if not field.payload and field.name != "start_time")
@@ -44,7 +50,7 @@ class RunQueries:
         self._tree, self._words = tree, words
         self.matching = None if tree is None or words is None else compile_filter(tree, plan=plan, words=words)
         self._id = self._runs.fields["id"]
-        self._project = self._dialect.is_project(self._runs.fields["session_id"], project)
+        self._project = self._is_project(project)
         self.start = self._dialect.time(self._runs.fields["start_time"])
 
     def over(self, plan: Plan) -> "RunQueries":
@@ -55,6 +61,19 @@ class RunQueries:
     def asked(self) -> frozenset[str]:
         """The fields that the filter reads."""
         return frozenset() if self.matching is None else self.matching.fields
+
+    def _is_project(self, project: str) -> str:
+        column = self._runs.fields["session_id"]
+        return self.unassigned if project == UNASSIGNED else self._dialect.is_project(column, project)
+
+    @property
+    def unassigned(self) -> str:
+        """The condition that a run belongs to no project: its project's id is null, empty, or no project's id."""
+        column, (_, projects) = self._runs.fields["session_id"], self.plan.usable()
+        if projects.relation is None:
+            return self._dialect.is_empty(column)
+        same = self._dialect.same(projects.columns["id"], column)
+        return f"NOT EXISTS (SELECT 1 FROM {projects.relation.from_('s')} WHERE {same})"
 
     def _time(self, column: Column | None) -> TimeSql | None:
         return None if column is None else self._dialect.time(column)
@@ -73,19 +92,30 @@ class RunQueries:
         """
         runs, (near, exact) = self._runs, self._chosen(window)
         conditions = [near, exact] if exact and exactly else [near]
-        if runs.deleted is not None:
-            conditions.append(f"NOT {self._dialect.truth(runs.deleted)}")
+        conditions += self._not_deleted()
         source = f"FROM {runs.relation.from_('r')}"
-        if not runs.id_is_unique:
+        if not runs.identity.unique:
             if runs.relation.identity:
                 conditions.append(self._newest_by_identity(near))
             else:
                 columns = self.columns() if wide else self._narrow_columns()
                 source = f"FROM ({self._versions(columns, near)}) AS r"
                 conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
-        if self.matching is not None:
-            conditions.append(f"({self.matching.condition})")
+        conditions += self._matching()
         return source, " AND ".join(conditions)
+
+    def _not_deleted(self) -> list[str]:
+        return [] if self._runs.deleted is None else [f"NOT {self._dialect.truth(self._runs.deleted)}"]
+
+    def _matching(self) -> list[str]:
+        return [] if self.matching is None else [f"({self.matching.condition})"]
+
+    def _with_superseded(self, window: Window) -> str | None:
+        """`FROM … AS r WHERE …` over the kept and the superseded rows; None where there are no versions."""
+        if self._runs.identity.unique:
+            return None
+        conditions = [*filter(None, self._chosen(window)), *self._not_deleted(), *self._matching()]
+        return f"FROM {self.source} WHERE {' AND '.join(conditions)}"
 
     def kept(self, window: Window | None) -> str:
         """`FROM … AS r WHERE …` over the rows that count."""
@@ -109,8 +139,10 @@ class RunQueries:
 
     def _versions(self, columns: str, chosen: str) -> str:
         """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first."""
-        runs = self._runs
-        source = runs.relation.from_("r")
+        runs, source = self._runs, self.source
+        apart = [self._dialect.bytewise(column) for column in runs.identity.columns]
+        if runs.identity.within_project and self.project == UNASSIGNED:
+            apart.append(self._dialect.bytewise(runs.fields["session_id"]))
         ranks = [
             f"{time.rank} DESC"
             for time in (self._time(runs.modified_at), self._time(runs.inserted_at), self.start)
@@ -122,10 +154,15 @@ class RunQueries:
             ranks += [self._dialect.order(runs.fields[name]) for name in runs.fields if name in _SMALL]
         null_ids = "" if runs.relation.identity else f" OR ({self._id.sql} IS NULL AND {chosen})"
         return (
-            f"SELECT {columns}, row_number() OVER (PARTITION BY {self._id.sql} ORDER BY {', '.join(ranks)}) "
-            f'AS "{_VERSION}" FROM {source} '
-            f"WHERE {self._id.sql} IN (SELECT {self._id.sql} FROM {source} WHERE {chosen}){null_ids}"
+            f"SELECT {columns}, row_number() OVER (PARTITION BY {', '.join(apart)} ORDER BY {', '.join(ranks)}) "
+            f'AS "{_VERSION}" FROM {source} WHERE {self._has_version_among(chosen)}{null_ids}'
         )
+
+    def _has_version_among(self, chosen: str) -> str:
+        """The condition that a row has the id of a chosen one, and may be another version of the same run."""
+        id_ = self._dialect.bytewise(self._id)
+        found = f"{id_} IN (SELECT {id_} FROM {self.source} WHERE {chosen})"
+        return f"{self._project} AND {found}" if self._runs.identity.within_project else found
 
     @property
     def source(self) -> str:
@@ -148,10 +185,11 @@ class RunQueries:
         runs = self._runs
         if not runs.plain:
             return "r.*"
-        ruling = (self._id, runs.fields["session_id"], runs.fields["start_time"])
+        ruling = (self._id, runs.fields["session_id"], runs.fields["start_time"], *runs.identity.columns)
         more = (column for column in (runs.deleted, runs.inserted_at, runs.modified_at) if column is not None)
         asked = () if self.matching is None else self.matching.columns
-        return ", ".join(dict.fromkeys((*(column.sql for column in (*ruling, *more)), *asked)))
+        plain = (column.indexed or column.sql for column in (*ruling, *more))
+        return ", ".join(dict.fromkeys((*plain, *asked)))
 
     def sample(self) -> str:
         """One row of whatever project, all fields."""
@@ -160,22 +198,26 @@ class RunQueries:
 
     def order(self) -> list[str]:
         """The sort keys: instant, then id, then the row's place."""
-        places = [] if self._runs.id_is_unique else [f"r.{name}" for name in self._runs.relation.identity]
+        places = [] if self._runs.identity.is_id else [f"r.{name}" for name in self._runs.relation.identity]
         return [self.start.instant, self._dialect.order(self._id), *places]
 
     def all_versions(self, window: Window) -> str:
         """The condition for the rows near the window, and every other version of their ids."""
         near, _ = self._chosen(window)
-        if self._runs.id_is_unique:
+        if self._runs.identity.unique:
             return near
-        return (
-            f"({self._id.sql} IN (SELECT {self._id.sql} FROM {self.source} WHERE {near}) "
-            f"OR ({self._id.sql} IS NULL AND {near}))"
-        )
+        return f"({self._has_version_among(near)} OR ({self._id.sql} IS NULL AND {near}))"
 
     def fingerprint(self, window: Window) -> str:
-        """One row: count and newest change."""
-        return f"SELECT count(*), {self._newest()} {self.kept(window)}"
+        """One row: count and newest change of the rows that count, and how many with the superseded ones, or null."""
+        every = self._with_superseded(window)
+        total = "NULL" if every is None else f"(SELECT count(*) {every})"
+        return f"SELECT count(*), {self._newest()}, {total} {self.kept(window)}"
+
+    def total(self, window: Window) -> str | None:
+        """One row: how many rows there are with the superseded ones; None where there are no versions."""
+        every = self._with_superseded(window)
+        return None if every is None else f"SELECT count(*) {every}"
 
     def keys(self, window: Window) -> str:
         """Rows of row key, instant, instant of the last change, in order; each instant is computed once."""
@@ -196,6 +238,35 @@ class RunQueries:
     def days(self, window: Window) -> str:
         """Rows of day number, count, newest change; oldest first."""
         return f"SELECT {self.start.day}, count(*), {self._newest()} {self.kept(window)} GROUP BY 1 ORDER BY 1"
+
+    def totals(self, window: Window) -> str | None:
+        """Rows of day number and count with the superseded rows; None where there are no versions."""
+        every = self._with_superseded(window)
+        return None if every is None else f"SELECT {self.start.day}, count(*) {every} GROUP BY 1 ORDER BY 1"
+
+    def set_aside(self) -> str | None:
+        """One row: how many rows of the whole store are superseded; None where there are no versions."""
+        identity = self._runs.identity
+        if identity.unique:
+            return None
+        columns = [*identity.columns, *([self._runs.fields["session_id"]] if identity.within_project else [])]
+        apart = ", ".join(self._dialect.bytewise(column) for column in columns)
+        where = " AND ".join([f"{self._id.sql} IS NOT NULL", *self._not_deleted()])
+        grouped = f"SELECT count(*) AS versions FROM {self.source} WHERE {where} GROUP BY {apart}"
+        return f"SELECT CAST(COALESCE(sum(g.versions - 1), 0) AS bigint) FROM ({grouped}) AS g"
+
+    def without_project(self) -> str:
+        """Rows of project id, count, count of all, number of ids, for rows of no project: those without an id first."""
+        session = self._runs.fields["session_id"]
+        where = " AND ".join([self.unassigned, *self._not_deleted()])
+        by_key = (
+            f"SELECT min({self._dialect.text(session)}) AS key, count(*) AS n FROM {self.source} "
+            f"WHERE {where} GROUP BY {self._dialect.bytewise(session)}"
+        )
+        return (
+            f"SELECT g.key, g.n, CAST(sum(g.n) OVER () AS bigint), count(*) OVER () FROM ({by_key}) AS g "
+            f"ORDER BY COALESCE(g.key, '') <> '', g.n DESC, g.key LIMIT {NAMED_KEYS}"
+        )
 
     def changed(self, window: Window, since: datetime) -> str | None:
         """One row: how many rows were changed last after `since`; None without `modified_at`."""

@@ -19,9 +19,16 @@ from export_pipeline.sources.allocator import give_back_large_buffers
 from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
-from export_pipeline.sources.projects import read_projects
-from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, RunSnapshot, SourceReport
-from export_pipeline.sources.queries import RunQueries
+from export_pipeline.sources.projects import read_projects, read_unassigned
+from export_pipeline.sources.protocol import (
+    DayFingerprint,
+    OutsideRows,
+    Project,
+    RunSnapshot,
+    SourceReport,
+    UnassignedRows,
+)
+from export_pipeline.sources.queries import UNASSIGNED, RunQueries
 from export_pipeline.sources.readahead import READ_AHEAD_BYTES, ReadAhead
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.sql import Dialect
@@ -34,11 +41,14 @@ _START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
 
 
 class Reading(Protocol):
-    """The rows of one window in one session; `counted` is how many, and the instant of their newest change."""
+    """The rows of one window in one session."""
 
     @property
-    def counted(self) -> tuple[int, int | None]:
-        """The count may be asked of the store: not while `batches` is under way."""
+    def counted(self) -> tuple[int, int | None, int | None]:
+        """How many rows, the instant of their newest change, how many with the superseded ones where there may be some.
+
+        May ask the store: not while `batches` is under way.
+        """
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """The rows that count, in order, in raw batches of a few MB."""
@@ -69,9 +79,13 @@ class Session(Protocol):
 class SqlSource(ABC):
     """A `RunSource` in a SQL database."""
 
-    def __init__(self, *, mapping: Mapping, dialect: Dialect, words: FilterWords, place: str) -> None:
+    def __init__(
+        self, *, mapping: Mapping, dialect: Dialect, words: FilterWords, place: str, unassigned: str | None
+    ) -> None:
+        """`unassigned` names the project that the rows of no project are; without a name there is none."""
         self.epoch_unit: EpochUnit = mapping.epoch_unit
         self._mapping, self._dialect, self._words, self._place = mapping, dialect, words, place
+        self._unassigned = unassigned
         self._slots = Slots()
         self._lock = threading.Lock()
         self._known: Plan | None = None
@@ -128,12 +142,15 @@ class SqlSource(ABC):
 
         with self._session() as session:
             plan = make_plan(self._mapping, self._catalog(session), self._dialect)
-            return report(plan, session.rows, place=self._place)
+            return report(plan, session.rows, place=self._place, unassigned=self._unassigned)
 
     def projects(self) -> list[Project]:
         """See `RunSource`."""
         with self._session() as session:
-            return read_projects(self._plan(session), session.rows)
+            found = read_projects(self._plan(session), session.rows)
+        if self._unassigned is None:
+            return found
+        return [*found, Project(UNASSIGNED, self._unassigned, tenant_key=self._mapping.tenant)]
 
     def days(
         self,
@@ -145,15 +162,19 @@ class SqlSource(ABC):
         """See `RunSource`."""
         with self._session(project) as session:
             queries = self._queries(session, project, filter)
-            found = session.rows(queries.days(window or ALL_TIME))
+            kept = {day: counted for day, *counted in session.rows(queries.days(window or ALL_TIME))}
+            totals_sql = queries.totals(window or ALL_TIME)
+            totals = dict(session.rows(totals_sql)) if totals_sql is not None else {}
             feedback_sql = queries.feedback(window or ALL_TIME, by_day=True)
             feedback = None
             if feedback_sql is not None:
                 feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
         days = {}
-        for number, count, newest in found:
+        for number in sorted(kept.keys() | totals.keys()):
+            rows, newest = kept.get(number, (0, None))
             records = None if feedback is None else feedback.get(number, (0, None))
-            days[_FIRST_DAY + timedelta(days=number)] = _fingerprint((count, newest), records)
+            found = _fingerprint((rows, newest, totals.get(number)), records)
+            days[_FIRST_DAY + timedelta(days=number)] = found
         return days
 
     def changed(
@@ -175,6 +196,11 @@ class SqlSource(ABC):
             queries = self._queries(session, project)
             counts = [session.rows(sql)[0][0] for sql in queries.outside(window)]
         return OutsideRows(before=counts[0], after=counts[1], unreadable=counts[2])
+
+    def unassigned(self) -> UnassignedRows:
+        """See `RunSource`."""
+        with self._session() as session:
+            return read_unassigned(self._queries(session, UNASSIGNED), session.rows)
 
     @contextmanager
     def _snapshot(
@@ -268,11 +294,12 @@ def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _fingerprint(counted: tuple[Any, ...], feedback: tuple[Any, ...] | None) -> DayFingerprint:
-    rows, newest = counted
+    rows, newest, total = counted
     records, newest_record = feedback or (None, None)
     return DayFingerprint(
         rows=rows,
         max_modified_at=None if newest is None else clamp(newest),
         feedbacks=records,
         max_feedback_modified_at=None if newest_record is None else clamp(newest_record),
+        superseded=0 if total is None else total - rows,
     )

@@ -9,11 +9,16 @@ from export_pipeline.runs.schema import RunField
 
 @dataclass(frozen=True)
 class Column:
-    """A column or expression of a relation: its SQL, its type in the database's own words, and how people name it."""
+    """A column or expression of a relation: its SQL, its type in the database's own words, and how people name it.
+
+    `indexed` is the column as its indexes have it, where that is not `sql`: a PostgreSQL column whose collation or
+    type takes different texts for equal is read through a cast that compares bytes, and indexes hold it without.
+    """
 
     sql: str
     type: str
     detail: str
+    indexed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ class Dialect(Protocol):
     def quote(self, identifier: str) -> str:
         """An identifier in quotes."""
 
+    def column(self, sql: str, type_: str, detail: str) -> Column:
+        """A column of a relation, or an expression over it, of a type of the catalog."""
+
     def time(self, column: Column) -> TimeSql:
         """A time."""
 
@@ -97,6 +105,12 @@ class Dialect(Protocol):
 
     def truth(self, column: Column) -> str:
         """Whether a marker is set; never null."""
+
+    def bytewise(self, column: Column) -> str:
+        """The value as something that is equal only to the same bytes, whatever the column's collation."""
+
+    def is_empty(self, column: Column) -> str:
+        """Whether the value is null or an empty text; never null."""
 
     def is_project(self, column: Column, project: str) -> str:
         """The condition that a run belongs to the project that the session was opened for."""

@@ -17,11 +17,12 @@ _ROW_KEYS = ("rowid", "_rowid_", "oid")
 class SqliteSource(SqlSource):
     """See `RunSource`."""
 
-    def __init__(self, path: Path, *, mapping: Mapping) -> None:
+    def __init__(self, path: Path, *, mapping: Mapping, unassigned: str | None = None) -> None:
         self._path = path
         dialect = SqliteDialect(mapping.epoch_unit)
         words = SqliteFilterWords(dialect)
-        super().__init__(mapping=mapping, dialect=dialect, words=words, place=f"sqlite:///{path}")
+        place = f"sqlite:///{path}"
+        super().__init__(mapping=mapping, dialect=dialect, words=words, place=place, unassigned=unassigned)
 
     def _begin(self, project: str | None) -> SqliteSession:
         return SqliteSession(self._path, unit=self.epoch_unit, project=project)

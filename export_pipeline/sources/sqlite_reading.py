@@ -40,7 +40,9 @@ class SqliteReading:
         self._queries = queries
         session.run(f"CREATE TEMP TABLE {_KEYS.removeprefix('temp.')} AS {queries.keys(window)}")
         ((rows, newest),) = session.stream(f"SELECT count(*), max(changed) FROM {_KEYS}")
-        self.counted: tuple[int, int | None] = (rows, newest)
+        total_sql = queries.total(window)
+        total = None if total_sql is None else next(session.stream(total_sql))[0]
+        self.counted: tuple[int, int | None, int | None] = (rows, newest, total)
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """See `source.Reading`."""

@@ -1,5 +1,6 @@
 """One read transaction on one SQLite connection, opened read-only."""
 
+import re
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, 
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.projects import unescaped
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
@@ -18,6 +20,7 @@ from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PR
 from export_pipeline.sources.times import DAY_MICROS, parse_micros
 
 BUSY_SECONDS = 30.0
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
 _PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
 
 
@@ -107,18 +110,18 @@ def _add_functions(connection: sqlite3.Connection, unit: EpochUnit) -> None:
     add_functions(connection)
 
 
-def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int | None]:
-    """A project's key as text, as the 16 bytes of a UUID, and as an integer."""
+def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int | None, bytes | None]:
+    """A project's key as text, as the 16 bytes of a UUID, as an integer, and as text that is not UTF-8."""
     if project is None:
-        return None, None, None
+        return None, None, None, None
     text = project.encode("utf-8", "surrogatepass")
     digits = project.replace("-", "")
     try:
-        blob = bytes.fromhex(digits) if len(digits) == 32 else None
+        blob = bytes.fromhex(digits) if digits else None
     except ValueError:
         blob = None
-    number = int(project) if project.isascii() and project.isdecimal() and len(project) < 19 else None
-    return text, blob, number
+    number = int(project) if _INTEGER.fullmatch(project) and -(2**63) <= int(project) < 2**63 else None
+    return text, blob, number, unescaped(text)
 
 
 def _failed(error: sqlite3.Error, path: Path) -> ExportPipelineError:

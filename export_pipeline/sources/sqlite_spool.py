@@ -30,6 +30,7 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
     order = sorted(kept, key=_is_payload)
     named = {f"field {name}": kept[name] for name in order if not _is_payload(name)}
     named |= {f"extra {name}": column for name, column in extras.items() if column is not None}
+    named |= {f"identity {place}": column for place, column in enumerate(runs.identity.columns)}
     named |= {f"field {name}": kept[name] for name in order if _is_payload(name)}
     columns = ", ".join(f'{column.sql} AS "{name}"' for name, column in named.items())
     statement = (
@@ -52,6 +53,10 @@ def _copied(runs: RunsPlan, named: dict[str, Column]) -> RunsPlan:
         deleted=copies.get("extra deleted"),
         inserted_at=copies.get("extra inserted_at"),
         modified_at=copies.get("extra modified_at"),
+        identity=replace(
+            runs.identity,
+            columns=tuple(column for name, column in copies.items() if name.startswith("identity ")),
+        ),
         plain=True,
         columns=tuple(copies),
     )

@@ -10,7 +10,7 @@ from export_pipeline.sources.times import number_bounds, text_ranges
 
 MICROS_FUNCTION = "export_pipeline_micros"
 DAY_FUNCTION = "export_pipeline_day"
-PROJECT_PARAMETERS = ("project_text", "project_blob", "project_number")
+PROJECT_PARAMETERS = ("project_text", "project_blob", "project_number", "project_bytes")
 
 _FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
 
@@ -62,6 +62,7 @@ class LooseTime:
         x = self.sql
         first, last = number_bounds(low, high, self.unit)
         conditions = [f"{x} >= {first - 1} AND {x} < {last + 1}"]
+        x = f"{x} COLLATE BINARY"  # as bytes, like everything that is compared
         for texts in text_ranges(low, high, self.unit):
             shifted = f" AND substr({x}, 11) GLOB '*[+-]*' AND {x} NOT GLOB '*+00:00'" if texts.shifted else ""
             conditions.append(f"{x} >= '{texts.first}' AND {x} < '{texts.last}'{shifted}")
@@ -84,6 +85,10 @@ class SqliteDialect:
         """See `Dialect`."""
         return '"' + identifier.replace('"', '""') + '"'
 
+    def column(self, sql: str, type_: str, detail: str) -> Column:
+        """See `Dialect`."""
+        return Column(sql, type_, detail)
+
     def time(self, column: Column) -> TimeSql:
         """See `Dialect`."""
         return LooseTime(column.sql, self._unit)
@@ -104,18 +109,27 @@ class SqliteDialect:
             f"WHEN 'blob' THEN 1 ELSE {x} <> 0 END)"
         )
 
-    def is_project(self, column: Column, project: str) -> str:  # noqa: ARG002 - the session binds the value
-        """See `Dialect`."""
-        text, blob, number = PROJECT_PARAMETERS
-        return f"{column.sql} IN (CAST(:{text} AS TEXT), :{blob}, :{number})"
-
-    def order(self, column: Column) -> str:
+    def bytewise(self, column: Column) -> str:
         """See `Dialect`."""
         return f"{column.sql} COLLATE BINARY"
 
+    def is_empty(self, column: Column) -> str:
+        """See `Dialect`."""
+        return f"(COALESCE({column.sql}, '') COLLATE BINARY = '')"
+
+    def is_project(self, column: Column, project: str) -> str:  # noqa: ARG002 - the session binds the value
+        """See `Dialect`. The first condition is for an index, whose collation may let more through."""
+        text, blob, number, raw = (f":{name}" for name in PROJECT_PARAMETERS)
+        forms = f"IN (CAST({text} AS TEXT), {blob}, {number}, CAST({raw} AS TEXT))"
+        return f"({column.sql} {forms} AND {self.bytewise(column)} {forms})"
+
+    def order(self, column: Column) -> str:
+        """See `Dialect`."""
+        return self.bytewise(column)
+
     def same(self, left: Column, right: Column) -> str:
         """See `Dialect`."""
-        return f"{left.sql} = {right.sql}"
+        return f"{left.sql} = {self.bytewise(right)}"
 
     def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
         """See `Dialect`. Columns declared JSON are nested, all others are values."""

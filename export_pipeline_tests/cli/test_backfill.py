@@ -36,7 +36,7 @@ def settings(tmp_path: Path, rclone: Rclone) -> dict[str, str]:
     found = settings_of(tmp_path, rclone, rclone.new_bucket()) | {"DAGSTER_URL": "http://127.0.0.1:9"}
     made = load_settings(**{name.lower(): value for name, value in found.items()})
     control, source = open_control(made), open_source(made)
-    sync_projects(control, source, made, count_outside=False)
+    sync_projects(control, source, made, count=False)
     control.close()
     source.close()
     return found

@@ -41,7 +41,7 @@ class Office:
         settings = load_settings(**{name.lower(): value for name, value in self.variables.items()})
         self.control: ControlDatabase = open_control(settings)
         source = open_source(settings)
-        sync_projects(self.control, source, settings, count_outside=False)
+        sync_projects(self.control, source, settings, count=False)
         source.close()
         place = parse_config({"bucket_name": server.new_bucket(), "endpoint_url": server.endpoint_url})
         new = NewDestination("Lake", place, Credentials(server.access_key_id, server.secret_access_key))

@@ -1,7 +1,7 @@
 """A `House` with a stored destination, in which bulk exports are asked for and worked off without a daemon."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -45,9 +45,9 @@ class BulkHouse:
         made = create_destination(self.control, new, tenant_id=self.tenant, settings=house.settings, actor="cli")
         self.destination = made.id
 
-    def ask(self, project: str, *, days: int = 1, **changes: Any) -> BulkExport:
-        """Creates an export of a project's days from `START` on."""
-        start = datetime.combine(START, datetime.min.time(), UTC)
+    def ask(self, project: str, *, first: date = START, days: int = 1, **changes: Any) -> BulkExport:
+        """Creates an export of a project's days from `first` on."""
+        start = datetime.combine(first, datetime.min.time(), UTC)
         values: dict[str, Any] = {
             "destination_id": self.destination,
             "session_id": uuid.UUID(project),

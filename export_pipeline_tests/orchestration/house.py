@@ -111,7 +111,7 @@ class House:
         """`export-pipeline projects sync`."""
         source = open_source(self.settings)
         try:
-            sync_projects(self.control, source, self.settings, count_outside=False)
+            sync_projects(self.control, source, self.settings, count=False)
         finally:
             source.close()
 

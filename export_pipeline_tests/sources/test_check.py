@@ -65,7 +65,9 @@ def test_the_report_says_where_every_column_comes_from_and_shows_a_row(store: St
     assert (report.sample["total_tokens"], report.sample["outputs"]) == ("5", None)
     assert report.sample["start_time"] == "2026-03-14T10:00:00+00:00"
     assert report.projects == 1
-    assert report.extra["ids"] == "may repeat: the version modified last is exported"
+    assert report.extra["a run is identified by"] == (
+        "id and session_id; of rows that agree in them the newest is exported, 0 are set aside"
+    )
     source.close()
 
 
@@ -82,28 +84,31 @@ def test_the_missing_index_comes_with_the_statement_that_makes_it(store: Store) 
     report = source.check()
     assert report.index is not None
     assert report.warnings == ()
-    assert report.extra["ids"] == "unique"
+    assert report.extra["a run is identified by"] == "id, which is unique"
     source.close()
 
 
 @pytest.mark.parametrize(
-    ("index", "serves", "unique"),
+    ("index", "serves", "key"),
     [
-        ("CREATE INDEX i ON runs (session_id, start_time, id)", True, False),
-        ("CREATE INDEX i ON runs (start_time, session_id)", False, False),
-        ("CREATE INDEX i ON runs (session_id, start_time) WHERE name = 'x'", False, False),
-        ("CREATE UNIQUE INDEX i ON runs (id)", False, True),
-        ("CREATE UNIQUE INDEX i ON runs (id, start_time)", False, False),
-        ("CREATE UNIQUE INDEX i ON runs (id) WHERE name = 'x'", False, False),
+        ("CREATE INDEX i ON runs (session_id, start_time, id)", True, None),
+        ("CREATE INDEX i ON runs (start_time, session_id)", False, None),
+        ("CREATE INDEX i ON runs (session_id, start_time) WHERE name = 'x'", False, None),
+        ("CREATE UNIQUE INDEX i ON runs (id)", False, "id, which is unique"),
+        ("CREATE UNIQUE INDEX i ON runs (session_id, id)", False, "id and session_id, which are unique"),
+        ("CREATE UNIQUE INDEX i ON runs (id, start_time)", False, None),
+        ("CREATE UNIQUE INDEX i ON runs (id, session_id, start_time)", False, None),
+        ("CREATE UNIQUE INDEX i ON runs (id) WHERE name = 'x'", False, None),
     ],
 )
-def test_which_indexes_serve(store: Store, index: str, serves: bool, unique: bool) -> None:
+def test_which_indexes_serve(store: Store, index: str, serves: bool, key: str | None) -> None:
     store.runs()
     store.run(index)
     source = store.source()
     report = source.check()
     assert report.index == ("i" if serves else None)
-    assert (report.extra["ids"] == "unique") == unique
+    versions = "id and session_id; of rows that agree in them the newest is exported, 0 are set aside"
+    assert report.extra["a run is identified by"] == (key or versions)
     source.close()
 
 

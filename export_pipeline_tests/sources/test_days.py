@@ -74,8 +74,8 @@ def test_of_versions_the_one_modified_last_wins_wherever_it_lies(store: Store, i
     store.add(2, yesterday, name="yesterday now", modified_at=new)
     store.add(3, yesterday, name="was yesterday", modified_at=old)
     store.add(3, today, name="today now", modified_at=new)
-    store.add(4, today, name="moved to another project", modified_at=old)
-    store.add(4, today, name="there", modified_at=new, session_id=OTHER)
+    store.add(4, today, name="of this project", modified_at=old)
+    store.add(4, today, name="of the other project", modified_at=new, session_id=OTHER)
     store.add(5, today, name="inserted first", modified_at=new, inserted_at=old)
     store.add(5, today, name="inserted last", modified_at=new, inserted_at=new)
     store.add(6, yesterday, name="starts first", modified_at=new)
@@ -84,10 +84,13 @@ def test_of_versions_the_one_modified_last_wins_wherever_it_lies(store: Store, i
     store.add(7, today, name="later twin", modified_at=new)
     source = store.source()
     names = [row["name"].decode() for row in rows_of(source)]
-    assert names == ["newest", "today now", "inserted last", "starts last", "later twin"]
-    assert [row["name"] for row in rows_of(source, project=OTHER)] == [b"there"]
+    assert names == ["newest", "today now", "of this project", "inserted last", "starts last", "later twin"]
+    assert [row["name"] for row in rows_of(source, project=OTHER)] == [b"of the other project"]
     assert [row["name"] for row in rows_of(source, window=Window.of_day(date(2026, 3, 13)))] == [b"yesterday now"]
-    assert {day: each.rows for day, each in source.days(PROJECT).items()} == {date(2026, 3, 13): 1, DAY: 5}
+    counted = {day: (each.rows, each.superseded) for day, each in source.days(PROJECT).items()}
+    assert counted == {date(2026, 3, 13): (1, 2), DAY: (6, 5)}
+    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+        assert (snapshot.fingerprint.rows, snapshot.fingerprint.superseded) == (6, 5)
     source.close()
 
 
@@ -154,7 +157,7 @@ def test_a_run_whose_newest_version_is_deleted_is_gone(store: Store) -> None:
     store.add(1, "2026-03-14 10:00:00+00:00", is_deleted=True, modified_at="2026-03-21 00:00:00+00:00")
     source = store.source()
     assert ids_of(source) == []
-    assert source.days(PROJECT) == {}
+    assert source.days(PROJECT) == {DAY: DayFingerprint(0, superseded=1)}
     source.close()
 
 

@@ -21,6 +21,7 @@ from export_pipeline.files.manifest import (
 )
 from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.sources.protocol import DayFingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,9 +61,10 @@ def day_manifest(
         window=ManifestWindow(start=day.window.start, end=day.window.end),
         filter=export.filter,
         snapshot_at=instant(snapshot_at),
-        source=SourceFingerprint(**dataclasses.asdict(streamed.fingerprint)),
-        rows_source=tally.rows_source,
+        source=_fingerprint(streamed.fingerprint),
+        rows_source=tally.rows_source + streamed.fingerprint.superseded,
         rows=facts.rows,
+        superseded=streamed.fingerprint.superseded,
         rejected=Rejections(
             count=tally.rows_rejected,
             by_reason=dict(tally.reasons),
@@ -78,6 +80,15 @@ def day_manifest(
         started_at=instant(snapshot_at),
         committed_at=instant(committed_at),
         tool_version=tool_version(),
+    )
+
+
+def _fingerprint(found: DayFingerprint) -> SourceFingerprint:
+    return SourceFingerprint(
+        rows=found.rows,
+        max_modified_at=found.max_modified_at,
+        feedbacks=found.feedbacks,
+        max_feedback_modified_at=found.max_feedback_modified_at,
     )
 
 

@@ -78,9 +78,10 @@ def publish_days(
         return
     snapshot_at = control.now(patience=plan.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
+    # Days with superseded rows only are among them, so that their manifests count these.
     rows = {day: found.rows for day, found in source.days(export.project, whole, filter=export.tree).items()}
     epochs = epochs_in_bucket(store, export, [request.day.day for request in todo])
-    empty = [request for request in todo if not rows.get(request.day.day)]
+    empty = [request for request in todo if request.day.day not in rows]
     settled: set[date] = set()
     for day, outcome in plan.settle_empty(empty, epochs=epochs, snapshot_at=snapshot_at):
         settled.add(day)

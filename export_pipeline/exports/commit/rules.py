@@ -53,7 +53,7 @@ def refuse_shrinking(day: date, *, committed: int | None, rows: int, allow_shrin
         )
 
 
-_SAME = ("rows_source", "rejected", "replaced", "fields", "format_version", "compression", "schema_fingerprint")
+_SAME = ("rows", "rejected", "replaced", "fields", "format_version", "compression", "schema_fingerprint")
 
 
 def unchanged(committed: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:

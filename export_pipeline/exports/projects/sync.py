@@ -13,10 +13,11 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import exports, facts, projects
 from export_pipeline.exports.projects.naming import asset_name
+from export_pipeline.exports.projects.unassigned import count_unassigned
 from export_pipeline.runs.ids import uuid_of
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX, Settings
-from export_pipeline.sources.protocol import OutsideRows, Project, RunSource
+from export_pipeline.sources.protocol import OutsideRows, Project, RunSource, UnassignedRows
 
 LOOK_BACK_YEARS = 10
 """Rows older than this do not decide the first partition: a clock that stood at 1970 would add thousands of days."""
@@ -48,7 +49,8 @@ class SyncReport:
     """What a sync found; projects by name.
 
     `added` are new ones and those that came back, `removed` those that were there the last time. `outside` lists the
-    projects that have rows which no partition covers. `warnings` are sentences.
+    projects that have rows which no partition covers. `unassigned` are the rows of no project; None: not counted.
+    `warnings` are sentences.
     """
 
     added: tuple[str, ...]
@@ -57,6 +59,7 @@ class SyncReport:
     total: int
     partitions_start: date | None
     outside: tuple[RowsOutside, ...]
+    unassigned: UnassignedRows | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -65,14 +68,13 @@ class SyncReport:
         return bool(self.added or self.renamed or self.removed)
 
 
-def sync_projects(
-    control: ControlDatabase, source: RunSource, settings: Settings, *, count_outside: bool = True
-) -> SyncReport:
+def sync_projects(control: ControlDatabase, source: RunSource, settings: Settings, *, count: bool = True) -> SyncReport:
     """Reads the trace store's projects into the control database, which is made or migrated first.
 
     Everything is read before anything is written, so a trace store that fails changes nothing. Assets' names and
     groups are given once; a project that is gone is marked, and unmarked when it comes back. Several processes may
-    sync at once. `count_outside` costs two counts a project. Raises `SettingsError` for a START_DATE in the future.
+    sync at once. `count`: the rows that are not exported are counted, those that no partition covers, at two counts a
+    project, and those of no project. Raises `SettingsError` for a START_DATE in the future.
     """
     _refuse_future_start(settings)
     if _is_new(control):
@@ -89,7 +91,8 @@ def sync_projects(
             f"{PREFIX}START_DATE is {settings.start_date}, but the partitions start on {start}: "
             "that was recorded at the first sync and does not move"
         )
-    outside = _outside(source, found, start=start, today=today) if count_outside else ()
+    outside = _outside(source, found, start=start, today=today) if count else ()
+    unassigned = count_unassigned(control, source, settings) if count else None
     with control.begin() as connection:
         if not control.is_sqlite:
             connection.execute(sa.text("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE"))
@@ -105,6 +108,7 @@ def sync_projects(
         total=len(found),
         partitions_start=None if recorded is None else date.fromisoformat(recorded),
         outside=outside,
+        unassigned=unassigned,
         warnings=tuple(warnings),
     )
 

@@ -45,8 +45,8 @@ def compare_with_source(
                 there.append(hashed(column))
                 missing.add(column, ~_among(there[-1], in_file))
     found: list[Found] = []
-    if rows != manifest.rows_source:
-        found.append((What.SOURCE_ROWS, f"{manifest.rows_source:,}", f"{rows:,}"))
+    if rows != manifest.rows_read:
+        found.append((What.SOURCE_ROWS, f"{manifest.rows_read:,}", f"{rows:,}"))
     if missing.count:
         found.append((What.IDS_MISSING, None, str(missing)))
     if ids is not None and file is not None:

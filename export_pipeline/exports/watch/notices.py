@@ -7,7 +7,6 @@ A notice is written in the transaction of the change that it tells of, so there 
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
@@ -17,9 +16,7 @@ from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.projects.late import ShrunkDay
-from export_pipeline.exports.watch.overdue import last_due, progress
 from export_pipeline.runs.window import Window
-from export_pipeline.settings import Settings
 
 Kind = Literal[
     "export.completed",
@@ -29,6 +26,7 @@ Kind = Literal[
     "day.overdue",
     "days.shrunk",
     "days.late_failed",
+    "rows.unassigned",
 ]
 EndKind = Literal["export.completed", "export.failed", "export.timed_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -158,40 +156,6 @@ def late_days_failed(
         },
         at=at,
     )
-
-
-def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[str]:
-    """Puts a notice into the outbox for each project whose newest day should be there and is not; their asset names.
-
-    A project's day is told of once, however often this is called. `now` is the control database's clock unless given.
-    """
-    at = control.now()
-    moment = datetime.fromtimestamp(at / 1_000_000, UTC) if now is None else now
-    day = last_due(moment, settings)
-    late = [found for found in progress(control, settings, now=moment) if day in found.overdue]
-    if not late:
-        return []
-
-    def write(connection: sa.Connection) -> None:
-        for found in late:
-            name, error = found.project.asset_name, found.errors.get(day)
-            add_notice(
-                connection,
-                "day.overdue",
-                subject=f"{name}:{day}",
-                text=f"{day} of runs/{name} is overdue" + (f": {error}" if error else ""),
-                detail={
-                    "asset": f"runs/{name}",
-                    "project_id": str(found.project.session_id),
-                    "day": day.isoformat(),
-                    "days_overdue": len(found.overdue),
-                    "error": error,
-                },
-                at=at,
-            )
-
-    control.run(write)
-    return [found.project.asset_name for found in late]
 
 
 def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[Notice]:

@@ -1,14 +1,17 @@
-"""Which days should be there by now and are not."""
+"""Which days should be there by now and are not, and the notice of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+
+import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, ProjectRecord, read_days
 from export_pipeline.exports.projects.planning import DayRange, day_ranges, days_to_export
 from export_pipeline.exports.projects.registry import list_projects, partitions_start
 from export_pipeline.exports.projects.standing import current_export
+from export_pipeline.exports.watch.notices import add_notice
 from export_pipeline.settings import Settings
 
 GRACE = timedelta(hours=1)
@@ -77,3 +80,37 @@ def _progress(
         rows=sum(record.rows or 0 for record in committed),
         bytes=sum(record.bytes or 0 for record in committed),
     )
+
+
+def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[str]:
+    """Puts a notice into the outbox for each project whose newest day should be there and is not; their asset names.
+
+    A project's day is told of once, however often this is called. `now` is the control database's clock unless given.
+    """
+    at = control.now()
+    moment = datetime.fromtimestamp(at / 1_000_000, UTC) if now is None else now
+    day = last_due(moment, settings)
+    late = [found for found in progress(control, settings, now=moment) if day in found.overdue]
+    if not late:
+        return []
+
+    def write(connection: sa.Connection) -> None:
+        for found in late:
+            name, error = found.project.asset_name, found.errors.get(day)
+            add_notice(
+                connection,
+                "day.overdue",
+                subject=f"{name}:{day}",
+                text=f"{day} of runs/{name} is overdue" + (f": {error}" if error else ""),
+                detail={
+                    "asset": f"runs/{name}",
+                    "project_id": str(found.project.session_id),
+                    "day": day.isoformat(),
+                    "days_overdue": len(found.overdue),
+                    "error": error,
+                },
+                at=at,
+            )
+
+    control.run(write)
+    return [found.project.asset_name for found in late]

@@ -13,7 +13,7 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport
+from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport, UnassignedRows
 
 PROJECT = "a-project"
 _SCHEMA = pa.schema([pa.field(item.name, RAW_TYPES[item.kind][0]) for item in RUN_FIELDS])
@@ -91,6 +91,9 @@ class MemorySource:
     def outside(self, project: str, window: Window) -> OutsideRows:
         """Not asked for by the code under test."""
         raise NotImplementedError
+
+    def unassigned(self) -> UnassignedRows:
+        return UnassignedRows()
 
     @contextmanager
     def open(

@@ -72,6 +72,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
     return {
         "kind": "day",
         "window": {"start": "a", "end": "b"},
+        "rows": 3,
         "rows_source": 3,
         "rejected": {"count": 0},
         "replaced": {},
@@ -86,7 +87,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rows_source": 4},
+        {"rows": 4},
         {"rejected": {"count": 1}},
         {"replaced": {"name: mended": 1}},
         {"fields": ["id", "name"]},
@@ -106,8 +107,12 @@ def test_a_day_with_the_same_rows_in_other_bytes_is_unchanged() -> None:
     assert unchanged(manifest(), manifest(file={"content_hash": "h", "rows": 3, "etag": None, "sha256": "y"}))
 
 
+def test_a_day_is_unchanged_where_the_store_has_dropped_older_versions() -> None:
+    assert unchanged(manifest(rows_source=5, superseded=2), manifest())
+
+
 def test_an_empty_day_is_unchanged_whether_it_was_committed_alone_or_with_others() -> None:
-    alone = manifest(rows_source=0, file=None)
+    alone = manifest(rows=0, rows_source=0, file=None)
     together = alone | {"kind": "empty_days", "window": {"start": "a", "end": "z"}}
     assert unchanged(together, alone)
     assert unchanged(alone, alone)

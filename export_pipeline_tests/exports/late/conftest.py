@@ -19,12 +19,6 @@ from export_pipeline.exports.projects.standing import standing_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.servers import Rclone
-from export_pipeline_tests.sources.conftest import (  # noqa: F401 - fixtures
-    postgres_database,
-    postgres_store,
-    sqlite_store,
-    store,
-)
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store
 
 AT = "2026-03-14 10:00:00+00:00"
@@ -34,7 +28,7 @@ CHANGES = {"modified_at": "{time}"}
 class Exported:
     """What a test changes (`store`) and what it looks with."""
 
-    def __init__(self, store: Store, folder: Path, server: Rclone) -> None:  # noqa: F811 - not the fixture
+    def __init__(self, store: Store, folder: Path, server: Rclone) -> None:
         self.store = store
         self.settings = load_settings(
             source_url=store.url,
@@ -49,7 +43,7 @@ class Exported:
         self.source = store.source()
         config = DestinationConfig.from_settings(self.settings)
         self.bucket = ObjectStore(config, Credentials(server.access_key_id, server.secret_access_key))
-        sync_projects(self.control, self.source, self.settings, count_outside=False)
+        sync_projects(self.control, self.source, self.settings, count=False)
         self.export = standing_export(self.control, find_project(self.control, PROJECT), self.settings)
 
     def publish(self, *wanted: date) -> list[str]:
@@ -83,7 +77,7 @@ class Exported:
 
 
 @pytest.fixture
-def export(store: Store, tmp_path: Path, rclone: Rclone) -> Iterator[Callable[[], Exported]]:  # noqa: F811
+def export(store: Store, tmp_path: Path, rclone: Rclone) -> Iterator[Callable[[], Exported]]:
     """Makes an `Exported` over the store as the test has set it up."""
     made: list[Exported] = []
 

@@ -15,7 +15,7 @@ from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport
+from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport, UnassignedRows
 
 BATCH_ROWS = 64
 RAW_SCHEMA = pa.schema(pa.field(item.name, RAW_TYPES[item.kind][0]) for item in RUN_FIELDS)
@@ -87,6 +87,9 @@ class MemorySource:
     def outside(self, project: str, window: Window) -> OutsideRows:
         times = [row["start_time"] for row in self._rows(project, None)]
         return OutsideRows(sum(time < window.start for time in times), sum(time >= window.end for time in times), 0)
+
+    def unassigned(self) -> UnassignedRows:
+        return UnassignedRows()
 
     @contextmanager
     def open(

@@ -18,8 +18,9 @@ from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.projects.registry import sync_projects
-from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended, note_overdue, schedule_missed
+from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended, schedule_missed
 from export_pipeline.exports.watch.notices_send import GIVE_UP_MICROSECONDS, Webhook, send_due
+from export_pipeline.exports.watch.overdue import note_overdue
 from export_pipeline.runs.window import Window
 from export_pipeline_tests.exports.outer.conftest import MakeSettings
 from export_pipeline_tests.exports.outer.stores import MemorySource
@@ -274,7 +275,7 @@ def test_a_project_s_newest_day_is_overdue_an_hour_after_the_schedule_and_told_o
     control: ControlDatabase, source: MemorySource, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(start_date=date(2026, 3, 1))
-    sync_projects(control, source, settings, count_outside=False)
+    sync_projects(control, source, settings, count=False)
     for hour, minute, expected in ((0, 40, ["day 2026-03-09"]), (1, 29, []), (1, 31, ["day 2026-03-10"]), (9, 0, [])):
         note_overdue(control, settings, now=datetime(2026, 3, 11, hour, minute, tzinfo=UTC))
         due = due_notices(control, limit=10, oldest=0)

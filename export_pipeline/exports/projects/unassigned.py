@@ -1,0 +1,63 @@
+"""Rows of the trace store that belong to no project: counted now and then, recorded, and told of.
+
+Counting reads every project id of the store, so everybody looks at the recorded count while it is young.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.inserts import insert_missing
+from export_pipeline.exports.control.tables import facts
+from export_pipeline.exports.watch.notices import add_notice
+from export_pipeline.settings import Settings
+from export_pipeline.sources.protocol import RunSource, UnassignedRows
+
+YOUNG_MICROSECONDS = 6 * 3600 * 1_000_000
+_FACT = "unassigned_rows"
+
+
+def count_unassigned(control: ControlDatabase, source: RunSource, settings: Settings) -> UnassignedRows:
+    """Counts the rows of no project and records the count, with a notice where they are not exported.
+
+    A notice is sent once for the same projects that are missing. Raises what the source raises.
+    """
+    found = source.unassigned()
+
+    def write(connection: sa.Connection) -> None:
+        at = connection.execute(sa.select(control.now_sql)).scalar_one()
+        value = json.dumps({**asdict(found), "counted_at": at})
+        insert_missing(connection, facts, {"name": _FACT, "value": value})
+        connection.execute(sa.update(facts).where(facts.c.name == _FACT).values(value=value))
+        if found.rows and settings.unassigned_project is None:
+            add_notice(
+                connection,
+                "rows.unassigned",
+                subject=_subject(found),
+                text=found.sentence(exported_as=None),
+                detail=asdict(found),
+                at=at,
+            )
+
+    control.run(write)
+    return found
+
+
+def unassigned_rows(control: ControlDatabase, source: RunSource, settings: Settings) -> UnassignedRows:
+    """The recorded count of rows of no project, or a new one where that is more than six hours old."""
+    with control.read() as connection:
+        recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == _FACT)).scalar()
+        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    value: dict[str, Any] = {} if recorded is None else json.loads(recorded)
+    if now - value.pop("counted_at", 0) > YOUNG_MICROSECONDS:
+        return count_unassigned(control, source, settings)
+    return UnassignedRows(**{**value, "ids": tuple((id_, rows) for id_, rows in value["ids"])})
+
+
+def _subject(found: UnassignedRows) -> str:
+    missing = [bool(found.without_id), found.unknown_ids, sorted(id_ for id_, _ in found.ids)]
+    return hashlib.sha256(json.dumps(missing).encode()).hexdigest()
