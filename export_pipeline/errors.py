@@ -10,6 +10,8 @@ wrong, the setting or value by name, and what to do. The three groups say whethe
 A cancel and a reached limit (`LimitError`) stand beside them.
 """
 
+import uuid
+
 
 class ExportPipelineError(Exception):
     """Base of all errors that the product raises on purpose; `str(error)` is meant for people."""
@@ -40,7 +42,14 @@ class FilterError(InputError):
 
 
 class NotFoundError(InputError):
-    """What was named is not there, or belongs to another workspace; both read the same."""
+    """What was named is not there, or belongs to another workspace; both read the same.
+
+    `missing` is its id, where that may be one of another workspace.
+    """
+
+    def __init__(self, message: str, *, missing: uuid.UUID | None = None) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class UnknownProjectError(NotFoundError):

@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import uuid
-from datetime import date, time
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,7 +78,8 @@ class Settings(BaseSettings):
     mapping: Path | None = Field(None, description="YAML file that maps a trace store with another schema.")
     tenant_id: uuid.UUID = Field(
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
-        description="Workspace where the store has none, and that commands work in.",
+        description="Workspace where the store has none, and that commands work in; "
+        "a store's only one is taken by itself.",
     )
     unassigned_project: str | None = Field(
         None,
@@ -148,6 +149,13 @@ class Settings(BaseSettings):
             if not _OWNER.fullmatch(owner):
                 raise ValueError(f"{owner!r} is neither an e-mail address nor `team:` and a name")
         return value
+
+    @field_validator("daily_at")
+    @classmethod
+    def _daily_at(cls, value: time) -> time:
+        if value.tzinfo is not None and value.utcoffset() != timedelta(0):
+            raise ValueError(f"give the time in UTC, without an offset: {value} is not")
+        return value.replace(tzinfo=None)
 
     @field_validator("bucket")
     @classmethod

@@ -2,23 +2,25 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+Answer = dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class WebServer:
     """Answers like Dagster's web server, and remembers what was asked."""
 
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.asked: list[dict[str, Any]] = []
         asked = self.asked
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                body = json.dumps(answer).encode()
+                body = json.dumps(answer(asked[-1]) if callable(answer) else answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -32,8 +34,8 @@ class WebServer:
 
 
 @contextmanager
-def web_server(answer: dict[str, Any]) -> Iterator[WebServer]:
-    """Serves one answer to everything."""
+def web_server(answer: Answer) -> Iterator[WebServer]:
+    """Serves one answer to everything, or what a function answers to each request."""
     server = WebServer(answer)
     thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from export_pipeline.api.failures import NOT_FOUND
 from export_pipeline.api.parts import Caller, Parts
 from export_pipeline.exports.access.keys import SCOPES, authenticate
+from export_pipeline.exports.projects.workspace import workspace_of
 from export_pipeline.home import is_loopback
 from export_pipeline.runs.ids import parse_uuid
 
@@ -116,7 +117,8 @@ def _only_user(request: Request, parts: Parts) -> Caller:
     origin = request.headers.get("origin")
     if origin is not None and not is_loopback(_host_of(origin)):
         raise HTTPException(403, "In single-user mode the API answers no pages of other sites.")
-    return Caller(tenant_id=parts.settings.tenant_id, scopes=frozenset(SCOPES), actor="single-user")
+    tenant_id = workspace_of(parts.control, parts.settings)
+    return Caller(tenant_id=tenant_id, scopes=frozenset(SCOPES), actor="single-user")
 
 
 def _host_of(address: str) -> str:

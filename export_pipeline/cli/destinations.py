@@ -19,7 +19,8 @@ ACTOR = "cli"
 
 Id = Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the destination.", show_default=False)]
 Workspace = Annotated[
-    uuid.UUID | None, typer.Option("--workspace", help="Workspace; by default that of TENANT_ID.", show_default=False)
+    uuid.UUID | None,
+    typer.Option("--workspace", help="Workspace; by default TENANT_ID, else the only one.", show_default=False),
 ]
 RoleArn = Annotated[
     str | None,
@@ -80,8 +81,7 @@ def create(
     )
     settings = parts.load()
     given = _credentials(keys, role_arn)
-    with parts.open_control(settings) as control:
-        tenant_id = workspace or settings.tenant_id
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
         new = NewDestination(name, config, given)
         made = create_destination(control, new, tenant_id=tenant_id, settings=settings, actor=ACTOR)
     _show(made, as_json=as_json)
@@ -96,8 +96,8 @@ def list_(workspace: Workspace = None, as_json: output.AsJson = False) -> None:
     from export_pipeline.exports.destinations.stored import list_destinations
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        found = list_destinations(control, tenant_id=workspace or settings.tenant_id)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        found = list_destinations(control, tenant_id=tenant_id)
     if as_json:
         output.print_json([_values(record) for record in found])
         return
@@ -117,8 +117,8 @@ def show(destination_id: Id, workspace: Workspace = None, as_json: output.AsJson
     from export_pipeline.exports.destinations.stored import get_destination
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        found = get_destination(control, destination_id, tenant_id=workspace or settings.tenant_id)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        found = get_destination(control, destination_id, tenant_id=tenant_id)
     _show(found, as_json=as_json)
 
 
@@ -140,11 +140,11 @@ def rotate(
 
     settings = parts.load()
     given = _credentials(keys, role_arn)
-    with parts.open_control(settings) as control:
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
         changed = rotate_credentials(
             control,
             destination_id,
-            tenant_id=workspace or settings.tenant_id,
+            tenant_id=tenant_id,
             credentials=given,
             aws_role_arn=role_arn,
             settings=settings,
@@ -164,8 +164,7 @@ def delete(destination_id: Id, workspace: Workspace = None, as_json: output.AsJs
     from export_pipeline.exports.destinations.stored import delete_destination
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        tenant_id = workspace or settings.tenant_id
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
         delete_destination(control, destination_id, tenant_id=tenant_id, actor=ACTOR, settings=settings)
     if as_json:
         output.print_json({"deleted": destination_id})
@@ -182,8 +181,8 @@ def check(destination_id: Id, workspace: Workspace = None, as_json: output.AsJso
     from export_pipeline.exports.destinations.stored import check_stored
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        found = check_stored(control, destination_id, tenant_id=workspace or settings.tenant_id, settings=settings)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        found = check_stored(control, destination_id, tenant_id=tenant_id, settings=settings)
     if as_json:
         error = found.error and {"error_class": found.error.error_class, "message": str(found.error)}
         values = {"ok": found.ok, "error": error, "capabilities": vars(found.capabilities), "warnings": found.warnings}

@@ -74,7 +74,7 @@ def create(
     settings = parts.load()
     if wait and every is not None:
         raise InputError("--wait is for an export that ends; a schedule does not")
-    with parts.open_control(settings) as control:
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
         request = BulkExportRequest(
             destination_id=destination,
             start=_instant("--from", start),
@@ -88,7 +88,6 @@ def create(
             interval_hours=every,
             reexport_late=follow_late,
         )
-        tenant_id = workspace or settings.tenant_id
         if dry_run:
             _dry_run(control, request, tenant_id, settings, as_json=as_json)
             return
@@ -109,8 +108,8 @@ def list_(
     from export_pipeline.exports.bulk.read import list_bulk_exports
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        found = list_bulk_exports(control, tenant_id=workspace or settings.tenant_id, limit=limit)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        found = list_bulk_exports(control, tenant_id=tenant_id, limit=limit)
     if as_json:
         output.print_json([exports_output.values(export) for export in found])
     elif found:
@@ -128,8 +127,8 @@ def show(export_id: Id, wait: Wait = False, workspace: Workspace = None, as_json
     from export_pipeline.exports.bulk.read import get_bulk_export
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        found = get_bulk_export(control, export_id, tenant_id=workspace or settings.tenant_id)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        found = get_bulk_export(control, export_id, tenant_id=tenant_id)
         _show_or_follow(control, found, wait=wait, as_json=as_json)
 
 
@@ -147,8 +146,7 @@ def runs(
     from export_pipeline.exports.bulk.read import get_bulk_export, list_child_units, list_units
 
     settings = parts.load()
-    tenant_id = workspace or settings.tenant_id
-    with parts.open_control(settings) as control:
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
         export = get_bulk_export(control, export_id, tenant_id=tenant_id)
         of = list_units if export.interval_hours is None else list_child_units
         units = of(control, export_id, tenant_id=tenant_id)
@@ -172,8 +170,8 @@ def cancel(export_id: Id, workspace: Workspace = None, as_json: output.AsJson = 
     from export_pipeline.exports.bulk.dagster_runs import end_dagster_runs
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        changed = cancel_bulk_export(control, export_id, tenant_id=workspace or settings.tenant_id, actor=ACTOR)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        changed = cancel_bulk_export(control, export_id, tenant_id=tenant_id, actor=ACTOR)
         end_dagster_runs(settings.dagster_url, export_id)
         _show_or_follow(control, changed, wait=False, as_json=as_json)
 
@@ -187,8 +185,8 @@ def retry(export_id: Id, wait: Wait = False, workspace: Workspace = None, as_jso
     from export_pipeline.exports.bulk.retry import retry_failed
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
-        changed = retry_failed(control, export_id, tenant_id=workspace or settings.tenant_id, actor=ACTOR)
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+        changed = retry_failed(control, export_id, tenant_id=tenant_id, actor=ACTOR)
         _show_or_follow(control, changed, wait=wait, as_json=as_json)
 
 

@@ -21,7 +21,8 @@ def _group() -> None:
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     workspace: Annotated[
-        UUID | None, typer.Option(help="The workspace that it speaks for; by default EXPORT_PIPELINE_TENANT_ID.")
+        UUID | None,
+        typer.Option(help="The workspace that it speaks for; by default TENANT_ID, else the only one."),
     ] = None,
     scope: Annotated[
         list[str] | None,
@@ -39,11 +40,11 @@ def create(
     from export_pipeline.exports.access.keys import DEFAULT_SCOPES, create_key
 
     settings = parts.load()
-    with parts.open_control(settings) as control:
+    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
         key, text = create_key(
             control,
             name=name,
-            tenant_id=workspace or settings.tenant_id,
+            tenant_id=tenant_id,
             scopes=scope or DEFAULT_SCOPES,
             expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
             actor="cli",

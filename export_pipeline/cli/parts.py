@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import uuid
+
     from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.control.database import ControlDatabase
     from export_pipeline.exports.control.records import ExportRecord
@@ -34,6 +36,24 @@ def open_control(settings: "Settings", *, check: bool = True) -> Iterator["Contr
         yield control
     finally:
         control.close()
+
+
+@contextmanager
+def in_workspace(
+    control: "ControlDatabase", settings: "Settings", workspace: "uuid.UUID | None"
+) -> Iterator["uuid.UUID"]:
+    """The workspace that a command works in; what is not found there is told with the workspace that it belongs to."""
+    from export_pipeline.errors import NotFoundError
+    from export_pipeline.exports.projects.workspace import owner_of, workspace_of
+
+    tenant_id = workspace or workspace_of(control, settings)
+    try:
+        yield tenant_id
+    except NotFoundError as error:
+        owner = None if error.missing is None else owner_of(control, error.missing)
+        if owner is None or owner == tenant_id:
+            raise
+        raise type(error)(f"{error} It belongs to workspace {owner}: give --workspace {owner}") from None
 
 
 @contextmanager

@@ -49,8 +49,8 @@ def list_(
     if not rows:
         output.say("There are no projects; `export-pipeline projects sync` reads them from the trace store.")
         return
-    columns = ["name", "asset", ">days", ">rows", ">bytes", "newest day", ">overdue", "standing export lies at"]
-    names = ("name", "asset", "days", "rows", "bytes", "newest_day", "overdue", "location")
+    columns = ["name", "workspace", "asset", ">days", ">rows", ">bytes", "newest day", ">overdue", "standing export at"]
+    names = ("name", "tenant_id", "asset", "days", "rows", "bytes", "newest_day", "overdue", "location")
     output.table(columns, [[row[name] for name in names] for row in rows])
     for name, changes in changed.items():
         output.say(f"{name} begins a new table with the next day: {'; '.join(changes)}", style="yellow")
@@ -74,6 +74,7 @@ def _identity(project: "ProjectRecord") -> dict[str, Any]:
         "name": project.name,
         "project": project.project,
         "session_id": project.session_id,
+        "tenant_id": project.tenant_id,
         "is_experiment": project.is_experiment,
         "removed": project.removed_at is not None,
     }

@@ -1,5 +1,6 @@
 """`export-pipeline status`: whether everything that exports need is there, and which days are overdue."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from export_pipeline.errors import ExportPipelineError
 if TYPE_CHECKING:
     from export_pipeline.exports.watch.overdue import ProjectProgress
     from export_pipeline.settings import Settings
+
+_MOST_WORKSPACES = 5
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,13 @@ def _control(settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.exports.projects.registry import list_projects
 
     with parts.open_control(settings) as control:
-        found = len(list_projects(control, only_assets=True, settings=settings))
+        found = list_projects(control, only_assets=True, settings=settings)
     if not found:
         return False, "it lists no projects yet; run `export-pipeline projects sync`"
-    return True, f"{found} projects have an asset"
+    workspaces = Counter(project.tenant_id for project in found)
+    named = ", ".join(f"{tenant_id} ({count})" for tenant_id, count in workspaces.most_common(_MOST_WORKSPACES))
+    more = ", …" if len(workspaces) > _MOST_WORKSPACES else ""
+    return True, f"{len(found)} projects have an asset; workspaces: {named}{more}"
 
 
 def _destination(_settings: "Settings") -> tuple[bool, str]:

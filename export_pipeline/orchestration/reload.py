@@ -1,4 +1,4 @@
-"""Asks the Dagster web server to load this code location again, so that new projects become assets."""
+"""Asks the Dagster web server which assets it has loaded of this code location, and to load it again."""
 
 from export_pipeline.dagster_server import DagsterRefusedError, DagsterUnreachableError, ask, unreachable
 
@@ -18,8 +18,33 @@ mutation Reload($location: String!) {
 """
 
 
+_LOADED = """
+query Loaded($location: String!) {
+  repositoryOrError(
+    repositorySelector: {repositoryName: "__repository__", repositoryLocationName: $location}
+  ) {
+    __typename
+    ... on Repository { assetNodes { assetKey { path } } }
+  }
+}
+"""
+
+
 class ReloadFailedError(Exception):
     """The location was not loaded again; `str` says why."""
+
+
+def loaded_assets(url: str, *, location: str = LOCATION) -> set[tuple[str, ...]]:
+    """The keys of the assets that the web server at `url` shows of the location; none where it did not load.
+
+    Its code server is not the daemon's: each loads the location when it starts, or is asked to. Raises
+    `DagsterUnreachableError` and `DagsterRefusedError`.
+    """
+    try:
+        found = ask(url, _LOADED, {"location": location})["repositoryOrError"]
+        return {tuple(node["assetKey"]["path"]) for node in found.get("assetNodes", ())}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise unreachable(url, "the answer is not Dagster's") from error
 
 
 def reload_location(url: str, *, location: str = LOCATION, timeout: float = 30.0) -> None:

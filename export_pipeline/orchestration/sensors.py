@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from export_pipeline.dagster_server import DagsterRefusedError, DagsterUnreachableError
 from export_pipeline.orchestration.assets import KEY_PREFIX, PARTS
 from export_pipeline.orchestration.parts import Parts
-from export_pipeline.orchestration.reload import ReloadFailedError, reload_location
+from export_pipeline.orchestration.reload import ReloadFailedError, loaded_assets, reload_location
 from export_pipeline.settings import Settings
 
 SYNC_SECONDS = 300
@@ -16,8 +17,8 @@ _MOST_NAMES = 10
 def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = reload_location) -> dg.SensorDefinition:
     """Reads the projects of the trace store every five minutes.
 
-    A failed read fails the tick and changes nothing. Where the list then differs from the assets that are loaded, the
-    web server is asked to load the location again.
+    A failed read fails the tick and changes nothing. Where the list then differs from the assets that the web server
+    shows, it is asked to load the location again. The daemon's own code server needs nothing: it starts anew by itself.
     """
 
     @dg.sensor(
@@ -35,20 +36,19 @@ def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = 
         sync_projects(parts.control, parts.source, settings, count=False)
         unassigned_rows(parts.control, parts.source, settings)
         wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
-        loaded = _loaded_assets(context)
+        try:
+            keys = loaded_assets(settings.dagster_url)
+        except (DagsterUnreachableError, DagsterRefusedError) as error:
+            return dg.SkipReason(
+                f"{len(wanted)} projects. What the UI shows is not known ({error}); where it lacks some, load the code "
+                "location again by hand, under Deployment"
+            )
+        loaded = {path[1] for path in keys if len(path) == 2 and path[0] == KEY_PREFIX}
         if wanted == loaded:
             return dg.SkipReason(f"{len(wanted)} projects, as loaded")
         return dg.SkipReason(f"{_difference(wanted, loaded)}; {_reload(settings.dagster_url, reload)}")
 
     return sync_projects_sensor
-
-
-def _loaded_assets(context: dg.SensorEvaluationContext) -> set[str]:
-    repository = context.repository_def
-    if repository is None:
-        return set()
-    keys = repository.asset_graph.get_all_asset_keys()
-    return {key.path[1] for key in keys if len(key.path) == 2 and key.path[0] == KEY_PREFIX}
 
 
 def _difference(wanted: set[str], loaded: set[str]) -> str:

@@ -1,18 +1,21 @@
 """What `export-pipeline source check` prints: how the trace store is read, and everything wrong with it."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from export_pipeline.runs.ids import uuid_of
 from export_pipeline.runs.odd import DERIVED_FROM
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
 from export_pipeline.sources.projects import as_text, read_projects, read_unassigned
-from export_pipeline.sources.protocol import ColumnReport, SourceReport
-from export_pipeline.sources.queries import UNASSIGNED, RunQueries
+from export_pipeline.sources.protocol import UNASSIGNED, ColumnReport, Project, SourceReport
+from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.times import clamp
 
 _SAMPLE_CHARACTERS = 80
+_MOST_WORKSPACES = 5
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -25,6 +28,7 @@ def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> Sou
         return SourceReport(
             url=place, columns=_columns(plan), problems=tuple(plan.problems), warnings=tuple(plan.warnings)
         )
+    projects = read_projects(plan, rows)
     serving = [index.name for index in indexes_on(plan.runs.relation, plan, *_day_columns(plan.runs))]
     return SourceReport(
         url=place,
@@ -36,15 +40,26 @@ def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> Sou
         ),
         sample=_sample(plan, rows),
         index=serving[0] if serving else None,
-        projects=len(read_projects(plan, rows)),
+        projects=len(projects),
         extra={
             "dialect": plan.dialect.name,
             "runs": plan.runs.relation.label,
             "feedback": "none" if plan.feedbacks is None else plan.feedbacks.relation.label,
             "epoch unit": plan.mapping.epoch_unit,
+            "workspaces": _workspaces(projects),
             "a run is identified by": _identity(plan, plan.runs, rows),
         },
     )
+
+
+def _workspaces(projects: Sequence[Project]) -> str:
+    """The workspaces with the most projects, under the ids by which they are addressed."""
+    counts = Counter(None if project.tenant_key is None else uuid_of(project.tenant_key) for project in projects)
+    named = [
+        f"{f'the setting {PREFIX}TENANT_ID' if tenant is None else tenant} ({count})"
+        for tenant, count in counts.most_common(_MOST_WORKSPACES)
+    ]
+    return ", ".join([*named, *(["…"] if len(counts) > _MOST_WORKSPACES else [])]) or "none"
 
 
 def _identity(plan: Plan, runs: RunsPlan, rows: Rows) -> str:

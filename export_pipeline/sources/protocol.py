@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+UNASSIGNED = "export_pipeline:unassigned"
+"""The key of the project that stands for the rows of no project."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A project of the trace store; `key` is its id as the store writes it, `name` may be any text."""

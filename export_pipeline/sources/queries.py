@@ -17,11 +17,10 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.filter_sql import compile_filter
 from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.plan import FeedbacksPlan, Plan
+from export_pipeline.sources.protocol import UNASSIGNED
 from export_pipeline.sources.sql import Column, TimeSql
 from export_pipeline.sources.times import to_micros
 
-UNASSIGNED = "export_pipeline:unassigned"
-"""The key that stands for the rows of no project."""
 NAMED_KEYS = 7
 
 _VERSION = "export pipeline version"

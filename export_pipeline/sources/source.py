@@ -21,6 +21,7 @@ from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
 from export_pipeline.sources.projects import read_projects, read_unassigned
 from export_pipeline.sources.protocol import (
+    UNASSIGNED,
     DayFingerprint,
     OutsideRows,
     Project,
@@ -28,7 +29,7 @@ from export_pipeline.sources.protocol import (
     SourceReport,
     UnassignedRows,
 )
-from export_pipeline.sources.queries import UNASSIGNED, RunQueries
+from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.readahead import READ_AHEAD_BYTES, ReadAhead
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.sql import Dialect

@@ -56,6 +56,7 @@ CASES = {
     "two wrong settings": Bad(
         ("EXPORT_PIPELINE_DAILY_AT", "EXPORT_PIPELINE_PART_SIZE_MIB"), {"DAILY_AT": "noon", "PART_SIZE_MIB": "1"}
     ),
+    "a time with an offset": Bad(("EXPORT_PIPELINE_DAILY_AT", "in UTC"), {"DAILY_AT": "00:30+02:00"}),
     "an owner that is none": Bad(("EXPORT_PIPELINE_OWNERS", "'ann'", "team:"), {"OWNERS": "team:traces, ann"}),
     "a start in the future": Bad(("EXPORT_PIPELINE_START_DATE", "2999-01-01"), {"START_DATE": "2999-01-01"}),
     "another kind of store": Bad(

@@ -126,6 +126,29 @@ def test_a_failed_export_tells_its_last_errors_and_is_put_back_to_work(office: O
     assert "Only an export that is Failed or TimedOut can be retried" in refused.err
 
 
+def test_what_another_workspace_has_is_told_with_its_name(office: Office) -> None:
+    made = office.create()
+    other = str(uuid.UUID(int=8))
+    for words in (
+        ("show", made["id"]),
+        (
+            "create",
+            "--destination",
+            office.destination,
+            "--project",
+            NAME,
+            "--from",
+            "2026-03-01",
+            "--to",
+            "2026-03-04",
+        ),
+    ):
+        refused = office.command(*words, "--workspace", other)
+        assert refused.status == 1
+        assert f"in workspace {other}" in refused.err
+        assert f"It belongs to workspace {WORKSPACE}: give --workspace {WORKSPACE}" in " ".join(refused.err.split())
+
+
 def test_waiting_ends_with_the_export_and_with_1_where_it_is_not_completed(office: Office) -> None:
     made = office.create()
     ended: list[Ended] = []

@@ -7,8 +7,7 @@ import pytest
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.protocol import UnassignedRows
-from export_pipeline.sources.queries import UNASSIGNED
+from export_pipeline.sources.protocol import UNASSIGNED, UnassignedRows
 from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of
 
 AT = "2026-03-14 10:00:00+00:00"

@@ -1,14 +1,15 @@
 """Creating bulk exports, scheduled ones too: every rule first, then one transaction."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import LimitError, UnknownProjectError
+from export_pipeline.errors import InputError, LimitError, UnknownProjectError
 from export_pipeline.exports.access import audit
-from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
-from export_pipeline.exports.bulk.request import BulkExportRequest, row_values
+from export_pipeline.exports.bulk.records import BulkExport, export_of_row, instant, read_export
+from export_pipeline.exports.bulk.request import BulkExportRequest, in_utc, row_values
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports
@@ -68,6 +69,7 @@ def refuse_impossible(
     read_destination(connection, request.destination_id, tenant_id=tenant_id, hold=hold)
     _refuse_unknown_project(connection, request.session_id, tenant_id=tenant_id)
     now: int = connection.execute(sa.select(control.now_sql)).scalar_one()
+    _refuse_future(request, now=instant(now))
     _refuse_beyond_limits(connection, request, tenant_id=tenant_id, settings=settings, now=now)
     return now
 
@@ -108,8 +110,23 @@ def _refuse_unknown_project(connection: sa.Connection, session_id: uuid.UUID | N
     project = project_by_session(connection, session_id)
     if project is None or project.tenant_id != tenant_id:
         raise UnknownProjectError(
-            f"There is no project {session_id} in this workspace. A new one is known a few minutes after it appears in "
-            "the trace store, or at once after `export-pipeline projects sync`."
+            f"There is no project {session_id} in workspace {tenant_id}. A new one is known a few minutes after it "
+            "appears in the trace store, or at once after `export-pipeline projects sync`.",
+            missing=session_id,
+        )
+
+
+def _refuse_future(request: BulkExportRequest, *, now: datetime) -> None:
+    """What is not written yet cannot be exported; the day that is under way, in whatever time zone, can."""
+    if request.end is None:
+        return
+    start, end = in_utc(request.start), in_utc(request.end)
+    if start >= now:
+        raise InputError(f"start_time {start.isoformat()} lies in the future: nothing is written there yet.")
+    if end > now + timedelta(days=1):
+        raise InputError(
+            f"end_time {end.isoformat()} lies more than a day in the future: what is not written yet cannot be "
+            "exported. A scheduled export, with interval_hours, exports each window when it is over."
         )
 
 

@@ -131,7 +131,8 @@ def read_export(
         query = query.where(bulk_exports.c.tenant_id == str(tenant_id))
     row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None:
-        raise NotFoundError(f"There is no bulk export {bulk_id} in this workspace.")
+        where = "" if tenant_id is None else f" in workspace {tenant_id}"
+        raise NotFoundError(f"There is no bulk export {bulk_id}{where}.", missing=bulk_id)
     return export_of_row(row)
 
 

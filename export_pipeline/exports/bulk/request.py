@@ -40,7 +40,7 @@ def row_values(request: BulkExportRequest) -> dict[str, Any]:
     """The columns of `bulk_exports` that a request decides on; raises `InputError` that names the wrong field."""
     if (request.session_id is None) == (not request.all_experiments):
         raise InputError("Give exactly one of session_id and all_experiments.")
-    start, end = _utc(request.start), None if request.end is None else _utc(request.end)
+    start, end = in_utc(request.start), None if request.end is None else in_utc(request.end)
     _refuse_times(start, end, interval_hours=request.interval_hours)
     if request.reexport_late and request.interval_hours is None:
         raise InputError("reexport_late needs interval_hours: it is for scheduled exports.")
@@ -84,5 +84,6 @@ def _refuse_unknown(name: str, value: str, known: Sequence[str]) -> None:
         raise InputError(f"{name} is one of {', '.join(known)}, not {value!r}.")
 
 
-def _utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """A time in UTC; without a zone it is that already."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -72,14 +72,16 @@ def read_destination(
         query = query.with_for_update(read=True)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
-        raise unknown(destination_id)
+        raise unknown(destination_id, tenant_id)
     return _record_of(row)  # type: ignore[arg-type]
 
 
-def unknown(destination_id: uuid.UUID) -> NotFoundError:
-    """The error for an id that names no destination of the workspace."""
+def unknown(destination_id: uuid.UUID, tenant_id: uuid.UUID | None) -> NotFoundError:
+    """The error for an id that names no destination of the workspace, or of any."""
+    where = "" if tenant_id is None else f" in workspace {tenant_id}"
     return NotFoundError(
-        f"There is no destination {destination_id} in this workspace; `export-pipeline destinations list` shows all."
+        f"There is no destination {destination_id}{where}; `export-pipeline destinations list` shows all.",
+        missing=destination_id,
     )
 
 

@@ -145,7 +145,7 @@ def delete_destination(
             destinations.c.id == str(destination_id), destinations.c.tenant_id == str(tenant_id)
         )
         if connection.execute(locked.with_for_update()).first() is None:
-            raise unknown(destination_id)
+            raise unknown(destination_id, tenant_id)
         _refuse_used(connection, destination_id)
         connection.execute(sa.delete(destinations).where(destinations.c.id == str(destination_id)))
         now = connection.execute(sa.select(control.now_sql)).scalar_one()

@@ -17,7 +17,7 @@ from export_pipeline.exports.projects.unassigned import count_unassigned
 from export_pipeline.runs.ids import uuid_of
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX, Settings
-from export_pipeline.sources.protocol import OutsideRows, Project, RunSource, UnassignedRows
+from export_pipeline.sources.protocol import UNASSIGNED, OutsideRows, Project, RunSource, UnassignedRows
 
 LOOK_BACK_YEARS = 10
 """Rows older than this do not decide the first partition: a clock that stood at 1970 would add thousands of days."""
@@ -186,11 +186,14 @@ class _Writing:
             uuid.UUID(row["session_id"]): row for row in connection.execute(sa.select(projects)).mappings().all()
         }
         self._taken = {row["asset_name"] for row in self._known.values()}
+        self._only_tenant: uuid.UUID | None = None
         self.added: list[str] = []
         self.renamed: list[tuple[str, str]] = []
         self.removed: list[str] = []
 
     def write(self, found: Mapping[uuid.UUID, Project]) -> None:
+        tenants = {uuid_of(project.tenant_key) for project in found.values() if project.tenant_key is not None}
+        self._only_tenant = tenants.pop() if len(tenants) == 1 else None
         for session_id, project in found.items():
             row = self._known.get(session_id)
             if row is None:
@@ -216,6 +219,8 @@ class _Writing:
 
     def _seen(self, project: Project) -> dict[str, Any]:
         tenant_id = self._tenant_id if project.tenant_key is None else uuid_of(project.tenant_key)
+        if project.key == UNASSIGNED and project.tenant_key is None:
+            tenant_id = self._only_tenant or tenant_id
         return {
             "project": project.key,
             "tenant_id": str(tenant_id),

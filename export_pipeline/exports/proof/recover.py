@@ -7,8 +7,11 @@ manifests are left alone and reported.
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.control.database import ControlDatabase
@@ -75,17 +78,20 @@ def recover(
 ) -> RecoverReport:
     """Brings projects, standing exports, days and commits of the control database to what the manifests say.
 
-    Reads below `settings.prefix` in the bucket of `store`. The database is made or migrated first; a dry run needs one
-    with its schema and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export
+    Reads below `settings.prefix` in the bucket of `store`. The database is made or migrated first; a dry run makes none
+    and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export
     id; of several of one project the one that was exported to last is in use. A day whose manifest cannot be read, or
     whose file is missing or of another size, counts as not completed, so that it is exported again; its rows go on
     guarding it against shrinking. Projects get their names from the next `projects sync`. `on_day` is told the days'
     manifests read and those there are.
     """
-    if dry_run:
-        control.check_schema()
-    else:
+    if not dry_run:
         control.migrate()
+    elif _holds_nothing(control):
+        with _empty_control() as empty:
+            return recover(empty, store=store, settings=settings, dry_run=True, on_day=on_day)
+    else:
+        control.check_schema()
     report = RecoverReport(dry_run)
     listing = list_manifests(store, settings.prefix)
     report.problems += [f"{key} is no manifest" for key in listing.foreign]
@@ -105,6 +111,22 @@ def recover(
     on_day(total, total)
     _finish(control, settings, min(firsts, default=None), report)
     return report
+
+
+def _holds_nothing(control: ControlDatabase) -> bool:
+    is_missing = control.is_sqlite and not Path(control.url.database or "").exists()
+    return is_missing or control.schema_version() is None
+
+
+@contextmanager
+def _empty_control() -> Iterator[ControlDatabase]:
+    """A control database that holds nothing, for as long as a dry run takes."""
+    with (
+        TemporaryDirectory(prefix="export-pipeline-") as folder,
+        closing(ControlDatabase(f"sqlite:///{folder}/control.db")) as control,
+    ):
+        control.migrate()
+        yield control
 
 
 class _DryRunError(Exception):

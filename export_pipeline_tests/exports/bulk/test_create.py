@@ -121,9 +121,20 @@ def test_a_wrong_value_is_named_and_nothing_is_stored(desk: Desk, changes: dict[
 def test_what_another_workspace_has_is_not_found(any_desk: Desk, what: str) -> None:
     other = Desk(any_desk.control)
     foreign = {"destination_id": other.destination, "session_id": other.project}[what]
-    with pytest.raises(NotFoundError, match=f"{foreign} in this workspace"):
+    with pytest.raises(NotFoundError, match=f"{foreign} in workspace {any_desk.tenant}"):
         any_desk.ask(**{what: foreign})
     assert any_desk.stored() == 0
+
+
+def test_a_window_that_lies_in_the_future_is_refused_and_todays_is_not(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    with pytest.raises(InputError, match=r"start_time .* lies in the future"):
+        desk.ask(start=now + hour, end=now + 2 * hour)
+    with pytest.raises(InputError, match=r"end_time .* lies more than a day in the future"):
+        desk.ask(start=now - day, end=now + 2 * day)
+    assert desk.stored() == 0
+    assert desk.ask(start=now - day, end=now + hour).status == "Created"
 
 
 def test_exports_beyond_the_hourly_limit_are_refused_and_say_when_to_try_again(any_desk: Desk) -> None:

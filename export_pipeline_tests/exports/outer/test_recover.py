@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import ControlUnreachableError, ForeignCommitError, ShrunkError
+from export_pipeline.errors import ForeignCommitError, ShrunkError
 from export_pipeline.exports.commit.publish import DayRequest, publish_day
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, read_day, read_days
@@ -138,10 +138,12 @@ def test_a_dry_run_says_the_same_and_writes_nothing(lost: World) -> None:
     assert (dry.days, dry.rows, dry.exports, dry.projects) == (wet.days, wet.rows, wet.exports, wet.projects)
 
 
-def test_a_dry_run_makes_no_database(lost: World, tmp_path: Path) -> None:
-    with pytest.raises(ControlUnreachableError, match="export-pipeline migrate"):
-        recovered(lost, dry_run=True)
+def test_a_dry_run_on_a_database_that_is_not_there_says_the_same_and_makes_none(lost: World, tmp_path: Path) -> None:
+    dry = recovered(lost, dry_run=True)
     assert not (tmp_path / "new").exists()
+    wet = recovered(lost)
+    assert (dry.days, dry.rows, dry.exports, dry.projects) == (wet.days, wet.rows, wet.exports, wet.projects)
+    assert dry.days == 3
 
 
 def test_an_old_copy_catches_up_and_no_epoch_falls(world: World, tmp_path: Path) -> None:
