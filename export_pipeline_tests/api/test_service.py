@@ -17,6 +17,7 @@ from export_pipeline.exports.control.tables import bulk_units, facts
 from export_pipeline.exports.watch.heartbeat import LATE_SECONDS, beat
 from export_pipeline_tests.api.house import PROJECT, House
 from export_pipeline_tests.cli.house import NAME
+from export_pipeline_tests.control_rows import known_for_years
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +148,7 @@ def test_metrics_tell_rows_days_queue_and_steps(any_house: House) -> None:
         times = {"created_at": 1_000_000, "started_at": 3_000_000, "finished_at": 8_500_000}
         connection.execute(sa.update(bulk_units).where(bulk_units.c.id == str(run)).values(status="Completed", **times))
     beat(any_house.control)
+    known_for_years(any_house.control)
     answer = any_house.client("metrics:read").get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     lines = answer.text.splitlines()

@@ -12,6 +12,7 @@ import pytest
 
 from export_pipeline.exports.watch.overdue import last_due
 from export_pipeline.settings import PREFIX
+from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.orchestration.daemon import Daemon
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
 from export_pipeline_tests.servers import Rclone, wait_for
@@ -54,6 +55,7 @@ def test_the_daemon_exports_late_days_again_and_posts_notices(
     house.variables |= {PREFIX + "WEBHOOK_URL": address, PREFIX + "WEBHOOK_SECRET": "a key"}
     project = house.add_project("chat", days=[FIRST, LAST])
     house.sync()
+    known_for_years(house.control)
     daemon = Daemon(house, tmp_path / "dagster")
     with daemon.instance() as instance:
         assert materialize(house.definitions(), instance, "chat", first=FIRST, last=LAST).success
@@ -73,5 +75,5 @@ def test_the_daemon_exports_late_days_again_and_posts_notices(
         assert run.tags["dagster/asset_partition_range_start"] == run.tags["dagster/asset_partition_range_end"]
         assert run.tags["dagster/run_key"].startswith("late:chat:")
     assert [(notice["kind"], notice["text"]) for notice in got] == [
-        ("day.overdue", f"{last_due(datetime.now(UTC), house.settings)} of runs/chat is overdue")
+        ("day.overdue", f"{last_due(datetime.now(UTC), house.settings)} is overdue: runs/chat")
     ]

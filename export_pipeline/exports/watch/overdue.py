@@ -1,13 +1,14 @@
 """Which days should be there by now and are not, and the notice of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, ProjectRecord, read_days
+from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.projects.planning import DayRange, day_ranges, days_to_export
 from export_pipeline.exports.projects.registry import list_projects, partitions_start
 from export_pipeline.exports.projects.standing import current_export
@@ -16,6 +17,7 @@ from export_pipeline.settings import Settings
 
 GRACE = timedelta(hours=1)
 """How long after the schedule has started a day may take before it counts as overdue."""
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class ProjectProgress:
 def progress(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[ProjectProgress]:
     """How far each project with an asset is. `now` is the control database's clock unless given.
 
-    A day is overdue when it is not Completed an hour after the daily schedule should have started on it.
+    A day is overdue when it is not Completed an hour after the daily schedule should have started on it; the schedule
+    of the day on which a project became known may have come too early for it.
     """
     moment = datetime.fromtimestamp(control.now() / 1_000_000, UTC) if now is None else now
     start, last = partitions_start(control), last_due(moment, settings)
@@ -56,14 +59,24 @@ def progress(control: ControlDatabase, settings: Settings, *, now: datetime | No
 
 def last_due(now: datetime, settings: Settings) -> date:
     """The newest day that should be there at the instant `now`."""
-    scheduled = timedelta(hours=settings.daily_at.hour, minutes=settings.daily_at.minute)
-    return (now.astimezone(UTC) - scheduled - GRACE).date() - timedelta(days=1)
+    return (now.astimezone(UTC) - _daily_at(settings) - GRACE).date() - timedelta(days=1)
+
+
+def _daily_at(settings: Settings) -> timedelta:
+    return timedelta(hours=settings.daily_at.hour, minutes=settings.daily_at.minute)
+
+
+def _was_known(project: ProjectRecord, last: date, settings: Settings) -> bool:
+    """Whether the schedule that should have exported the day `last` came when the project was known."""
+    ran = datetime.combine(last + timedelta(days=1), time(), UTC) + _daily_at(settings)
+    return datetime.fromtimestamp(project.first_seen_at / 1_000_000, UTC) <= ran
 
 
 def _progress(
     control: ControlDatabase, project: ProjectRecord, settings: Settings, *, start: date | None, last: date
 ) -> ProjectProgress:
     export = current_export(control, project, settings)
+    is_due = _was_known(project, last, settings)
     records: list[DayRecord] = []
     if export is not None:
         with control.read() as connection:
@@ -73,7 +86,7 @@ def _progress(
     return ProjectProgress(
         project=project,
         export=export,
-        overdue=() if start is None else tuple(days_to_export(start, last, done)),
+        overdue=() if start is None or not is_due else tuple(days_to_export(start, last, done)),
         newest_completed=max(done, default=None),
         errors={record.day: record.error for record in records if record.error is not None},
         days=len(committed),
@@ -83,9 +96,10 @@ def _progress(
 
 
 def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime | None = None) -> list[str]:
-    """Puts a notice into the outbox for each project whose newest day should be there and is not; their asset names.
+    """Puts one notice into the outbox of the projects whose newest day should be there and is not; their asset names.
 
-    A project's day is told of once, however often this is called. `now` is the control database's clock unless given.
+    A project's day is told of once, however often this is called; a later notice has the projects that have come since.
+    `now` is the control database's clock unless given.
     """
     at = control.now()
     moment = datetime.fromtimestamp(at / 1_000_000, UTC) if now is None else now
@@ -95,22 +109,44 @@ def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime 
         return []
 
     def write(connection: sa.Connection) -> None:
-        for found in late:
-            name, error = found.project.asset_name, found.errors.get(day)
+        told = _told(connection, day)
+        new = [found for found in late if found.project.asset_name not in told]
+        if new:
             add_notice(
                 connection,
                 "day.overdue",
-                subject=f"{name}:{day}",
-                text=f"{day} of runs/{name} is overdue" + (f": {error}" if error else ""),
-                detail={
-                    "asset": f"runs/{name}",
-                    "project_id": str(found.project.session_id),
-                    "day": day.isoformat(),
-                    "days_overdue": len(found.overdue),
-                    "error": error,
-                },
+                subject=f"{day}:{new[0].project.asset_name}",
+                text=_sentence(day, new),
+                detail={"day": day.isoformat(), "projects": [_detail(found, day) for found in new]},
                 at=at,
             )
 
     control.run(write)
     return [found.project.asset_name for found in late]
+
+
+def _told(connection: sa.Connection, day: date) -> set[str]:
+    """The assets whose day was told of before."""
+    query = sa.select(notices.c.body).where(
+        notices.c.kind == "day.overdue", notices.c.subject.startswith(f"{day}:", autoescape=True)
+    )
+    bodies = connection.execute(query).scalars()
+    return {project["asset"].removeprefix("runs/") for body in bodies for project in body["detail"]["projects"]}
+
+
+def _sentence(day: date, late: Sequence[ProjectProgress]) -> str:
+    parts = []
+    for found in late[:_MOST_NAMED]:
+        error = found.errors.get(day)
+        parts.append(f"runs/{found.project.asset_name}" + (f" ({error})" if error else ""))
+    more = f" and {len(late) - _MOST_NAMED} more" if len(late) > _MOST_NAMED else ""
+    return f"{day} is overdue: {', '.join(parts)}{more}"
+
+
+def _detail(found: ProjectProgress, day: date) -> dict[str, object]:
+    return {
+        "asset": f"runs/{found.project.asset_name}",
+        "project_id": str(found.project.session_id),
+        "days_overdue": len(found.overdue),
+        "error": found.errors.get(day),
+    }

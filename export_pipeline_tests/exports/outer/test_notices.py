@@ -22,6 +22,7 @@ from export_pipeline.exports.watch.notices import add_notice, due_notices, expor
 from export_pipeline.exports.watch.notices_send import GIVE_UP_MICROSECONDS, Webhook, send_due
 from export_pipeline.exports.watch.overdue import note_overdue
 from export_pipeline.runs.window import Window
+from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.exports.outer.conftest import MakeSettings
 from export_pipeline_tests.exports.outer.stores import MemorySource
 from export_pipeline_tests.servers import Postgres
@@ -276,6 +277,7 @@ def test_a_project_s_newest_day_is_overdue_an_hour_after_the_schedule_and_told_o
 ) -> None:
     settings = make_settings(start_date=date(2026, 3, 1))
     sync_projects(control, source, settings, count=False)
+    known_for_years(control)
     for hour, minute, expected in ((0, 40, ["day 2026-03-09"]), (1, 29, []), (1, 31, ["day 2026-03-10"]), (9, 0, [])):
         note_overdue(control, settings, now=datetime(2026, 3, 11, hour, minute, tzinfo=UTC))
         due = due_notices(control, limit=10, oldest=0)

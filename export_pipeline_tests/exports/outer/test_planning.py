@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from export_pipeline.errors import InputError
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.tables import days
+from export_pipeline.exports.control.tables import days, projects
 from export_pipeline.exports.projects.planning import (
     DayRange,
     completed_days,
@@ -22,6 +22,7 @@ from export_pipeline.exports.projects.registry import find_project, sync_project
 from export_pipeline.exports.projects.standing import standing_export
 from export_pipeline.exports.watch.overdue import last_due, progress
 from export_pipeline.settings import Settings
+from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.exports.outer.conftest import MakeSettings, project
 from export_pipeline_tests.exports.outer.stores import MemorySource
 
@@ -102,6 +103,7 @@ def test_overdue_days_are_those_that_are_not_completed(
     settings = make_settings(start_date=D)
     source.listed.append(project("quiet", 2))
     sync_projects(control, source, settings)
+    known_for_years(control)
     chatbot = find_project(control, "chatbot")
     export = standing_export(control, chatbot, settings)
     done: dict[str, Any] = {"status": "Completed", "commit_epoch": 1, "rows": 5, "bytes": 10, "completed_at": 1}
@@ -134,11 +136,27 @@ def test_a_new_table_has_no_completed_days(
 ) -> None:
     settings = make_settings(start_date=D)
     sync_projects(control, source, settings)
+    known_for_years(control)
     chatbot = find_project(control, "chatbot")
     standing_export(control, chatbot, settings)
     changed = make_settings(start_date=D, prefix="new")
     assert completed_days(control, chatbot, changed) == set()
     assert len(overdue_days(control, changed, now=NOW)["chatbot"]) == 5
+
+
+def test_a_project_has_no_overdue_days_before_a_schedule_could_have_exported_them(
+    control: ControlDatabase, make_settings: MakeSettings, source: MemorySource
+) -> None:
+    sync_projects(control, source, make_settings(start_date=D))
+    with control.begin() as connection:
+        seen = int(datetime(2026, 3, 5, 9, tzinfo=UTC).timestamp() * 1_000_000)
+        connection.execute(sa.update(projects).values(first_seen_at=seen))
+    settings = make_settings(start_date=D, daily_at="10:00")
+    assert overdue_days(control, settings, now=datetime(2026, 3, 5, 10, 59, tzinfo=UTC)) == {"chatbot": ()}
+    assert len(overdue_days(control, settings, now=datetime(2026, 3, 5, 11, 0, tzinfo=UTC))["chatbot"]) == 4
+    settings = make_settings(start_date=D, daily_at="08:00")
+    assert overdue_days(control, settings, now=datetime(2026, 3, 6, 8, 59, tzinfo=UTC)) == {"chatbot": ()}
+    assert len(overdue_days(control, settings, now=datetime(2026, 3, 6, 9, 0, tzinfo=UTC))["chatbot"]) == 5
 
 
 def test_nothing_is_overdue_before_there_is_a_first_partition(
