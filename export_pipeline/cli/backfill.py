@@ -27,7 +27,10 @@ def backfill(
     projects: Annotated[list[str] | None, typer.Argument(metavar="PROJECT…", help="Names, assets or ids.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every project that has an asset.")] = False,
     first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="First day (UTC).")
+        datetime | None,
+        typer.Option(
+            "--from", formats=["%Y-%m-%d"], metavar="DAY", help="First day (UTC), by default the first partition."
+        ),
     ] = None,
     last: Annotated[
         datetime | None,
@@ -84,12 +87,15 @@ def _refuse_more(projects: object, every: bool, first: object, last: object, oth
 def _plan(projects: list[str], *, every: bool, first: datetime | None, last: datetime | None) -> "BackfillPlan":
     from export_pipeline.exports.projects.backfill import plan_backfill
 
-    if first is None:
-        raise typer.BadParameter("--from is missing: the first day, such as 2026-11-01")
     settings = parts.load()
     with parts.open_control(settings) as control:
         return plan_backfill(
-            control, settings, projects, every=every, first=first.date(), last=last.date() if last else None
+            control,
+            settings,
+            projects,
+            every=every,
+            first=first.date() if first else None,
+            last=last.date() if last else None,
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import psutil
+from cryptography.fernet import Fernet
 from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 
 from export_pipeline.home import free_ports
@@ -35,6 +36,8 @@ class Live:
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_ports(1)}"
         house.variables[PREFIX + "HOME"] = str(folder)
+        self.secret_keys = Fernet.generate_key().decode()
+        house.variables[PREFIX + "SECRET_KEYS"] = self.secret_keys
         self._home = DagsterHome(house.settings)
         self._home.prepare()
         code = in_the_readme("downstream").removeprefix("```python\n").removesuffix("```")

@@ -31,11 +31,13 @@ def plan_backfill(
     names: Sequence[str],
     *,
     every: bool,
-    first: date,
+    first: date | None,
     last: date | None,
     now: datetime | None = None,
 ) -> BackfillPlan:
-    """The days from `first` to `last` (by default yesterday) of the named projects, or of all that have an asset.
+    """The days from `first` to `last` of the named projects, or of all that have an asset.
+
+    By default from the first partition to yesterday.
 
     Raises `InputError` for a project that is unknown or has no asset, and for days that are no partitions.
     """
@@ -47,7 +49,7 @@ def plan_backfill(
     start = partitions_start(control)
     if start is None:
         raise InputError("no project has had a row yet; run `export-pipeline projects sync`")
-    days = DayRange(first, last or today - timedelta(days=1))
+    days = DayRange(first or start, last or today - timedelta(days=1))
     refuse_outside(days.first, days.last, start=start, today=today)
     if every:
         projects = list_projects(control, only_assets=True, settings=settings)
