@@ -32,9 +32,6 @@ def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]
     try:
         for unit in units:
             result = _settle(worker, export, unit, store)
-            if isinstance(result, DayCancelledError):
-                # Claiming the day may have done nothing but acknowledge the cancel.
-                result = _settle(worker, export, unit, store)
             _record(worker, unit, result)
             worked.add(unit, result)
     finally:

@@ -1,6 +1,5 @@
 """Publishing a day, the one way in which rows come into a bucket."""
 
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from export_pipeline.exports.commit.fence import Epochs, epochs_in_bucket, fence
 from export_pipeline.exports.commit.finish import carry_out
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.job import Job, OnStep, PublishLimits
-from export_pipeline.exports.commit.leases import Lease, OwnerEnded, wait_for_claim
+from export_pipeline.exports.commit.leases import Clock, Lease, OwnerEnded, elapsed, wait_for_claim
 from export_pipeline.exports.commit.record import FinishedCommit
 from export_pipeline.exports.commit.rules import Committed, satisfies
 from export_pipeline.exports.control.database import ControlDatabase
@@ -101,19 +100,21 @@ def publish_day(
     on_step: OnStep = no_step,
     on_bytes: Callable[[int], None] = no_bytes,
     epochs: Epochs | None = None,
+    clock: Clock = elapsed,
 ) -> DayOutcome:
     """Publishes one day: whole, once, or not at all.
 
     `owner_ended` says of an owner's name whether its process has certainly ended; `wait_for_lease` is how long another
     holder is waited for, in seconds; `on_step` is told every step by name; `on_bytes` the source bytes read so far,
-    and may hold the day up; `epochs` is what `epochs_in_bucket` listed, where it was called for many days already.
+    and may hold the day up; `epochs` is what `epochs_in_bucket` listed, where it was called for many days already;
+    `clock` measures the age of the lease.
 
     Raises, with the bucket as it was: `DayBusyError`, `DayCancelledError`, `ShrunkError`, `RowCountError`,
     `DayTooLargeError`, `ForeignCommitError`, errors of the source. `LeaseLostError`: another process has the day.
     `DestinationError` and `ControlUnreachableError` may come after the commit point: the next attempt finishes then.
     An interrupt (any BaseException) aborts the upload and gives the day back.
     """
-    begun = time.monotonic()
+    begun = clock()
     limits = limits or PublishLimits()
     export, day = request.export, request.day.day
     if epochs is None:
@@ -133,7 +134,14 @@ def publish_day(
     )
     if isinstance(claim, Satisfied):
         return outcome_of(export, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
-    lease = Lease(claim, control=control, lease_seconds=limits.lease_seconds, patience=limits.patience, since=begun)
+    lease = Lease(
+        claim,
+        control=control,
+        lease_seconds=limits.lease_seconds,
+        patience=limits.patience,
+        since=begun,
+        clock=clock,
+    )
     with lease:
         job = Job(export, control, store, lease, limits, on_step)
         try:
@@ -144,9 +152,9 @@ def publish_day(
             raise
     if isinstance(result, Unchanged):
         kept = result.committed
-        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=time.monotonic() - begun)
+        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=clock() - begun)
     kind: Outcome = "empty" if result.key is None else "committed"
-    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=time.monotonic() - begun)
+    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=clock() - begun)
 
 
 def outcome_of(
@@ -178,6 +186,8 @@ def _publish(
     decided = claim.intent.upload.upload_id if claim.intent and claim.intent.upload else None
     fence(job, [stale for stale in claim.stale_uploads if stale.upload_id != decided])
     job.on_step("fenced")
+    if claim.cancelled:
+        raise DayCancelledError(f"{claim.day} was cancelled")
     if finished is not None and satisfies(committed, request.launched_at):
         _release(job, finished)
         return finished

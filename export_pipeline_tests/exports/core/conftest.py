@@ -42,6 +42,14 @@ def bench(control: ControlDatabase, rclone: Rclone) -> Iterator[Bench]:
     made.store.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def either_bench(request: pytest.FixtureRequest, rclone: Rclone) -> Iterator[Bench]:
+    """Each control database in turn, and rclone."""
+    made = make_bench(request.getfixturevalue("control" if request.param == "sqlite" else "postgres_control"), rclone)
+    yield made
+    made.store.close()
+
+
 @pytest.fixture
 def weed_bench(control: ControlDatabase, seaweedfs: Weed) -> Iterator[Bench]:
     """SQLite and SeaweedFS, which has conditional writes and rights."""

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from contextlib import closing
 from datetime import date, timedelta
+from itertools import count
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from export_pipeline.errors import DayBusyError, LeaseLostError
+from export_pipeline.exports.commit.leases import Clock
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
@@ -189,11 +191,14 @@ def test_a_day_that_is_held_is_reported_with_its_holder(bench: Bench) -> None:
     assert bench.published() == ids_and_names(rows_of(DAY, 3))
 
 
-def test_a_writer_that_was_overtaken_takes_no_more_step_that_cannot_be_undone(bench: Bench) -> None:
-    for number, step in enumerate([*PAUSES, "deleted"]):
+def overtaken_at_each_step(bench: Bench, clock: Clock) -> dict[str, set[str]]:
+    """The steps that a writer has still taken after two others overtook it at a step, by that step."""
+    taken = {}
+    for number, step in enumerate([*PAUSES, "deleting", "deleted"]):
         day, steps = DAY + timedelta(days=number), list[str]()
         third = rows_of(day, 5, name="third")
-        if step == "deleted":
+        first = [] if step in {"deleting", "deleted"} else rows_of(day, 3, name="first")
+        if not first:
             bench.publish(MemorySource(rows_of(day, 2, name="before")), day=day)
 
         def overtake(name: str, *, step: str = step, day: date = day, steps: list[str] = steps) -> None:
@@ -203,10 +208,23 @@ def test_a_writer_that_was_overtaken_takes_no_more_step_that_cannot_be_undone(be
                     rows = rows_of(day, 5, name=name_of_other)
                     bench.publish(MemorySource(rows), day=day, owner_ended=ended)
 
-        first = [] if step == "deleted" else rows_of(day, 3, name="first")
         with pytest.raises(LeaseLostError):
-            bench.publish(MemorySource(first), day=day, on_step=overtake, allow_shrink=True)
-        after = steps[steps.index(step) + 1 :]
-        assert not {"completing", "writing manifest", "deleting", "done"} & {*after}, (step, after)
+            bench.publish(MemorySource(first), day=day, on_step=overtake, allow_shrink=True, clock=clock)
+        taken[step] = {*steps[steps.index(step) + 1 :]}
         check_finished(bench, third, day=day)
     check_nothing_left(bench)
+    return taken
+
+
+def test_a_writer_that_was_overtaken_takes_no_more_step_towards_the_store(bench: Bench) -> None:
+    hours = count(0, 3600)
+    for step, after in overtaken_at_each_step(bench, lambda: next(hours)).items():
+        assert not {"completing", "writing manifest", "deleting", "done"} & after, (step, after)
+
+
+def test_a_writer_that_was_overtaken_at_once_may_repeat_what_does_no_harm_and_nothing_else(any_bench: Bench) -> None:
+    repeated = set()
+    for step, after in overtaken_at_each_step(any_bench, lambda: 0.0).items():
+        assert not {"deleting", "done"} & after, (step, after)
+        repeated |= after & {"completing", "writing manifest"}
+    assert repeated == {"completing", "writing manifest"}
