@@ -17,9 +17,9 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.commit import state as day_state
 from export_pipeline.exports.commit.claim import Claim, Satisfied, lost, read_satisfying
-from export_pipeline.exports.commit.complete import UploadLostError
+from export_pipeline.exports.commit.complete import UploadLostError, UploadRefusedError
 from export_pipeline.exports.commit.export import DayExport, Unchanged
-from export_pipeline.exports.commit.fence import Epochs, epochs_in_bucket, fence, refuse_foreign
+from export_pipeline.exports.commit.fence import InBucket, fence, look_into_bucket, refuse_foreign
 from export_pipeline.exports.commit.finish import carry_out
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.job import Job, OnStep, PublishLimits
@@ -99,14 +99,14 @@ def publish_day(
     wait_for_lease: float = WAIT_FOR_LEASE,
     on_step: OnStep = no_step,
     on_bytes: Callable[[int], None] = no_bytes,
-    epochs: Epochs | None = None,
+    in_bucket: InBucket | None = None,
     clock: Clock = elapsed,
 ) -> DayOutcome:
     """Publishes one day: whole, once, or not at all.
 
     `owner_ended` says of an owner's name whether its process has certainly ended; `wait_for_lease` is how long another
     holder is waited for, in seconds; `on_step` is told every step by name; `on_bytes` the source bytes read so far,
-    and may hold the day up; `epochs` is what `epochs_in_bucket` listed, where it was called for many days already;
+    and may hold the day up; `in_bucket` is what `look_into_bucket` gave, where it was called for many days already;
     `clock` measures the age of the lease.
 
     Raises, with the bucket as it was: `DayBusyError`, `DayCancelledError`, `ShrunkError`, `RowCountError`,
@@ -117,10 +117,10 @@ def publish_day(
     begun = clock()
     limits = limits or PublishLimits()
     export, day = request.export, request.day.day
-    if epochs is None:
+    if in_bucket is None:
         if (done := satisfied([request], control).get(day)) is not None:
             return done
-        epochs = epochs_in_bucket(store, export, [day])
+        in_bucket = look_into_bucket(store, export, [day])
     claim = wait_for_claim(
         control,
         export_id=export.export_id,
@@ -146,7 +146,7 @@ def publish_day(
         job = Job(export, control, store, lease, limits, on_step)
         try:
             on_step("claimed")
-            result = _publish(job, request, source, on_bytes=on_bytes, in_bucket=epochs.get(day))
+            result = _publish(job, request, source, on_bytes=on_bytes, in_bucket=in_bucket)
         except BaseException as error:
             _give_back(job, error)
             raise
@@ -177,21 +177,26 @@ def outcome_of(
 
 
 def _publish(
-    job: Job, request: DayRequest, source: RunSource, *, on_bytes: Callable[[int], None], in_bucket: int | None
+    job: Job, request: DayRequest, source: RunSource, *, on_bytes: Callable[[int], None], in_bucket: InBucket
 ) -> FinishedCommit | Unchanged:
     claim = job.lease.claim
     committed, finished = claim.committed, None
     if claim.intent is not None:
         committed, finished = _roll_forward(job, claim, claim.intent)
     decided = claim.intent.upload.upload_id if claim.intent and claim.intent.upload else None
-    fence(job, [stale for stale in claim.stale_uploads if stale.upload_id != decided])
+    fence(
+        job,
+        [stale for stale in claim.stale_uploads if stale.upload_id != decided],
+        left=[] if claim.epoch == 1 else [found for found in in_bucket.uploads.of(claim.day) if found != decided],
+    )
     job.on_step("fenced")
     if claim.cancelled:
         raise DayCancelledError(f"{claim.day} was cancelled")
     if finished is not None and satisfies(committed, request.launched_at):
         _release(job, finished)
         return finished
-    refuse_foreign(claim.day, in_bucket=in_bucket, recorded=None if committed is None else committed.epoch)
+    recorded = None if committed is None else committed.epoch
+    refuse_foreign(claim.day, in_bucket=in_bucket.epochs.get(claim.day), recorded=recorded)
     for attempt in range(_NEW_EPOCHS):
         export = DayExport(
             job, day=request.day, committed=committed, allow_shrink=request.allow_shrink, on_bytes=on_bytes
@@ -202,14 +207,17 @@ def _publish(
             if attempt + 1 == _NEW_EPOCHS:
                 raise
             _begin_again(job, export.commit_id)
+        except UploadRefusedError:
+            _begin_again(job, export.commit_id)
+            raise
     raise AssertionError("the last attempt returns or raises")
 
 
 def _roll_forward(job: Job, claim: Claim, intent: Intent) -> tuple[Committed | None, FinishedCommit | None]:
-    """Carries out what an earlier attempt decided on; where the store has lost its upload, gives that up."""
+    """Carries out what an earlier attempt decided on; where the store will never complete its upload, gives that up."""
     try:
         done = carry_out(job, intent, keep_lease=True)
-    except UploadLostError:
+    except (UploadLostError, UploadRefusedError):
         _begin_again(job, intent.commit_id)
         return claim.committed, None
     job.on_step("rolled forward")
