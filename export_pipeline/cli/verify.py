@@ -94,9 +94,11 @@ def _show(exports: "list[ExportRecord]", reports: "list[VerifyReport]") -> None:
     if not reports:
         output.say("Nothing has been exported yet.")
         return
-    names = ("days", "empty_days", "files", "rows", "bytes")
+    from export_pipeline.runs.reasons import describe_rejected
+
+    names = ("days", "empty_days", "files", "rows", "rejected", "bytes")
     output.table(
-        ["export", ">days", ">empty", ">files", ">rows", ">bytes", ">wrong", "lies at"],
+        ["export", ">days", ">empty", ">files", ">rows", ">rejected", ">bytes", ">wrong", "lies at"],
         [
             (
                 report.export_id,
@@ -108,6 +110,8 @@ def _show(exports: "list[ExportRecord]", reports: "list[VerifyReport]") -> None:
         ],
     )
     for report in reports:
+        for day, reasons in report.rejected.items():
+            output.say(f"{report.export_id}: {day}: {describe_rejected(reasons)}", style="yellow")
         for note in report.notes:
             output.say(f"{report.export_id}: {note}", style="yellow")
         if report.being_exported:

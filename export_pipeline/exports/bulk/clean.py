@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayCancelledError, ExportPipelineError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
+from export_pipeline.exports.bulk.results import completed_values
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.bulk.work import Worked, Worker
 from export_pipeline.exports.commit.job import PublishLimits
@@ -77,12 +78,7 @@ def _record(worker: Worker, unit: BulkUnit, result: DayOutcome | ExportPipelineE
         now = connection.execute(sa.select(worker.control.now_sql)).scalar_one()
         values: dict[str, Any] = {"finished_at": now, "updated_at": now}
         if isinstance(result, DayOutcome):
-            values |= {
-                "status": "Completed",
-                "rows": result.rows,
-                "bytes": result.bytes,
-                "key": result.key,
-            }
+            values |= completed_values(result)
         else:
             values["status"] = "Cancelled" if ended.status == "Completed" else ended.status
             here = sa.and_(here, bulk_units.c.status.in_(UNFINISHED_UNITS))

@@ -164,6 +164,7 @@ def committed_of(row: Mapping[Any, Any]) -> Committed | None:
     return Committed(
         epoch=row["commit_epoch"],
         rows=row["rows"],
+        rows_read=row["rows"] + (row["rows_rejected"] or 0),
         bytes=row["bytes"],
         manifest_key=row["manifest_key"],
         manifest=row["manifest"],

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ WAIT_FOR_LEASE = 1800.0
 _NEW_EPOCHS = 3
 """How often a day begins again when the store loses its upload between the commit point and Complete."""
 _GIVE_BACK_PATIENCE = 5.0
+_MOST_SHOWN = 10
+"""Rejected rows of a day that its outcome names; the manifest lists up to a thousand."""
 
 Outcome = Literal["committed", "unchanged", "empty", "satisfied"]
 
@@ -60,7 +62,8 @@ class DayOutcome:
 
     "committed": a file was published. "empty": the day was committed without rows and without a file. "unchanged":
     the source agrees with what was committed before. "satisfied": a commit after the launch was there already.
-    `rejected` and `replaced` count rows and cells; `uri` is None where the day is empty.
+    `rejected` and `replaced` count rows and cells, `reasons` rejected rows by reason; `first_rejected` are the first of
+    them, with id, start_time and reason. `uri` is None where the day is empty.
     """
 
     outcome: Outcome
@@ -73,6 +76,8 @@ class DayOutcome:
     epoch: int
     commit_id: uuid.UUID
     seconds: float
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    first_rejected: tuple[Mapping[str, str | None], ...] = ()
 
     @property
     def key(self) -> str | None:
@@ -161,11 +166,11 @@ def outcome_of(
     export: ExportRecord, outcome: Outcome, manifest: Mapping[str, Any], manifest_key: str, *, seconds: float
 ) -> DayOutcome:
     """What a caller is told of a commit, given the manifest's content."""
-    file = manifest["file"]
+    file, rejected = manifest["file"], manifest["rejected"]
     return DayOutcome(
         outcome=outcome,
         rows=manifest["rows"],
-        rejected=manifest["rejected"]["count"],
+        rejected=rejected["count"],
         replaced=sum(manifest["replaced"].values()),
         bytes=file["bytes"] if file else 0,
         uri=f"s3://{export.bucket}/{file['key']}" if file else None,
@@ -173,6 +178,8 @@ def outcome_of(
         epoch=manifest["epoch"],
         commit_id=uuid.UUID(manifest["commit_id"]),
         seconds=seconds,
+        reasons=rejected["by_reason"],
+        first_rejected=tuple(rejected["rows"][:_MOST_SHOWN]),
     )
 
 
@@ -221,7 +228,15 @@ def _roll_forward(job: Job, claim: Claim, intent: Intent) -> tuple[Committed | N
         _begin_again(job, intent.commit_id)
         return claim.committed, None
     job.on_step("rolled forward")
-    now = Committed(done.epoch, done.rows, done.bytes, done.manifest_key, done.manifest, done.snapshot_at)
+    now = Committed(
+        epoch=done.epoch,
+        rows=done.rows,
+        rows_read=intent.rows_read,
+        bytes=done.bytes,
+        manifest_key=done.manifest_key,
+        manifest=done.manifest,
+        snapshot_at=done.snapshot_at,
+    )
     return now, done
 
 

@@ -83,7 +83,8 @@ def record_intent(connection: sa.Connection, claim: Claim, intent: Intent, *, al
     """The commit point. Raises `DayCancelledError` or `ShrunkError` where the day must not be committed."""
     free: list[sa.ColumnElement[bool]] = [days.c.intent.is_(None), days.c.cancel_requested.is_(False)]
     if not allow_shrink:
-        free.append(sa.or_(days.c.rows.is_(None), days.c.rows <= intent.rows))
+        read = days.c.rows + sa.func.coalesce(days.c.rows_rejected, 0)
+        free.append(sa.or_(days.c.rows.is_(None), read <= intent.rows_read))
     decided = sa.update(days).where(_holds(claim)).values(intent=intent.to_json())
     if connection.execute(decided.where(*free)).rowcount:
         return
@@ -94,7 +95,8 @@ def record_intent(connection: sa.Connection, claim: Claim, intent: Intent, *, al
         return
     if row["cancel_requested"]:
         raise DayCancelledError(f"{claim.day} was cancelled before its commit")
-    refuse_shrinking(claim.day, committed=row["rows"], rows=intent.rows, allow_shrink=allow_shrink)
+    committed = None if row["rows"] is None else row["rows"] + (row["rows_rejected"] or 0)
+    refuse_shrinking(claim.day, committed=committed, read=intent.rows_read, allow_shrink=allow_shrink)
     connection.execute(decided)
 
 

@@ -5,7 +5,7 @@ The bucket alone is enough. With the control database its records are compared t
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 
 import sqlalchemy as sa
@@ -92,6 +92,7 @@ class _Verification:
         self._counts = Counts()
         self._being_exported: list[date] = []
         self._notes: list[str] = []
+        self._rejected: dict[str, Mapping[str, int]] = {}
         self._without_rows: list[DayWindow] = []
         self._siblings = _siblings(control, export)
 
@@ -114,6 +115,7 @@ class _Verification:
             problems=tuple(self._problems),
             counts=self._counts,
             being_exported=tuple(self._being_exported),
+            rejected=self._rejected,
             notes=tuple(self._notes),
         )
 
@@ -132,6 +134,8 @@ class _Verification:
         self._problems += check.problems
         for item in dataclasses.fields(Counts):
             setattr(self._counts, item.name, getattr(self._counts, item.name) + getattr(check.counts, item.name))
+        if check.rejected:
+            self._rejected[state.day.isoformat()] = check.rejected
         if check.without_rows is not None:
             self._without_rows.append(check.without_rows)
 
