@@ -64,10 +64,10 @@ def test_rejected_rows_of_an_asset_are_in_its_metadata_its_check_the_status_and_
         (18, 12),
     ]
     assert days[str(LAST)]["rejected_rows_by_reason"] == {REASON: 12}
-    tables = [[record.data for record in found["first_rejected_rows"]] for _, found in sorted(days.items())]
+    tables = [[record.data for record in found["first_rejected_rows"].records] for _, found in sorted(days.items())]
     assert [len(table) for table in tables] == [3, 10]
     assert {row["reason"] for table in tables for row in table} == {REASON}
-    assert [row["start_time"] for row in tables[0]] == [f"2026-03-13T10:00:0{second}+00:00" for second in range(3)]
+    assert [str(row["start_time"])[11:19] for row in tables[0]] == ["10:00:00", "10:00:01", "10:00:02"]
 
     (check,) = (found for found in result.get_asset_check_evaluations() if found.check_name == REJECTED_CHECK)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)

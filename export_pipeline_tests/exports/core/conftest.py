@@ -10,6 +10,15 @@ from export_pipeline_tests.exports.core.bench import Bench, make_store, new_expo
 from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that nobody has migrated."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/control.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[ControlDatabase]:
     """A migrated SQLite control database."""

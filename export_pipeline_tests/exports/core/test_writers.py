@@ -160,7 +160,8 @@ def test_a_paused_writer_whose_lease_nobody_took_goes_on(bench: Bench) -> None:
 def launch(bench: Bench, count: int, **options: Any) -> list[str]:
     """The ends of processes that all want the same day."""
     report = children.new_queue()
-    processes = [children.start(children.attempt_of(bench, rows_of(DAY, 30), **options), report) for _ in range(count)]
+    attempt = children.attempt_of(bench, rows_of(DAY, 30), limits=LONG, wait_for_lease=600.0, **options)
+    processes = [children.start(attempt, report) for _ in range(count)]
     outcomes = sorted(report.get(timeout=120) for _ in processes)
     for process in processes:
         process.join(60)
