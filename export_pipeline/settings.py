@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     run_hours: float = Field(4, gt=0, description="Longest time of one attempt at a day of a bulk export, hours.")
     export_hours: float = Field(24, gt=0, description="Longest time of a bulk export, hours.")
     late_days: int = Field(14, ge=0, description="Days back in which late rows are looked for; 0 turns it off.")
+    max_rejected_rows: int = Field(
+        0, ge=0, description="Rows of a day that may be rejected without a notice and a warning."
+    )
     webhook_url: SecretStr | None = Field(None, description="Address that notices are posted to.")
     webhook_secret: SecretStr | None = Field(None, description="Key of the signature of posted notices.")
     api_host: str = Field("127.0.0.1", description="Address that `export-pipeline api` listens on.")

@@ -42,6 +42,7 @@ def export_answer(record: ExportRecord, progress: Progress | None = None) -> Bul
         finished_at=time_of(record.finished_at),
         source_bulk_export_id=record.source_id,
         error=record.error,
+        warning=record.warning,
         progress=None if progress is None else _progress(progress),
     )
 
@@ -53,6 +54,8 @@ def _progress(found: Progress) -> BulkExportProgress:
         days_done=found.days_done,
         rows_written=found.rows_written,
         rows_planned=found.rows_planned,
+        rows_rejected=sum(found.rejected.values()),
+        rejected=dict(found.rejected),
         bytes_written=found.bytes,
         estimated_finish=time_of(found.estimated_finish),
     )
@@ -91,7 +94,12 @@ def _result(details: RunDetails) -> BulkExportRunProgress | None:
     files = [] if unit.key is None else [f"{details.table.bucket}/{unit.key}"]
     rows = unit.rows if unit.rows is not None else details.rows_read
     return BulkExportRunProgress(
-        rows_written=rows or 0, exported_files=files, export_path=details.folder, latest_cursor=None
+        rows_written=rows or 0,
+        exported_files=files,
+        export_path=details.folder,
+        latest_cursor=None,
+        rows_rejected=unit.rows_rejected,
+        rejected=None if unit.rejected is None else dict(unit.rejected),
     )
 
 

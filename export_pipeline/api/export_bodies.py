@@ -68,6 +68,8 @@ class BulkExportProgress(Body):
     days_done: int
     rows_written: int
     rows_planned: int | None
+    rows_rejected: int = Field(description="Rows of finished days that are in no file.")
+    rejected: dict[str, int] = Field(description="The same by reason; the manifests of the days name them.")
     bytes_written: int
     estimated_finish: Time | None
 
@@ -83,6 +85,9 @@ class BulkExport(_Asked):
     finished_at: Time | None
     source_bulk_export_id: uuid.UUID | None = None
     error: str | None = Field(None, description="Why it failed.")
+    warning: str | None = Field(
+        None, description="What of its rows is not in the files although it is Completed: how many, and why."
+    )
     progress: BulkExportProgress | None = Field(None, description="Given where a single export is asked for.")
 
 
@@ -101,6 +106,8 @@ class BulkExportRunProgress(Body):
     exported_files: list[str]
     export_path: str
     latest_cursor: str | None
+    rows_rejected: int | None = Field(None, description="Rows that are not in the file; null before the commit.")
+    rejected: dict[str, int] | None = Field(None, description="The same by reason.")
     pending_upload: PendingUpload | None = None
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.cli import output
+from export_pipeline.runs.reasons import describe_rejected
 
 if TYPE_CHECKING:
     from export_pipeline.exports.bulk.dry_run import DryRun
@@ -35,25 +36,42 @@ def export(found: "BulkExport", progress: "Progress | None", *, as_json: bool) -
     rows = [(name, value) for name, value in shown.items() if value not in (None, False, ())]
     if progress is not None:
         done = f"{progress.percent} %, {progress.days_done} of {progress.days_total} days"
-        rows += [("done", done), ("rows", progress.rows_written), ("bytes", progress.bytes)]
+        rows += [("done", done), ("rows", _of_planned(progress)), ("bytes", progress.bytes)]
+        if progress.rejected:
+            rows.append(("not exported", describe_rejected(progress.rejected)))
         if found.finished_at is None and progress.estimated_finish is not None:
             rows.append(("done at about", _time(progress.estimated_finish)))
     output.table(["", ""], rows)
 
 
+def _of_planned(progress: "Progress") -> str:
+    written = f"{progress.rows_written:,}"
+    return written if progress.rows_planned is None else f"{written} of {progress.rows_planned:,} that were counted"
+
+
 def exports_table(found: Sequence["BulkExport"]) -> None:
     """Prints exports, a line each."""
-    columns = ["id", "status", "from", "to or every", "project", "created", "error"]
+    columns = ["id", "status", "from", "to or every", "project", "created", "error or warning"]
     output.table(columns, [_line(each) for each in found])
 
 
 def units_table(units: Sequence["BulkUnit"]) -> None:
-    """Prints runs, a line each, with the last error of each."""
-    columns = ["day", "project id", "status", ">retries", ">rows", ">bytes", "file", "last error"]
+    """Prints runs, a line each, with the last error of each and the rows that it has set aside."""
+    columns = ["day", "project id", "status", ">retries", ">rows", ">bytes", "file", "last error", "rejected"]
     output.table(
         columns,
         [
-            (unit.day, unit.session_id, unit.status, unit.attempt, unit.rows, unit.bytes, unit.key, _last(unit))
+            (
+                unit.day,
+                unit.session_id,
+                unit.status,
+                unit.attempt,
+                unit.rows,
+                unit.bytes,
+                unit.key,
+                _last(unit),
+                unit.rejected and describe_rejected(unit.rejected),
+            )
             for unit in units
         ],
     )
@@ -75,7 +93,15 @@ def dry_run(found: "DryRun", *, as_json: bool) -> None:
 def _line(export: "BulkExport") -> list[object]:
     end = f"{export.interval_hours} h" if export.interval_hours is not None else _time(export.end_at)
     of = "all experiments" if export.all_experiments else export.session_id
-    return [export.id, export.status, _time(export.start_at), end, of, _time(export.created_at), export.error]
+    return [
+        export.id,
+        export.status,
+        _time(export.start_at),
+        end,
+        of,
+        _time(export.created_at),
+        export.error or export.warning,
+    ]
 
 
 def _last(unit: "BulkUnit") -> str | None:

@@ -112,6 +112,21 @@ def _overdue(settings: "Settings") -> tuple[bool, str]:
     return False, "; ".join(f"{item.project.name}: {_late(item)}" for item in late)
 
 
+def _rejected(settings: "Settings") -> tuple[bool, str, bool]:
+    from export_pipeline.exports.watch.overdue import progress
+    from export_pipeline.exports.watch.rejected import over_limit
+    from export_pipeline.runs.reasons import describe_rejected, total_rejected
+
+    with parts.open_control(settings) as control:
+        found = [(item, over_limit(item.rejected, settings)) for item in progress(control, settings)]
+    told = [
+        f"{item.project.name}: {describe_rejected(total_rejected(days.values()))}; newest day {max(days)}"
+        for item, days in found
+        if days
+    ]
+    return True, "; ".join(told) or "none", bool(told)
+
+
 def _late(item: "ProjectProgress") -> str:
     """The overdue days, and why the newest of them failed, where it was tried."""
     ranges = ", ".join(map(str, item.overdue_ranges))
@@ -128,4 +143,5 @@ _CHECKS: dict[str, Look] = {
     "bucket": _destination,
     "Dagster": _daemon,
     "days": _overdue,
+    "rejected rows": _rejected,
 }

@@ -27,12 +27,16 @@ def verify(
     bucket_only: Annotated[
         bool, typer.Option("--bucket-only", help="Use the bucket alone, as where the control database was lost.")
     ] = False,
+    abort_uploads: Annotated[
+        bool, typer.Option("--abort-uploads", help="Abort uploads that were left open and that nobody needs.")
+    ] = False,
     as_json: output.AsJson = False,
 ) -> None:
     """Read everything back from the bucket and check it.
 
     Lists whatever of manifests and files is not as it was committed: compares counts, bytes, checksums, content,
-    ids, and the control database's records. Reads every file; writes nothing. Ends with 1 where something is wrong.
+    ids, and the control database's records. Reads every file; writes nothing, and removes nothing but uploads with
+    --abort-uploads. Ends with 1 where something is wrong.
 
     Example: export-pipeline verify checkout_bot --deep
     """
@@ -51,9 +55,16 @@ def verify(
                 parts.open_store_of(export, store, control, settings) as its,
                 output.progress(f"verifying {export.export_id}") as on_day,
             ):
-                reports.append(
-                    verify_export(export, control=control, store=its, source=source, deep=deep, on_day=on_day)
+                report = verify_export(
+                    export,
+                    control=control,
+                    store=its,
+                    source=source,
+                    deep=deep,
+                    abort_uploads=abort_uploads,
+                    on_day=on_day,
                 )
+                reports.append(report)
     if as_json:
         output.print_json([asdict(report) for report in reports])
     else:
@@ -83,9 +94,11 @@ def _show(exports: "list[ExportRecord]", reports: "list[VerifyReport]") -> None:
     if not reports:
         output.say("Nothing has been exported yet.")
         return
-    names = ("days", "empty_days", "files", "rows", "bytes")
+    from export_pipeline.runs.reasons import describe_rejected
+
+    names = ("days", "empty_days", "files", "rows", "rejected", "bytes")
     output.table(
-        ["export", ">days", ">empty", ">files", ">rows", ">bytes", ">wrong", "lies at"],
+        ["export", ">days", ">empty", ">files", ">rows", ">rejected", ">bytes", ">wrong", "lies at"],
         [
             (
                 report.export_id,
@@ -97,6 +110,8 @@ def _show(exports: "list[ExportRecord]", reports: "list[VerifyReport]") -> None:
         ],
     )
     for report in reports:
+        for day, reasons in report.rejected.items():
+            output.say(f"{report.export_id}: {day}: {describe_rejected(reasons)}", style="yellow")
         for note in report.notes:
             output.say(f"{report.export_id}: {note}", style="yellow")
         if report.being_exported:

@@ -10,8 +10,10 @@ import dagster as dg
 from export_pipeline.exports.projects.planning import LONGEST_RANGE
 from export_pipeline.orchestration.checks import (
     count_outside,
+    count_rejected,
     count_unassigned,
     outside_check_spec,
+    rejected_check_spec,
     unassigned_check_spec,
 )
 from export_pipeline.orchestration.columns import table_schema
@@ -106,7 +108,7 @@ def _project_asset(
         backfill_policy=dg.BackfillPolicy.multi_run(LONGEST_RANGE),
         io_manager_key=IO_MANAGER,
         required_resource_keys={PARTS},
-        check_specs=[outside_check_spec(key), unassigned_check_spec(key)],
+        check_specs=[outside_check_spec(key), unassigned_check_spec(key), rejected_check_spec(key)],
         config_schema=options,
     )
     def runs_of_project(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -126,6 +128,7 @@ def _project_asset(
         yield dg.Output(value)
         yield count_outside(parts.source, project=project.project, start=start, asset_key=key)
         yield count_unassigned(parts, asset_key=key)
+        yield count_rejected(parts, project, asset_key=key)
 
     return runs_of_project
 

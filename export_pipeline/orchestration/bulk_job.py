@@ -9,6 +9,7 @@ from export_pipeline.orchestration.assets import PARTS
 from export_pipeline.orchestration.failure import as_failure
 from export_pipeline.orchestration.launch import owner_has_ended, owner_of
 from export_pipeline.orchestration.parts import Parts
+from export_pipeline.runs.reasons import describe_rejected
 
 if TYPE_CHECKING:
     from export_pipeline.destinations.store import ObjectStore
@@ -87,9 +88,12 @@ def _report(context: dg.OpExecutionContext, worked: "Worked", *, asked: int) -> 
     """Shows what was done; the run is red where a day failed."""
     what = ", ".join(f"{count} {outcome}" for outcome, count in sorted(worked.outcomes.items())) or "nothing to do"
     context.log.info(f"{worked.taken} of {asked} days taken: {what}; {worked.rows:,} rows, {worked.bytes:,} bytes")
+    rejected = {"rejected_rows": sum(worked.rejected.values()), "rejected_rows_by_reason": dict(worked.rejected)}
     context.add_output_metadata(
-        {"days": worked.taken, "rows": worked.rows, "bytes": worked.bytes, **dict(worked.outcomes)}
+        {"days": worked.taken, "rows": worked.rows, **rejected, "bytes": worked.bytes, **dict(worked.outcomes)}
     )
+    if worked.rejected:
+        context.log.warning(describe_rejected(worked.rejected))
     if worked.errors:
         shown = dict(list(worked.errors.items())[:_MOST_SHOWN])
         first, error = next(iter(shown.items()))

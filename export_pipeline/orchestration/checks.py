@@ -1,7 +1,7 @@
-"""The asset checks for rows that are not exported: those that no partition covers, and those of no project."""
+"""The asset checks for rows that are not exported: of no partition, of no project, or rejected."""
 
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -9,11 +9,14 @@ from export_pipeline.errors import ExportPipelineError
 from export_pipeline.runs.window import Window
 
 if TYPE_CHECKING:
+    from export_pipeline.exports.control.records import ProjectRecord
     from export_pipeline.orchestration.parts import Parts
     from export_pipeline.sources.protocol import OutsideRows, RunSource
 
 OUTSIDE_CHECK = "rows_outside_the_partitions"
 UNASSIGNED_CHECK = "rows_of_no_project"
+REJECTED_CHECK = "rows_rejected"
+_MOST_DAYS_SHOWN = 31
 
 
 def outside_check_spec(asset_key: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -55,6 +58,51 @@ def count_unassigned(parts: "Parts", *, asset_key: dg.AssetKey) -> dg.AssetCheck
         metadata = {"rows_of_no_project": found.rows, "rows_without_a_project_id": found.without_id}
     return dg.AssetCheckResult(
         check_name=UNASSIGNED_CHECK,
+        asset_key=asset_key,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
+
+
+def rejected_check_spec(asset_key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check as part of a project's asset; it looks at all of its committed days."""
+    return dg.AssetCheckSpec(
+        REJECTED_CHECK,
+        asset=asset_key,
+        description=(
+            "Whether rows of the project's committed days were rejected, because a value of theirs cannot be exported. "
+            "The manifests of the days name them; EXPORT_PIPELINE_MAX_REJECTED_ROWS a day are let pass."
+        ),
+    )
+
+
+def count_rejected(parts: "Parts", project: "ProjectRecord", *, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
+    """The check's result: a warning where a committed day has more rejected rows than the settings let pass."""
+    from export_pipeline.exports.control.records import read_rejected
+    from export_pipeline.exports.projects.standing import current_export
+    from export_pipeline.exports.watch.rejected import over_limit
+    from export_pipeline.runs.reasons import describe_rejected, total_rejected
+
+    metadata: dict[str, Any] = {}
+    try:
+        export = current_export(parts.control, project, parts.settings)
+        with parts.control.read() as connection:
+            found = {} if export is None else read_rejected(connection, export.export_id)
+    except ExportPipelineError as error:
+        passed, description = False, f"the rejected rows could not be counted: {error}"
+    else:
+        reasons = total_rejected(found.values())
+        passed = not over_limit(found, parts.settings)
+        description = f"{len(found):,} days: {describe_rejected(reasons)}" if reasons else "no row was rejected"
+        metadata = {
+            "rows_rejected": sum(reasons.values()),
+            "rows_rejected_by_reason": dict(reasons),
+            "newest_days": {str(day): dict(found[day]) for day in sorted(found)[-_MOST_DAYS_SHOWN:]},
+        }
+    return dg.AssetCheckResult(
+        check_name=REJECTED_CHECK,
         asset_key=asset_key,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,

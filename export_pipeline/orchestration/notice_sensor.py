@@ -19,13 +19,14 @@ def build_notice_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={PARTS},
         description=(
-            "Tells of exports that ended and days that are overdue: a log line, and a signed POST to "
-            "EXPORT_PIPELINE_WEBHOOK_URL where that is set."
+            "Tells of exports that ended, days that are overdue and rows that were rejected: a log line, and a signed "
+            "POST to EXPORT_PIPELINE_WEBHOOK_URL where that is set."
         ),
     )
     def send_notices(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         from export_pipeline.exports.watch.notices_send import Webhook, send_due
         from export_pipeline.exports.watch.overdue import note_overdue
+        from export_pipeline.exports.watch.rejected import note_rejected
 
         parts: Parts = context.resources.parts
         parts.control.check_schema()
@@ -33,6 +34,7 @@ def build_notice_sensor() -> dg.SensorDefinition:
         now, looked = parts.control.now(), int(context.cursor or 0)
         if now - looked >= OVERDUE_MICROSECONDS:
             note_overdue(parts.control, parts.settings)
+            note_rejected(parts.control, parts.settings)
             looked = now
         sent, problem = send_due(parts.control, webhook, log=context.log.warning)
         what = f"{sent} notices sent" if sent else "no notice to send"

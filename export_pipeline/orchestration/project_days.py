@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
+
 from export_pipeline.errors import ExportPipelineError, RetryableError
 from export_pipeline.orchestration.bundled_log import BundledLog
+from export_pipeline.runs.reasons import describe_rejected
 
 if TYPE_CHECKING:
     from export_pipeline.exports.commit.publish import DayOutcome
 
 DayMetadata = Mapping[str, Any]
+_TOLD = ("id", "start_time", "reason")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,12 @@ def day_metadata(outcome: "DayOutcome") -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "epoch": outcome.epoch,
     }
+    if outcome.rejected:
+        metadata["rejected_rows_by_reason"] = dict(outcome.reasons)
+        metadata["first_rejected_rows"] = dg.MetadataValue.table(
+            [dg.TableRecord({name: row[name] or "–" for name in _TOLD}) for row in outcome.first_rejected],
+            dg.TableSchema([dg.TableColumn(name, "string") for name in _TOLD]),
+        )
     if outcome.uri is not None:
         metadata["dagster/uri"] = outcome.uri
     if outcome.manifest_uri is not None:
@@ -102,7 +112,7 @@ def day_metadata(outcome: "DayOutcome") -> dict[str, Any]:
 def describe(outcome: "DayOutcome") -> str:
     """A published day in a few words."""
     text = f"{outcome.outcome}, {outcome.rows:,} rows, {outcome.bytes:,} bytes, {outcome.seconds:.2f} s"
-    return text + (f", {outcome.rejected:,} rows rejected" if outcome.rejected else "")
+    return text + (f", {describe_rejected(outcome.reasons)}" if outcome.rejected else "")
 
 
 def _causes(failed: Mapping[date, ExportPipelineError]) -> Iterator[str]:

@@ -25,7 +25,13 @@ NEWER_REQUIRED: dict[str, set[str]] = {"BulkExportDestinationUpdate": set()}
 """A role may stand in the place of credentials."""
 
 OUR_FIELDS: dict[str, dict[str, Any]] = {
-    "BulkExport": {"progress": "BulkExportProgress?", "error": "str?", "reexport_late": ("bool", {"default": False})},
+    "BulkExportRunProgress": {"rows_rejected": "int?", "rejected": "object?"},
+    "BulkExport": {
+        "progress": "BulkExportProgress?",
+        "error": "str?",
+        "warning": "str?",
+        "reexport_late": ("bool", {"default": False}),
+    },
     "BulkExportCreate": {"reexport_late": ("bool", {"default": False})},
 }
 OUR_CALLS = {

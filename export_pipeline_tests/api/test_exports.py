@@ -115,6 +115,7 @@ def test_an_export_is_made_shown_and_cancelled(any_house: House) -> None:
         "status": "Created",
         "source_bulk_export_id": None,
         "error": None,
+        "warning": None,
         "progress": None,
     }
     assert found["finished_at"] is None

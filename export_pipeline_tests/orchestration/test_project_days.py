@@ -29,7 +29,18 @@ def outcome(rows: int = 3) -> DayOutcome:
         epoch=4,
         commit_id=uuid.uuid4(),
         seconds=0.25,
+        reasons={"total_cost: not a number": 1},
+        first_rejected=({"id": "a", "start_time": None, "reason": "total_cost: not a number"},),
     )
+
+
+TOLD = {
+    "rejected_rows_by_reason": {"total_cost: not a number": 1},
+    "first_rejected_rows": dg.MetadataValue.table(
+        [dg.TableRecord({"id": "a", "start_time": "–", "reason": "total_cost: not a number"})],
+        dg.TableSchema([dg.TableColumn(name, "string") for name in ("id", "start_time", "reason")]),
+    ),
+}
 
 
 class Recorder:
@@ -75,6 +86,7 @@ def test_every_day_is_reported_with_what_became_of_it() -> None:
             "replaced_cells": 2,
             "seconds": 0.25,
             "epoch": 4,
+            **TOLD,
             "dagster/uri": "s3://b/key",
             "manifest": "s3://b/manifest",
         },
@@ -86,6 +98,7 @@ def test_every_day_is_reported_with_what_became_of_it() -> None:
             "replaced_cells": 2,
             "seconds": 0.25,
             "epoch": 4,
+            **TOLD,
             "manifest": "s3://b/manifest",
         },
     }
@@ -148,9 +161,9 @@ def test_the_log_has_a_line_for_each_day_in_few_events() -> None:
         publish_days_of(recorder.value())
     (event,) = recorder.lines
     assert event.splitlines() == [
-        "2026-03-01: committed, 3 rows, 300 bytes, 0.25 s, 1 rows rejected",
+        "2026-03-01: committed, 3 rows, 300 bytes, 0.25 s, 1 row rejected: total_cost: not a number (1)",
         "2026-03-02 failed: the bucket does not answer",
-        "2026-03-03: committed, 5 rows, 500 bytes, 0.25 s, 1 rows rejected",
+        "2026-03-03: committed, 5 rows, 500 bytes, 0.25 s, 1 row rejected: total_cost: not a number (1)",
     ]
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayCancelledError, ExportPipelineError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
+from export_pipeline.exports.bulk.results import completed_values
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.bulk.work import Worked, Worker
 from export_pipeline.exports.commit.job import PublishLimits
@@ -32,9 +33,6 @@ def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]
     try:
         for unit in units:
             result = _settle(worker, export, unit, store)
-            if isinstance(result, DayCancelledError):
-                # Claiming the day may have done nothing but acknowledge the cancel.
-                result = _settle(worker, export, unit, store)
             _record(worker, unit, result)
             worked.add(unit, result)
     finally:
@@ -80,12 +78,7 @@ def _record(worker: Worker, unit: BulkUnit, result: DayOutcome | ExportPipelineE
         now = connection.execute(sa.select(worker.control.now_sql)).scalar_one()
         values: dict[str, Any] = {"finished_at": now, "updated_at": now}
         if isinstance(result, DayOutcome):
-            values |= {
-                "status": "Completed",
-                "rows": result.rows,
-                "bytes": result.bytes,
-                "key": result.key,
-            }
+            values |= completed_values(result)
         else:
             values["status"] = "Cancelled" if ended.status == "Completed" else ended.status
             here = sa.and_(here, bulk_units.c.status.in_(UNFINISHED_UNITS))

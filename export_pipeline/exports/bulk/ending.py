@@ -5,6 +5,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_units
+from export_pipeline.exports.bulk.states import UNFINISHED_UNITS
 from export_pipeline.exports.commit.cancel import cancel_in
 from export_pipeline.exports.commit.claim import is_day
 from export_pipeline.exports.commit.rules import CANCELLED
@@ -32,9 +33,11 @@ def end_export(
     if status == "TimedOut":
         export_ended(connection, "export.timed_out", bulk_id=export.id, tenant_id=export.tenant_id, error=error, at=now)
     here = bulk_units.c.bulk_id == str(export.id)
-    running = read_units(connection, here, bulk_units.c.status == "Running")
-    decided = [str(unit.id) for unit in running if not stop_unit(connection, control, unit, now=now)]
-    stoppable = sa.and_(here, bulk_units.c.status.in_(("Created", "Running")), bulk_units.c.id.not_in(decided))
+    # Days without rows are committed together by the run that has taken them, without a word that they begin.
+    taken = sa.or_(bulk_units.c.status == "Running", bulk_units.c.dagster_run_id.is_not(None))
+    at_work = read_units(connection, here, bulk_units.c.status.in_(UNFINISHED_UNITS), taken)
+    decided = [str(unit.id) for unit in at_work if not stop_unit(connection, control, unit, now=now)]
+    stoppable = sa.and_(here, bulk_units.c.status.in_(UNFINISHED_UNITS), bulk_units.c.id.not_in(decided))
     connection.execute(sa.update(bulk_units).where(stoppable).values(status=status, finished_at=now, updated_at=now))
 
 

@@ -1,6 +1,7 @@
 """Reading bulk exports and their units, each workspace its own."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.count import counted_filter
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, unit_of_row
+from export_pipeline.exports.bulk.results import rejected_of
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.records import export_of as table_of_row
@@ -37,8 +39,8 @@ class Progress:
     """How far an export is; `rows_written` holds what days under way have read so far.
 
     `percent` is of rows where they were counted, else of days. `rows_planned` is None where nothing was counted, or not
-    with the export's filter; `percent` weighs days by all of their rows then. `estimated_finish` (microseconds since
-    1970) is None where nothing has been done yet.
+    with the export's filter; `percent` weighs days by all of their rows then. `rejected` are the rows that finished
+    days have set aside, by reason. `estimated_finish` (microseconds since 1970) is None where nothing is done yet.
     """
 
     percent: float
@@ -46,6 +48,7 @@ class Progress:
     days_done: int
     rows_written: int
     rows_planned: int | None
+    rejected: Mapping[str, int]
     bytes: int
     estimated_finish: int | None
 
@@ -112,6 +115,7 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
     with control.read() as connection:
         export = read_export(connection, bulk_id, tenant_id=tenant_id)
         found = connection.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
+        rejected = rejected_of(connection, bulk_id)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
     total, ended, committed, reading, planned, planned_done, size = found
     planned_rows = None if planned is None else int(planned)
@@ -124,6 +128,7 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
         days_done=ended,
         rows_written=int(committed) + int(reading),
         rows_planned=planned_rows if told else None,
+        rejected=dict(rejected),
         bytes=int(size),
         estimated_finish=estimated_finish(export, share=share, now=now),
     )

@@ -24,7 +24,8 @@ class BulkExport:
     """What was asked for and how far it is; instants are microseconds since 1970, UTC.
 
     `end_at` is None for a schedule, `session_id` where all experiments are exported, `export_fields` where the default
-    columns are. `filter` is canonical text. `source_id` is the schedule that spawned it. `error` says why it failed.
+    columns are. `filter` is canonical text. `source_id` is the schedule that spawned it. `error` says why it failed,
+    `warning` what of its rows is not in the files although it is Completed.
     """
 
     id: uuid.UUID
@@ -49,6 +50,7 @@ class BulkExport:
     planned_at: int | None
     started_at: int | None
     finished_at: int | None
+    warning: str | None = None
 
     @property
     def window(self) -> Window:
@@ -63,8 +65,8 @@ class BulkUnit:
     """One UTC day of one project, cut at the window's ends: what the API calls a run.
 
     `export_id` names its table in `exports`. `attempt` counts retries, `first_attempt` is where that count began anew
-    when a failed export was retried by hand. `errors` is keyed `retry_0`, `retry_1`, …. `rows`, `bytes` and `key` are
-    those of the commit.
+    when a failed export was retried by hand. `errors` is keyed `retry_0`, `retry_1`, …. `rows`, `bytes`,
+    `key`, `rows_rejected` and `rejected` (by reason) are those of the commit.
     """
 
     id: uuid.UUID
@@ -88,6 +90,8 @@ class BulkUnit:
     started_at: int | None
     finished_at: int | None
     updated_at: int
+    rows_rejected: int | None = None
+    rejected: Mapping[str, int] | None = None
 
     @property
     def window(self) -> DayWindow:

@@ -4,6 +4,7 @@ Whoever changes an export's state holds its row first, then those of its units, 
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError
+from export_pipeline.exports.bulk.count import counted_filter
 from export_pipeline.exports.bulk.late import read_again
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
 from export_pipeline.exports.bulk.states import (
@@ -25,6 +27,7 @@ from export_pipeline.exports.commit.publish import DayOutcome
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.exports.watch.notices import EndKind, export_ended
+from export_pipeline.runs.reasons import describe_rejected, total_rejected
 from export_pipeline.settings import Settings
 
 _MICROSECONDS = 1_000_000
@@ -160,10 +163,17 @@ def end_if_done(connection: sa.Connection, export: BulkExport, *, now: int) -> N
     total = sum(counts.values())
     undone = total - counts.get("Completed", 0)
     why = _why(connection, export, undone=undone, total=total) if undone else None
-    values = {"status": status, "error": why, "finished_at": now, "updated_at": now}
+    rejected = rejected_of(connection, export.id)
+    warning = _warning(connection, export, rejected)
+    values = {"status": status, "error": why, "warning": warning, "finished_at": now, "updated_at": now}
     connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(values))
     if (kind := _NOTICES.get(status)) is not None:
-        detail = {"days": total, "failed_days": undone, "source_id": export.source_id and str(export.source_id)}
+        detail = {
+            "days": total,
+            "failed_days": undone,
+            "rows_rejected": sum(rejected.values()),
+            "source_id": export.source_id and str(export.source_id),
+        }
         again = read_again(connection, export)
         export_ended(
             connection,
@@ -171,6 +181,7 @@ def end_if_done(connection: sa.Connection, export: BulkExport, *, now: int) -> N
             bulk_id=export.id,
             tenant_id=export.tenant_id,
             error=why,
+            warning=warning,
             at=now,
             detail=detail,
             again=again,
@@ -182,12 +193,21 @@ def is_attempt(unit_id: uuid.UUID, attempt: int) -> sa.ColumnElement[bool]:
     return sa.and_(bulk_units.c.id == str(unit_id), bulk_units.c.attempt == attempt)
 
 
-def _complete(connection: sa.Connection, unit: BulkUnit, outcome: DayOutcome, *, now: int) -> None:
-    done = {
+def completed_values(outcome: DayOutcome) -> dict[str, Any]:
+    """The columns of a unit whose day is committed."""
+    return {
         "status": "Completed",
         "rows": outcome.rows,
+        "rows_rejected": outcome.rejected,
+        "rejected": dict(outcome.reasons) or None,
         "bytes": outcome.bytes,
         "key": outcome.key,
+    }
+
+
+def _complete(connection: sa.Connection, unit: BulkUnit, outcome: DayOutcome, *, now: int) -> None:
+    done = {
+        **completed_values(outcome),
         "started_at": sa.func.coalesce(bulk_units.c.started_at, now),
         "finished_at": now,
         "updated_at": now,
@@ -201,6 +221,30 @@ def _fail_waiting(connection: sa.Connection, bulk_id: uuid.UUID, error: ExportPi
     waiting = read_units(connection, bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status == "Created")
     for unit in waiting:
         fail_unit(connection, unit, error, retries=Retries(0, 0), now=now)
+
+
+def rejected_of(connection: sa.Connection, bulk_id: uuid.UUID) -> Counter[str]:
+    """The rows that the commits of an export have set aside, by reason."""
+    told = bulk_units.c.rejected.is_not(None)
+    found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == str(bulk_id), told)
+    return total_rejected(connection.execute(found).scalars())
+
+
+def _warning(connection: sa.Connection, export: BulkExport, rejected: Mapping[str, int]) -> str | None:
+    """What is not in the files of finished days: rejected rows, and rows that were gone when their day was read."""
+    done = sa.select(
+        sa.func.coalesce(sa.func.sum(bulk_units.c.rows), 0),
+        sa.func.sum(bulk_units.c.planned_rows),
+        sa.func.count().filter(bulk_units.c.planned_rows.is_(None)),
+    ).where(bulk_units.c.bulk_id == str(export.id), bulk_units.c.status == "Completed")
+    written, planned, uncounted = connection.execute(done).one()
+    parts = [describe_rejected(rejected)] if rejected else []
+    read, comparable = written + sum(rejected.values()), export.filter is None or counted_filter(export.filter)
+    if planned and not uncounted and comparable and read < planned:
+        parts.append(
+            f"{int(planned):,} rows were counted when the export was planned, {int(read):,} were there to read"
+        )
+    return "; ".join(parts) or None
 
 
 def _why(connection: sa.Connection, export: BulkExport, *, undone: int, total: int) -> str:

@@ -44,7 +44,14 @@ def retry_failed(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uui
         mine = sa.select(exports.c.export_id).where(exports.c.bulk_id == str(bulk_id))
         left = sa.and_(days.c.export_id.in_(mine), days.c.cancel_requested, days.c.claim_id.is_(None))
         connection.execute(sa.update(days).where(left).values(cancel_requested=False))
-        values = {"status": "Created", "error": None, "started_at": None, "finished_at": None, "updated_at": now}
+        values = {
+            "status": "Created",
+            "error": None,
+            "warning": None,
+            "started_at": None,
+            "finished_at": None,
+            "updated_at": now,
+        }
         connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(values))
         audit.record(connection, at=now, tenant_id=tenant_id, actor=actor, action=RETRY, subject=bulk_id, detail={})
         return read_export(connection, bulk_id)

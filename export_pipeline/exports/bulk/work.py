@@ -36,12 +36,13 @@ UnitResult = tuple[BulkUnit, DayOutcome | ExportPipelineError]
 
 @dataclass
 class Worked:
-    """What one run did: units by what became of them, the errors by day, and rows and bytes published."""
+    """What one run did: units by what became of them, the errors by day, rows and bytes published, rows rejected."""
 
     taken: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     errors: dict[str, ExportPipelineError] = field(default_factory=dict)
     rows: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
 
     def add(self, unit: BulkUnit, result: DayOutcome | ExportPipelineError) -> None:
@@ -49,6 +50,7 @@ class Worked:
         if isinstance(result, DayOutcome):
             self.outcomes[result.outcome] += 1
             self.rows += result.rows
+            self.rejected.update(result.reasons)
             self.bytes += result.bytes
         elif isinstance(result, DayCancelledError):
             self.outcomes["cancelled"] += 1

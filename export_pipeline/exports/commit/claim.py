@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import LeaseLostError
 from export_pipeline.exports.commit.intent import Intent
-from export_pipeline.exports.commit.rules import RUNNING, Committed, satisfies, status_at_rest
+from export_pipeline.exports.commit.rules import RUNNING, Committed, satisfies
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import days, uploads
@@ -31,7 +31,9 @@ class StaleUpload:
 class Claim:
     """The right to write a day until the lease ends or another claim takes it; `epoch` is the fencing token.
 
-    `taken_at`: control database microseconds, not later than anything that is done under the claim.
+    `taken_at`: control database microseconds, not later than anything that is done under the claim. `cancelled`: a
+    cancel was waiting, which this attempt is to acknowledge: it clears the ground, reads nothing, and gives the day
+    back.
     """
 
     export_id: uuid.UUID
@@ -42,6 +44,7 @@ class Claim:
     committed: Committed | None
     intent: Intent | None
     stale_uploads: tuple[StaleUpload, ...]
+    cancelled: bool
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,11 @@ def claim_day(
     lease_seconds: float,
     launched_at: int | None,
     ended_claim: str | None = None,
-) -> Claim | Held | Satisfied | None:
+) -> Claim | Held | Satisfied:
     """Takes the day where it is free, its lease has expired, or its holder's claim is known to have ended.
 
-    None: a cancel that no process has acknowledged yet was waiting; it is acknowledged now.
+    A cancel that no process has acknowledged yet goes on to wait: the new epoch fences the attempt that it was meant
+    for, should that be paused and go on later.
     """
     holder = {"owner": owner, "claim_id": str(claim_id)}
     lease = int(lease_seconds * MICROSECONDS)
@@ -93,13 +97,10 @@ def claim_day(
         return Satisfied(committed, row["epoch"])
     if (row["lease_until"] or 0) > now and row["claim_id"] != ended_claim:
         return Held(row["owner"], row["claim_id"])
-    if row["cancel_requested"] and row["intent"] is None:
-        status = status_at_rest(committed=committed is not None, pending=False, cancelled=True)
-        connection.execute(sa.update(days).where(here).values(**freed(now), status=status))
-        return None
     values = {
         **freed(now),
         **holder,
+        "cancel_requested": row["cancel_requested"] and row["intent"] is None,
         "status": RUNNING,
         "epoch": row["epoch"] + 1,
         "lease_until": now + lease,
@@ -135,6 +136,7 @@ def claim_of(connection: sa.Connection, row: Mapping[Any, Any], claim_id: uuid.U
         committed=committed_of(row),
         intent=None if row["intent"] is None else Intent.from_json(row["intent"]),
         stale_uploads=() if row["epoch"] == 1 else _stale_uploads(connection, row),
+        cancelled=row["cancel_requested"],
     )
 
 
@@ -162,6 +164,7 @@ def committed_of(row: Mapping[Any, Any]) -> Committed | None:
     return Committed(
         epoch=row["commit_epoch"],
         rows=row["rows"],
+        rows_read=row["rows"] + (row["rows_rejected"] or 0),
         bytes=row["bytes"],
         manifest_key=row["manifest_key"],
         manifest=row["manifest"],

@@ -2,21 +2,37 @@
 
 Complete is sent in single attempts: a repeated one would turn a success whose answer was lost into an error. What
 became of it is read from the object itself, which says in its footer which commit it belongs to.
+
+A commit that was decided on is given up only where its upload can never become an object: the store no longer has it,
+or refuses the parts themselves. What is left of the upload is aborted first, so that nobody completes it afterwards.
 """
 
 import time
 from dataclasses import dataclass
 
 from export_pipeline.destinations.store import Completed, OutcomeUnknownError, UploadGoneError
-from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError, RetryableError
+from export_pipeline.errors import (
+    DestinationRefusedError,
+    DestinationUnavailableError,
+    PermanentError,
+    RetryableError,
+)
+from export_pipeline.exports.commit.fence import abort_if_allowed
 from export_pipeline.exports.commit.intent import Intent, PlannedUpload
 from export_pipeline.exports.commit.job import Job
 from export_pipeline.exports.commit.look import ACCESS_DENIED, Found, Look, look, pauses
 from export_pipeline.files.manifest import Verified
 
+_NEVER = frozenset({"EntityTooSmall", "EntityTooLarge"})
+"""Codes that are about the parts: the same parts are refused for ever, whatever is done about rights or settings."""
+
 
 class UploadLostError(RetryableError):
     """The store no longer has the upload of a commit that was decided on, nor its object; the day begins again."""
+
+
+class UploadRefusedError(PermanentError):
+    """The store never completes the upload of a commit that was decided on; it is aborted, the commit is given up."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +47,9 @@ class Completion:
 def complete_upload(job: Job, intent: Intent, upload: PlannedUpload) -> Completion:
     """Makes the upload's file visible and checks that it is there, size and footer.
 
-    Raises `UploadLostError` where neither the upload nor the object exists, `DestinationRefusedError` where rights
-    are missing, `DestinationUnavailableError` where the outcome stays unknown: the next attempt goes on from here.
+    Raises `UploadLostError` where neither the upload nor the object exists, `UploadRefusedError` where the store does
+    not take its parts, `DestinationRefusedError` where rights are missing, `DestinationUnavailableError` where the
+    outcome stays unknown: the next attempt goes on from here.
     """
     deadline = time.monotonic() + job.limits.patience
     for pause in pauses():
@@ -48,6 +65,8 @@ def complete_upload(job: Job, intent: Intent, upload: PlannedUpload) -> Completi
             return _trusted(job, upload, answer, seen)
         if isinstance(error, UploadGoneError):
             _give_up(job, upload, seen)
+        if isinstance(error, DestinationRefusedError):
+            _refuse(job, upload, error)
         if time.monotonic() + pause > deadline:
             raise DestinationUnavailableError(
                 f"the store does not say whether {upload.key} was completed; the next attempt finds out",
@@ -61,6 +80,10 @@ def _ask(job: Job, upload: PlannedUpload) -> tuple[Completed | None, Exception |
     try:
         return job.store.complete(upload.key, upload.upload_id, upload.parts), None
     except (OutcomeUnknownError, UploadGoneError) as error:
+        return None, error
+    except DestinationRefusedError as error:
+        if error.code not in _NEVER:
+            raise
         return None, error
 
 
@@ -95,7 +118,24 @@ def _give_up(job: Job, upload: PlannedUpload, seen: Look) -> None:
             error_class=ACCESS_DENIED,
         )
     job.lease.confirm()
+    abort_if_allowed(job, upload.key, upload.upload_id)  # it may lack nothing but a part
     raise UploadLostError(
         f"the store has removed the upload of {upload.key} before it was completed; does a lifecycle rule abort "
         "uploads within a day?"
     )
+
+
+def _refuse(job: Job, upload: PlannedUpload, error: DestinationRefusedError) -> None:
+    job.lease.confirm()
+    try:
+        job.store.abort(upload.key, upload.upload_id)
+    except DestinationRefusedError as denied:
+        raise DestinationRefusedError(
+            f"the store never completes the upload of {upload.key}: {error} The commit is given up once the upload is "
+            f"aborted: grant the credentials s3:AbortMultipartUpload, or abort the upload {upload.upload_id} by hand",
+            error_class=denied.error_class,
+            code=error.code,
+        ) from error
+    raise UploadRefusedError(
+        f"the store never completes the upload of {upload.key}; it was aborted, and the day is as it was: {error}"
+    ) from error

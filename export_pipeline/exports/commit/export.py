@@ -15,7 +15,7 @@ from export_pipeline.exports.commit.job import Job
 from export_pipeline.exports.commit.manifest import day_manifest, microseconds, with_upload
 from export_pipeline.exports.commit.once import OnlyOnce
 from export_pipeline.exports.commit.record import FinishedCommit
-from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, unchanged
+from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, refuse_vanishing, unchanged
 from export_pipeline.exports.commit.sink import DaySink
 from export_pipeline.exports.commit.stream import StreamedDay, footer_of, stream_day
 from export_pipeline.files.manifest import Manifest
@@ -81,7 +81,7 @@ class DayExport:
             )
             if self._committed is not None and unchanged(self._committed.manifest, manifest.model_dump(mode="json")):
                 return self._agree(self._committed, manifest, snapshot_at)
-            self._refuse_shrinking(manifest.rows)
+            self._refuse_shrinking(manifest)
             uploaded = self._uploaded(manifest)
             intent = self._intent(manifest, uploaded)
             decided = True  # from here on the commit may be decided although its answer was lost
@@ -216,9 +216,17 @@ class DayExport:
         job.on_step("unchanged")
         return Unchanged(committed)
 
-    def _refuse_shrinking(self, rows: int) -> None:
-        committed = None if self._committed is None else self._committed.rows
-        refuse_shrinking(self._day.day, committed=committed, rows=rows, allow_shrink=self._allow_shrink)
+    def _refuse_shrinking(self, manifest: Manifest) -> None:
+        day, committed, allow_shrink = self._day.day, self._committed, self._allow_shrink
+        if committed is not None:
+            refuse_shrinking(day, committed=committed.rows_read, read=manifest.rows_read, allow_shrink=allow_shrink)
+            refuse_vanishing(
+                day,
+                committed=committed.rows,
+                rows=manifest.rows,
+                rejected=manifest.rejected.by_reason,
+                allow_shrink=allow_shrink,
+            )
 
     def _abandon(self) -> None:
         abandon(self._job, StaleUpload(self._epoch, self._upload_id, self._key))

@@ -1,7 +1,10 @@
 """Clearing the ground before a day is written: uploads of earlier attempts, commits of another control database."""
 
 import posixpath
-from collections.abc import Iterable
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import date
 
 from export_pipeline.destinations.store import ObjectStore
@@ -16,20 +19,62 @@ from export_pipeline.exports.commit.claim import StaleUpload
 from export_pipeline.exports.commit.job import Job
 from export_pipeline.exports.commit.look import ACCESS_DENIED
 from export_pipeline.exports.control.records import ExportRecord
-from export_pipeline.files.paths import ManifestPath, manifest_folder, parse_manifest_key
+from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, parse_manifest_key
 
 Epochs = dict[date, int]
 
 
-def epochs_in_bucket(store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> Epochs:
-    """The highest epoch of a manifest in the bucket, of each of the days that has one; one listing for all.
+class LeftUploads:
+    """The open uploads of some days of an export, by day: listed once for all, when the first day asks.
 
-    To be called before the day is claimed: a manifest that another process of ours writes later is then no surprise,
-    and one that was there before is known to the claim. Empty where the bucket may not be listed.
+    A day asks after it was claimed and before it creates an upload of its own. Days that are exported for the first
+    time need not ask. Empty where uploads may not be listed.
     """
+
+    def __init__(self, store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> None:
+        self._store = store
+        self._days = {data_key(export.prefix, export.key(day), export.format_version): day for day in days}
+        self._lock = threading.Lock()
+        self._found: dict[date, list[str]] | None = None
+
+    def of(self, day: date) -> list[str]:
+        """The ids of a day's uploads."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._list()
+        return self._found.get(day, [])
+
+    def _list(self) -> dict[date, list[str]]:
+        found: dict[date, list[str]] = defaultdict(list)
+        try:
+            for upload in self._store.uploads_below(posixpath.commonpath(self._days)):
+                if upload.key in self._days:
+                    found[self._days[upload.key]].append(upload.upload_id)
+        except DestinationRefusedError:
+            return {}
+        return found
+
+
+@dataclass(frozen=True)
+class InBucket:
+    """What the bucket says of some days: `epochs` holds the highest one of a manifest, where a day has any."""
+
+    epochs: Epochs
+    uploads: LeftUploads
+
+
+def look_into_bucket(store: ObjectStore, export: ExportRecord, days: Collection[date]) -> InBucket:
+    """What there is of days that are to be exported; one listing of manifests for all.
+
+    To be called before the days are claimed: a manifest that another process of ours writes later is then no surprise,
+    and one that was there before is known to the claim. No epochs where the bucket may not be listed.
+    """
+    return InBucket(_epochs(store, export, days), LeftUploads(store, export, days))
+
+
+def _epochs(store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> Epochs:
     folders = [manifest_folder(export.prefix, export.key(day)) for day in days]
     folder = posixpath.commonpath(folders) + "/"
-
     found: Epochs = {}
     try:
         for item in store.list(folder):
@@ -56,18 +101,24 @@ def refuse_foreign(day: date, *, in_bucket: int | None, recorded: int | None) ->
         )
 
 
-def fence(job: Job, stale_uploads: Iterable[StaleUpload]) -> None:
+def fence(job: Job, stale_uploads: Iterable[StaleUpload], *, left: Iterable[str]) -> None:
     """Aborts what earlier attempts left open; the commit that was decided on has been carried out before.
 
-    An upload that was announced but not recorded is looked for. Without the right to abort it is forgotten as well:
-    its parts stay until a lifecycle rule removes them.
+    An upload that was announced but not recorded is looked for. `left` are uploads of the day's key that the bucket has
+    listed: a writer that was frozen between announcing and creating one, and died afterwards, is known to nobody.
+    Without the right to abort all are forgotten as well: their parts stay until a lifecycle rule removes them.
     """
     for stale in stale_uploads:
         for upload_id in [stale.upload_id] if stale.upload_id else _unrecorded(job, stale.key):
             job.lease.confirm()
-            _abort_if_allowed(job, stale.key, upload_id)
+            abort_if_allowed(job, stale.key, upload_id)
         job.on_step("aborted")
         _forget(job, stale)
+    export = job.export
+    for upload_id in left:
+        job.lease.confirm()
+        key = data_key(export.prefix, export.key(job.lease.claim.day), export.format_version)
+        abort_if_allowed(job, key, upload_id)
 
 
 def abort_others(job: Job, *, key: str, mine: str) -> None:
@@ -75,10 +126,11 @@ def abort_others(job: Job, *, key: str, mine: str) -> None:
     job.lease.confirm()
     for upload_id in _unrecorded(job, key):
         if upload_id != mine:
-            _abort_if_allowed(job, key, upload_id)
+            abort_if_allowed(job, key, upload_id)
 
 
-def _abort_if_allowed(job: Job, key: str, upload_id: str) -> None:
+def abort_if_allowed(job: Job, key: str, upload_id: str) -> None:
+    """Aborts an upload that no intent holds, where rights allow that."""
     try:
         job.store.abort(key, upload_id)
     except DestinationRefusedError as error:

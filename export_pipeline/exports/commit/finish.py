@@ -1,7 +1,7 @@
 """Carrying out a commit that was decided on: Complete, read-back, manifest, delete, record.
 
-Any process may do this for any other, again and again: every step finds out whether it was already done. Before every
-step that cannot be undone the control database is known to have confirmed the lease.
+Any process may do this for any other, again and again: every step finds out whether it was already done. Why none does
+harm that comes too late, and what confirming the lease before it is for, stands at `leases.Lease`.
 """
 
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError, ForeignCommitError

@@ -44,6 +44,11 @@ class Intent:
     upload: PlannedUpload | None = None
     delete: PlannedDelete | None = None
 
+    @property
+    def rows_read(self) -> int:
+        """The rows that were read: those of the file and those that were rejected."""
+        return self.rows + int(self.manifest["rejected"]["count"])
+
     def to_json(self) -> dict[str, Any]:
         """As the control database keeps it."""
         upload, delete = self.upload, self.delete

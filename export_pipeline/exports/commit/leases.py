@@ -26,6 +26,14 @@ _LATELY = 1 / 30
 """Of a lease: with 30 s a day of a few rows is done before its claim needs to be confirmed."""
 
 OwnerEnded = Callable[[str], bool]
+Clock = Callable[[], float]
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def elapsed() -> float:
+    """Seconds that only ever grow, also while the machine is suspended; `time.monotonic` stands still on Linux then."""
+    return time.clock_gettime(_CLOCK)
 
 
 def wait_for_claim(
@@ -42,8 +50,7 @@ def wait_for_claim(
 ) -> Claim | Satisfied:
     """Claims a day, waiting while another process holds it.
 
-    A holder that `owner_ended` knows to have ended is not waited for. Raises `DayBusyError` after `wait_seconds`, and
-    `DayCancelledError` where the day was cancelled meanwhile.
+    A holder that `owner_ended` knows to have ended is not waited for. Raises `DayBusyError` after `wait_seconds`.
     """
     claim_id = uuid.uuid4()
     deadline = time.monotonic() + wait_seconds
@@ -63,8 +70,6 @@ def wait_for_claim(
             ),
             patience=patience,
         )
-        if answer is None:
-            raise DayCancelledError(f"{day} was cancelled")
         if not isinstance(answer, Held):
             return answer
         if ended_claim != answer.claim_id and owner_ended is not None and owner_ended(answer.owner):
@@ -79,20 +84,43 @@ class Lease:
     """A claimed day while it is worked on; a context manager that runs the heartbeat thread.
 
     The thread renews the lease six times per lease, writes the progress, and notices a cancel or another epoch. Where
-    the control database does not answer it goes on trying: nothing irreversible happens without `confirm`.
+    the control database does not answer it goes on trying.
+
+    No confirmation can make a step safe by itself: a process may be stopped, or a request delayed, between the answer
+    and the moment when the store acts. So each step towards the store is made harmless where it comes late, and
+    confirming only keeps a writer that was overtaken from going on:
+
+    - Complete (`lately`) names an upload and its parts, which a recorded intent holds. Whoever takes the day over
+      completes that upload, or aborts it and drops the intent, before anything newer is committed; and a store
+      completes an upload once. A late Complete is answered NoSuchUpload, or what the first one was, and replaces
+      nothing.
+    - The manifest (`lately`) follows from the intent, under a key that carries its epoch. Written late it is the
+      manifest that is there already, below those of all later epochs.
+    - Aborting names an upload that no intent holds. Deleting compares ETag and footer with the commit that is to go;
+      as a store without conditional deletes leaves a gap between the two, it is confirmed each time, however young
+      the lease is.
+    - The commit point and every later change of the record compare epoch and claim in the control database itself.
     """
 
     def __init__(
-        self, claim: Claim, *, control: ControlDatabase, lease_seconds: float, patience: float, since: float
+        self,
+        claim: Claim,
+        *,
+        control: ControlDatabase,
+        lease_seconds: float,
+        patience: float,
+        since: float,
+        clock: Clock = elapsed,
     ) -> None:
-        """`since`: `time.monotonic()` before the day was claimed."""
+        """`since`: what `clock` said before the day was claimed."""
         self.claim = claim
         self._control = control
         self._lease_seconds = lease_seconds
         self._patience = patience
         self._rows_read = 0
         self._bytes_uploaded = 0
-        self._taken_at, self._began = claim.taken_at, time.monotonic()
+        self._clock = clock
+        self._taken_at, self._began = claim.taken_at, clock()
         self._renewed = since
         self._end = threading.Event()
         self._failure: ExportPipelineError | None = None
@@ -117,19 +145,19 @@ class Lease:
     def confirm(self, *, lately: bool = False) -> None:
         """Renews the lease; raises `LeaseLostError` where the day is no longer this process's.
 
-        To be called right before every step that cannot be undone: a process that was stopped for longer than its
-        lease finds out here. `lately`: for a step that does no harm where somebody else does the same; nothing is asked
-        then within a thirtieth of a lease after it was taken or renewed.
+        To be called right before every step towards the store: a process that was stopped for longer than its lease
+        finds out here. `lately`: nothing is asked within a thirtieth of a lease after it was taken or renewed, before
+        the steps that do no harm when they come late (see the class).
         """
-        if lately and time.monotonic() - self._renewed < self._lease_seconds * _LATELY:
+        if lately and self._clock() - self._renewed < self._lease_seconds * _LATELY:
             return
-        since = time.monotonic()
+        since = self._clock()
         self._control.run(self._renew, patience=self._patience)
         self._renewed = since
 
     def now(self) -> int:
         """The control database's clock, in microseconds, as this host's has gone on since the claim."""
-        return self._taken_at + int((time.monotonic() - self._began) * MICROSECONDS)
+        return self._taken_at + int((self._clock() - self._began) * MICROSECONDS)
 
     def moved_to(self, claim: Claim) -> None:
         """Goes on under another epoch of the same holder."""

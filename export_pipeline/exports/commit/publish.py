@@ -1,9 +1,8 @@
 """Publishing a day, the one way in which rows come into a bucket."""
 
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
@@ -18,13 +17,13 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.commit import state as day_state
 from export_pipeline.exports.commit.claim import Claim, Satisfied, lost, read_satisfying
-from export_pipeline.exports.commit.complete import UploadLostError
+from export_pipeline.exports.commit.complete import UploadLostError, UploadRefusedError
 from export_pipeline.exports.commit.export import DayExport, Unchanged
-from export_pipeline.exports.commit.fence import Epochs, epochs_in_bucket, fence, refuse_foreign
+from export_pipeline.exports.commit.fence import InBucket, fence, look_into_bucket, refuse_foreign
 from export_pipeline.exports.commit.finish import carry_out
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.job import Job, OnStep, PublishLimits
-from export_pipeline.exports.commit.leases import Lease, OwnerEnded, wait_for_claim
+from export_pipeline.exports.commit.leases import Clock, Lease, OwnerEnded, elapsed, wait_for_claim
 from export_pipeline.exports.commit.record import FinishedCommit
 from export_pipeline.exports.commit.rules import Committed, satisfies
 from export_pipeline.exports.control.database import ControlDatabase
@@ -36,6 +35,8 @@ WAIT_FOR_LEASE = 1800.0
 _NEW_EPOCHS = 3
 """How often a day begins again when the store loses its upload between the commit point and Complete."""
 _GIVE_BACK_PATIENCE = 5.0
+_MOST_SHOWN = 10
+"""Rejected rows of a day that its outcome names; the manifest lists up to a thousand."""
 
 Outcome = Literal["committed", "unchanged", "empty", "satisfied"]
 
@@ -61,7 +62,8 @@ class DayOutcome:
 
     "committed": a file was published. "empty": the day was committed without rows and without a file. "unchanged":
     the source agrees with what was committed before. "satisfied": a commit after the launch was there already.
-    `rejected` and `replaced` count rows and cells; `uri` is None where the day is empty.
+    `rejected` and `replaced` count rows and cells, `reasons` rejected rows by reason; `first_rejected` are the first of
+    them, with id, start_time and reason. `uri` is None where the day is empty.
     """
 
     outcome: Outcome
@@ -74,6 +76,8 @@ class DayOutcome:
     epoch: int
     commit_id: uuid.UUID
     seconds: float
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    first_rejected: tuple[Mapping[str, str | None], ...] = ()
 
     @property
     def key(self) -> str | None:
@@ -100,26 +104,28 @@ def publish_day(
     wait_for_lease: float = WAIT_FOR_LEASE,
     on_step: OnStep = no_step,
     on_bytes: Callable[[int], None] = no_bytes,
-    epochs: Epochs | None = None,
+    in_bucket: InBucket | None = None,
+    clock: Clock = elapsed,
 ) -> DayOutcome:
     """Publishes one day: whole, once, or not at all.
 
     `owner_ended` says of an owner's name whether its process has certainly ended; `wait_for_lease` is how long another
     holder is waited for, in seconds; `on_step` is told every step by name; `on_bytes` the source bytes read so far,
-    and may hold the day up; `epochs` is what `epochs_in_bucket` listed, where it was called for many days already.
+    and may hold the day up; `in_bucket` is what `look_into_bucket` gave, where it was called for many days already;
+    `clock` measures the age of the lease.
 
     Raises, with the bucket as it was: `DayBusyError`, `DayCancelledError`, `ShrunkError`, `RowCountError`,
     `DayTooLargeError`, `ForeignCommitError`, errors of the source. `LeaseLostError`: another process has the day.
     `DestinationError` and `ControlUnreachableError` may come after the commit point: the next attempt finishes then.
     An interrupt (any BaseException) aborts the upload and gives the day back.
     """
-    begun = time.monotonic()
+    begun = clock()
     limits = limits or PublishLimits()
     export, day = request.export, request.day.day
-    if epochs is None:
+    if in_bucket is None:
         if (done := satisfied([request], control).get(day)) is not None:
             return done
-        epochs = epochs_in_bucket(store, export, [day])
+        in_bucket = look_into_bucket(store, export, [day])
     claim = wait_for_claim(
         control,
         export_id=export.export_id,
@@ -133,31 +139,38 @@ def publish_day(
     )
     if isinstance(claim, Satisfied):
         return outcome_of(export, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
-    lease = Lease(claim, control=control, lease_seconds=limits.lease_seconds, patience=limits.patience, since=begun)
+    lease = Lease(
+        claim,
+        control=control,
+        lease_seconds=limits.lease_seconds,
+        patience=limits.patience,
+        since=begun,
+        clock=clock,
+    )
     with lease:
         job = Job(export, control, store, lease, limits, on_step)
         try:
             on_step("claimed")
-            result = _publish(job, request, source, on_bytes=on_bytes, in_bucket=epochs.get(day))
+            result = _publish(job, request, source, on_bytes=on_bytes, in_bucket=in_bucket)
         except BaseException as error:
             _give_back(job, error)
             raise
     if isinstance(result, Unchanged):
         kept = result.committed
-        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=time.monotonic() - begun)
+        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=clock() - begun)
     kind: Outcome = "empty" if result.key is None else "committed"
-    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=time.monotonic() - begun)
+    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=clock() - begun)
 
 
 def outcome_of(
     export: ExportRecord, outcome: Outcome, manifest: Mapping[str, Any], manifest_key: str, *, seconds: float
 ) -> DayOutcome:
     """What a caller is told of a commit, given the manifest's content."""
-    file = manifest["file"]
+    file, rejected = manifest["file"], manifest["rejected"]
     return DayOutcome(
         outcome=outcome,
         rows=manifest["rows"],
-        rejected=manifest["rejected"]["count"],
+        rejected=rejected["count"],
         replaced=sum(manifest["replaced"].values()),
         bytes=file["bytes"] if file else 0,
         uri=f"s3://{export.bucket}/{file['key']}" if file else None,
@@ -165,23 +178,32 @@ def outcome_of(
         epoch=manifest["epoch"],
         commit_id=uuid.UUID(manifest["commit_id"]),
         seconds=seconds,
+        reasons=rejected["by_reason"],
+        first_rejected=tuple(rejected["rows"][:_MOST_SHOWN]),
     )
 
 
 def _publish(
-    job: Job, request: DayRequest, source: RunSource, *, on_bytes: Callable[[int], None], in_bucket: int | None
+    job: Job, request: DayRequest, source: RunSource, *, on_bytes: Callable[[int], None], in_bucket: InBucket
 ) -> FinishedCommit | Unchanged:
     claim = job.lease.claim
     committed, finished = claim.committed, None
     if claim.intent is not None:
         committed, finished = _roll_forward(job, claim, claim.intent)
     decided = claim.intent.upload.upload_id if claim.intent and claim.intent.upload else None
-    fence(job, [stale for stale in claim.stale_uploads if stale.upload_id != decided])
+    fence(
+        job,
+        [stale for stale in claim.stale_uploads if stale.upload_id != decided],
+        left=[] if claim.epoch == 1 else [found for found in in_bucket.uploads.of(claim.day) if found != decided],
+    )
     job.on_step("fenced")
+    if claim.cancelled:
+        raise DayCancelledError(f"{claim.day} was cancelled")
     if finished is not None and satisfies(committed, request.launched_at):
         _release(job, finished)
         return finished
-    refuse_foreign(claim.day, in_bucket=in_bucket, recorded=None if committed is None else committed.epoch)
+    recorded = None if committed is None else committed.epoch
+    refuse_foreign(claim.day, in_bucket=in_bucket.epochs.get(claim.day), recorded=recorded)
     for attempt in range(_NEW_EPOCHS):
         export = DayExport(
             job, day=request.day, committed=committed, allow_shrink=request.allow_shrink, on_bytes=on_bytes
@@ -192,18 +214,29 @@ def _publish(
             if attempt + 1 == _NEW_EPOCHS:
                 raise
             _begin_again(job, export.commit_id)
+        except UploadRefusedError:
+            _begin_again(job, export.commit_id)
+            raise
     raise AssertionError("the last attempt returns or raises")
 
 
 def _roll_forward(job: Job, claim: Claim, intent: Intent) -> tuple[Committed | None, FinishedCommit | None]:
-    """Carries out what an earlier attempt decided on; where the store has lost its upload, gives that up."""
+    """Carries out what an earlier attempt decided on; where the store will never complete its upload, gives that up."""
     try:
         done = carry_out(job, intent, keep_lease=True)
-    except UploadLostError:
+    except (UploadLostError, UploadRefusedError):
         _begin_again(job, intent.commit_id)
         return claim.committed, None
     job.on_step("rolled forward")
-    now = Committed(done.epoch, done.rows, done.bytes, done.manifest_key, done.manifest, done.snapshot_at)
+    now = Committed(
+        epoch=done.epoch,
+        rows=done.rows,
+        rows_read=intent.rows_read,
+        bytes=done.bytes,
+        manifest_key=done.manifest_key,
+        manifest=done.manifest,
+        snapshot_at=done.snapshot_at,
+    )
     return now, done
 
 

@@ -13,7 +13,7 @@ from datetime import date
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ExportPipelineError, PermanentError
 from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
-from export_pipeline.exports.commit.fence import Epochs, epochs_in_bucket
+from export_pipeline.exports.commit.fence import InBucket, look_into_bucket
 from export_pipeline.exports.commit.job import OnStep, PublishLimits
 from export_pipeline.exports.commit.leases import OwnerEnded
 from export_pipeline.exports.commit.publish import (
@@ -74,20 +74,20 @@ def publish_days(
         return
     export = todo[0].export
     if len(todo) == 1:  # which needs no look at the rows of many
-        yield from plan.publish_in_turn(todo, epochs=epochs_in_bucket(store, export, [todo[0].day.day]))
+        yield from plan.publish_in_turn(todo, in_bucket=look_into_bucket(store, export, [todo[0].day.day]))
         return
     snapshot_at = control.now(patience=plan.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
     # Days with superseded rows only are among them, so that their manifests count these.
     rows = {day: found.rows for day, found in source.days(export.project, whole, filter=export.tree).items()}
-    epochs = epochs_in_bucket(store, export, [request.day.day for request in todo])
+    in_bucket = look_into_bucket(store, export, [request.day.day for request in todo])
     empty = [request for request in todo if request.day.day not in rows]
     settled: set[date] = set()
-    for day, outcome in plan.settle_empty(empty, epochs=epochs, snapshot_at=snapshot_at):
+    for day, outcome in plan.settle_empty(empty, in_bucket=in_bucket, snapshot_at=snapshot_at):
         settled.add(day)
         yield day, outcome
     rest = [request for request in todo if request.day.day not in settled]
-    yield from plan.publish(rest, rows=rows, epochs=epochs)
+    yield from plan.publish(rest, rows=rows, in_bucket=in_bucket)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Plan:
     on_start: Callable[[date], None]
 
     def settle_empty(
-        self, empty: Sequence[DayRequest], *, epochs: Epochs, snapshot_at: int
+        self, empty: Sequence[DayRequest], *, in_bucket: InBucket, snapshot_at: int
     ) -> Iterator[tuple[date, DayOutcome]]:
         """Commits days without rows in bulk, and notes those that were committed without rows before."""
         for start in range(0, len(empty), DAYS_A_MANIFEST):
@@ -119,7 +119,7 @@ class _Plan:
             for day in known:
                 yield day, self._still_empty(by_day.pop(day))
             # A day that has a manifest already is looked at alone: it was committed before, perhaps by somebody else.
-            new: list[DayWindow] = [request.day for day, request in by_day.items() if day not in epochs]
+            new: list[DayWindow] = [request.day for day, request in by_day.items() if day not in in_bucket.epochs]
             if not new:
                 continue
             done = commit_empty_days(
@@ -145,7 +145,9 @@ class _Plan:
             raise AssertionError(f"{request.day.day} was found committed and is not")
         return outcome_of(request.export, "unchanged", manifest, record.manifest_key, seconds=0.0)
 
-    def publish(self, rest: Sequence[DayRequest], *, rows: Mapping[date, int], epochs: Epochs) -> Iterator[DayResult]:
+    def publish(
+        self, rest: Sequence[DayRequest], *, rows: Mapping[date, int], in_bucket: InBucket
+    ) -> Iterator[DayResult]:
         """Small days side by side, then the others one by one in the order of days."""
         small: list[DayRequest] = []
         others: list[DayRequest] = []
@@ -153,20 +155,20 @@ class _Plan:
             (small if rows.get(request.day.day, 0) <= self.limits.small_rows else others).append(request)
         side_by_side = min(self.limits.side_by_side, len(small))
         if side_by_side > 1:
-            yield from self._together(small, side_by_side, epochs)
+            yield from self._together(small, side_by_side, in_bucket)
             rest = others
-        yield from self.publish_in_turn(rest, epochs=epochs)
+        yield from self.publish_in_turn(rest, in_bucket=in_bucket)
 
-    def publish_in_turn(self, requests: Sequence[DayRequest], *, epochs: Epochs) -> Iterator[DayResult]:
+    def publish_in_turn(self, requests: Sequence[DayRequest], *, in_bucket: InBucket) -> Iterator[DayResult]:
         """Days one by one, in their order."""
         for request in requests:
-            yield request.day.day, self._one(request, epochs, _Gate(None, self.limits.small_bytes))
+            yield request.day.day, self._one(request, in_bucket, _Gate(None, self.limits.small_bytes))
 
-    def _together(self, small: Sequence[DayRequest], side_by_side: int, epochs: Epochs) -> Iterator[DayResult]:
+    def _together(self, small: Sequence[DayRequest], side_by_side: int, in_bucket: InBucket) -> Iterator[DayResult]:
         passage = _Passage()
         with ThreadPoolExecutor(side_by_side, thread_name_prefix="day") as pool:
             futures = {
-                pool.submit(self._one, request, epochs, _Gate(passage, self.limits.small_bytes)): request.day.day
+                pool.submit(self._one, request, in_bucket, _Gate(passage, self.limits.small_bytes)): request.day.day
                 for request in small
             }
             try:
@@ -178,7 +180,7 @@ class _Plan:
                     future.cancel()
                 raise
 
-    def _one(self, request: DayRequest, epochs: Epochs, gate: "_Gate") -> DayOutcome | ExportPipelineError:
+    def _one(self, request: DayRequest, in_bucket: InBucket, gate: "_Gate") -> DayOutcome | ExportPipelineError:
         try:
             self.on_start(request.day.day)
             return publish_day(
@@ -191,7 +193,7 @@ class _Plan:
                 wait_for_lease=self.wait_for_lease,
                 on_step=self.on_step,
                 on_bytes=gate.pass_bytes,
-                epochs=epochs,
+                in_bucket=in_bucket,
             )
         except ExportPipelineError as error:
             return error

@@ -76,12 +76,19 @@ def completed_values(commit: FinishedCommit, now: int) -> dict[str, Any]:
         "manifest_key": commit.manifest_key,
         "commit_epoch": commit.epoch,
         "rows": commit.rows,
+        **rejected_values(commit.manifest),
         "bytes": commit.bytes,
         "fingerprint": None if commit.fingerprint is None else dict(commit.fingerprint),
         "snapshot_at": commit.snapshot_at,
         "completed_at": now,
         "error": None,
     }
+
+
+def rejected_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that tell of the rows that a commit has set aside; a manifest that is damaged may not say any."""
+    told = manifest.get("rejected") or {"count": 0, "by_reason": {}}
+    return {"rows_rejected": told["count"], "rejected": dict(told["by_reason"]) or None}
 
 
 def append_commits(

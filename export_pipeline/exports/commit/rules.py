@@ -6,16 +6,21 @@ from datetime import date
 from typing import Any
 
 from export_pipeline.errors import ShrunkError
+from export_pipeline.runs.reasons import describe_rejected
 
 RUNNING, COMPLETED, FAILED, CANCELLED = "Running", "Completed", "Failed", "Cancelled"
 
 
 @dataclass(frozen=True)
 class Committed:
-    """The last finished commit of a day, as the control database holds it."""
+    """The last finished commit of a day, as the control database holds it.
+
+    `rows` are those in its file, `rows_read` those that were read for it: rejected ones too.
+    """
 
     epoch: int
     rows: int
+    rows_read: int
     bytes: int
     manifest_key: str
     manifest: Mapping[str, Any]
@@ -43,13 +48,28 @@ def status_at_rest(*, committed: bool, pending: bool, cancelled: bool) -> str:
     return CANCELLED if cancelled else FAILED
 
 
-def refuse_shrinking(day: date, *, committed: int | None, rows: int, allow_shrink: bool) -> None:
-    """Raises `ShrunkError` where a commit would replace a day by fewer rows."""
-    if committed is not None and rows < committed and not allow_shrink:
+def refuse_shrinking(day: date, *, committed: int | None, read: int, allow_shrink: bool) -> None:
+    """Raises `ShrunkError` where fewer rows were read than for the commit that is to be replaced.
+
+    Both count rejected rows too: a row that can no longer be exported is still there.
+    """
+    if committed is not None and read < committed and not allow_shrink:
         raise ShrunkError(
-            f"{day}: the trace store now gives {rows:,} rows, {committed:,} are committed; the committed file is kept. "
+            f"{day}: the trace store now gives {read:,} rows, {committed:,} are committed; the committed file is kept. "
             "Were rows purged from the store, or does EXPORT_PIPELINE_SOURCE_URL name another one? "
             "If fewer rows are right, export the day again with `allow_shrink`"
+        )
+
+
+def refuse_vanishing(
+    day: date, *, committed: int | None, rows: int, rejected: Mapping[str, int], allow_shrink: bool
+) -> None:
+    """Raises `ShrunkError` where a committed file would be removed because each row that was read is rejected."""
+    if committed and not rows and rejected and not allow_shrink:
+        raise ShrunkError(
+            f"{day}: no row is left to export, {describe_rejected(rejected)}; {committed:,} are committed, and that "
+            "file is kept. Mend the rows in the trace store, or the mapping; if no rows are right, export the day "
+            "again with `allow_shrink`"
         )
 
 

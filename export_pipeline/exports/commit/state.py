@@ -1,8 +1,9 @@
 """What happens to a day after it was claimed: one function for each step, each one transaction.
 
 Every function may be called again when its answer was lost: it finds its own work by epoch, commit or upload id and
-does it once. Every change carries the claim's epoch, the fencing token; where the day has another epoch by now the
-function raises `LeaseLostError` and changes nothing.
+does it once. Every change carries the claim's epoch, the fencing token, and those before the commit point ask for the
+claim itself too; where the day has another epoch or claim by now the function raises `LeaseLostError` and changes
+nothing.
 """
 
 import uuid
@@ -35,7 +36,7 @@ def renew(
     """
     changed = connection.execute(
         sa.update(days)
-        .where(_holds(claim), days.c.claim_id == str(claim.claim_id))
+        .where(_holds(claim))
         .values(
             lease_until=control.now_sql + int(lease_seconds * MICROSECONDS),
             rows_read=rows_read,
@@ -59,7 +60,7 @@ def record_upload(connection: sa.Connection, claim: Claim, *, upload_id: str) ->
     """Replaces the announcement by the upload's id."""
     announced = _uploads(claim, epoch=claim.epoch, upload_id="")
     here = sa.and_(announced, days.c.export_id == uploads.c.export_id, days.c.day == uploads.c.day)
-    recorded = sa.update(uploads).where(here, days.c.epoch == claim.epoch).values(upload_id=upload_id)
+    recorded = sa.update(uploads).where(here, _holds(claim)).values(upload_id=upload_id)
     if not connection.execute(recorded).rowcount:
         _lock(connection, claim)
 
@@ -82,7 +83,8 @@ def record_intent(connection: sa.Connection, claim: Claim, intent: Intent, *, al
     """The commit point. Raises `DayCancelledError` or `ShrunkError` where the day must not be committed."""
     free: list[sa.ColumnElement[bool]] = [days.c.intent.is_(None), days.c.cancel_requested.is_(False)]
     if not allow_shrink:
-        free.append(sa.or_(days.c.rows.is_(None), days.c.rows <= intent.rows))
+        read = days.c.rows + sa.func.coalesce(days.c.rows_rejected, 0)
+        free.append(sa.or_(days.c.rows.is_(None), read <= intent.rows_read))
     decided = sa.update(days).where(_holds(claim)).values(intent=intent.to_json())
     if connection.execute(decided.where(*free)).rowcount:
         return
@@ -93,7 +95,8 @@ def record_intent(connection: sa.Connection, claim: Claim, intent: Intent, *, al
         return
     if row["cancel_requested"]:
         raise DayCancelledError(f"{claim.day} was cancelled before its commit")
-    refuse_shrinking(claim.day, committed=row["rows"], rows=intent.rows, allow_shrink=allow_shrink)
+    committed = None if row["rows"] is None else row["rows"] + (row["rows_rejected"] or 0)
+    refuse_shrinking(claim.day, committed=committed, read=intent.rows_read, allow_shrink=allow_shrink)
     connection.execute(decided)
 
 
@@ -103,7 +106,7 @@ def drop_intent(connection: sa.Connection, claim: Claim, *, commit_id: uuid.UUID
         connection.execute(sa.select(days).where(is_day(claim.export_id, claim.day)).with_for_update()).mappings().one()
     )
     if row["claim_id"] != str(new_claim_id):
-        if row["epoch"] != claim.epoch:
+        if (row["epoch"], row["claim_id"]) != (claim.epoch, str(claim.claim_id)):
             raise lost(claim)
         intent = row["intent"]
         if intent is not None and intent["commit_id"] == str(commit_id) and intent["upload"] is not None:
@@ -123,12 +126,14 @@ def record_unchanged(
     fingerprint: Mapping[str, Any],
 ) -> None:
     """The source agrees with the commit: nothing is published, and launches before `snapshot_at` are satisfied."""
-    row = _lock(connection, claim)
+    row = _find(connection, _has_epoch(claim))
+    if row is None:
+        raise lost(claim)
     if row["cancel_requested"]:
         raise DayCancelledError(f"{claim.day} was cancelled; its committed file stays as it was")
     connection.execute(
         sa.update(days)
-        .where(_holds(claim))
+        .where(_has_epoch(claim))
         .values(
             **freed(control.now_sql),
             status=COMPLETED,
@@ -146,7 +151,7 @@ def record_failure(
 
     A cancel that came while the attempt failed by itself is answered too.
     """
-    row = connection.execute(sa.select(days).where(_holds(claim)).with_for_update()).mappings().one_or_none()
+    row = _find(connection, _has_epoch(claim))
     if row is None:
         return False
     status = status_at_rest(
@@ -155,18 +160,28 @@ def record_failure(
         cancelled=cancelled or row["cancel_requested"],
     )
     values = {**freed(control.now_sql), "status": status, "error": error}
-    connection.execute(sa.update(days).where(_holds(claim)).values(**values))
+    connection.execute(sa.update(days).where(_has_epoch(claim)).values(**values))
     return True
 
 
 def _lock(connection: sa.Connection, claim: Claim) -> Mapping[Any, Any]:
-    row = connection.execute(sa.select(days).where(_holds(claim)).with_for_update()).mappings().one_or_none()
+    row = _find(connection, _holds(claim))
     if row is None:
         raise lost(claim)
     return row
 
 
+def _find(connection: sa.Connection, here: sa.ColumnElement[bool]) -> Mapping[Any, Any] | None:
+    return connection.execute(sa.select(days).where(here).with_for_update()).mappings().one_or_none()
+
+
 def _holds(claim: Claim) -> sa.ColumnElement[bool]:
+    """Whether the day is still held under this claim."""
+    return sa.and_(_has_epoch(claim), days.c.claim_id == str(claim.claim_id))
+
+
+def _has_epoch(claim: Claim) -> sa.ColumnElement[bool]:
+    """Whether nobody has claimed or cancelled the day since; for steps that give it back, whose answer may be lost."""
     return sa.and_(is_day(claim.export_id, claim.day), days.c.epoch == claim.epoch)
 
 

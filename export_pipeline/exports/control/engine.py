@@ -2,7 +2,8 @@
 
 SQLite: a file on a local disk, never created by a mere look; write transactions take the write lock at their start
 (`BEGIN IMMEDIATE`), so that two of them never deadlock. PostgreSQL: psycopg2, whatever driver SQLAlchemy would take
-for `postgresql://`.
+for `postgresql://`. There the server itself ends a session whose process is stopped in the middle of a transaction, or
+whose machine is gone: the rows that it has locked, the counter of all commits among them, are needed by everybody.
 """
 
 import contextlib
@@ -22,6 +23,9 @@ WRITE = {"control_write": True}
 
 _POSTGRES = {"postgresql", "postgres", "postgresql+psycopg2"}
 _MISSING_TABLE = {"42P01", "42703", "3F000"}
+_LOCK_NOT_AVAILABLE = "55P03"
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 def parse_control_url(text: str) -> URL:
@@ -49,7 +53,6 @@ def make_engine(url: URL, *, timeout: float) -> sa.Engine:
     """An engine that has not connected yet; `timeout` in seconds is for connecting and for waiting on locks."""
     if url.drivername == "sqlite":
         return _sqlite_engine(Path(str(url.database)), timeout=timeout)
-    milliseconds = int(timeout * 1000)
     return sa.create_engine(
         url,
         pool_pre_ping=True,
@@ -57,13 +60,28 @@ def make_engine(url: URL, *, timeout: float) -> sa.Engine:
         connect_args={
             "connect_timeout": max(2, int(min(timeout, 10))),
             "application_name": "export-pipeline",
-            "options": f"-c lock_timeout={milliseconds} -c statement_timeout={2 * milliseconds} -c timezone=UTC",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": milliseconds,
+            "options": " ".join(f"-c {name}={value}" for name, value in _session_settings(timeout).items()),
+            "tcp_user_timeout": int(timeout * 1000),
+            **_KEEPALIVES,
         },
     )
+
+
+def _session_settings(timeout: float) -> dict[str, object]:
+    """What the server is asked to do with a session; times in milliseconds.
+
+    A transaction that says nothing for half of `timeout` is ended, so that whoever waits for its locks gets them before
+    giving up: between two statements of ours there is next to no time.
+    """
+    milliseconds = int(timeout * 1000)
+    return {
+        "lock_timeout": milliseconds,
+        "statement_timeout": 2 * milliseconds,
+        "idle_in_transaction_session_timeout": max(1000, milliseconds // 2),
+        "tcp_user_timeout": milliseconds,
+        **{f"tcp_{name}": value for name, value in _KEEPALIVES.items()},
+        "timezone": "UTC",
+    }
 
 
 def create_sqlite_file(url: URL, *, timeout: float) -> None:
@@ -135,12 +153,29 @@ def explain(error: sa.exc.SQLAlchemyError, url: URL) -> ExportPipelineError | No
         )
     if isinstance(error, sa.exc.ProgrammingError | sa.exc.NotSupportedError):
         return None
+    if held := _held(error.orig):
+        return ControlUnreachableError(f"the control database {shown(url)} is up, but {held} ({reason})")
     if "unable to open database file" in reason:
         reason = "the file is missing or cannot be opened; `export-pipeline migrate` makes it"
     hint = "" if url.drivername == "sqlite" else " and that the server runs"
     return ControlUnreachableError(
         f"the control database {shown(url)} cannot be used: {reason}; check {CONTROL_URL}{hint}"
     )
+
+
+def _held(error: Any) -> str | None:
+    """Who keeps the database from doing what it was asked to, where somebody does."""
+    if getattr(error, "pgcode", None) == _LOCK_NOT_AVAILABLE:
+        return (
+            "another session holds a row or table that is needed here; pg_stat_activity shows it, often as "
+            "'idle in transaction', and pg_terminate_backend ends it"
+        )
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY:
+        return (
+            "another process holds its write lock; one that was stopped in the middle of a transaction keeps it until "
+            "it goes on or is killed"
+        )
+    return None
 
 
 def _first_line(error: Any, url: URL) -> str:

@@ -74,8 +74,9 @@ class ExportRecord:
 class DayRecord:
     """How far a day is; without the commit's content, which `read_commit` gives.
 
-    `rows`, `bytes`, `commit_epoch`, `manifest_key`, `snapshot_at` and `completed_at` are those of the last finished
-    commit, None where there is none. `committed` stays true while a committed day is exported again.
+    `rows`, `rows_rejected`, `rejected` (by reason), `bytes`, `commit_epoch`, `manifest_key`, `snapshot_at` and
+    `completed_at` are those of the last finished commit, None where there is none. `committed` stays true while a
+    committed day is exported again.
     """
 
     export_id: uuid.UUID
@@ -97,6 +98,13 @@ class DayRecord:
     error: str | None
     updated_at: int
     pending: bool
+    rows_rejected: int | None = None
+    rejected: Mapping[str, int] | None = None
+
+    @property
+    def rows_of_source(self) -> int:
+        """The rows that were read for the last finished commit: those in its file and those that it has set aside."""
+        return (self.rows or 0) + (self.rows_rejected or 0)
 
     @property
     def committed(self) -> bool:
@@ -139,6 +147,14 @@ def read_days(
 def read_day(connection: sa.Connection, export_id: uuid.UUID, day: date) -> DayRecord | None:
     """One day's record."""
     return next(iter(read_days(connection, export_id, first=day, last=day)), None)
+
+
+def read_rejected(connection: sa.Connection, export_id: uuid.UUID) -> dict[date, Mapping[str, int]]:
+    """The rows that the commits of an export have set aside, by day and reason; days without any are left out."""
+    query = sa.select(days.c.day, days.c.rejected).where(
+        days.c.export_id == str(export_id), days.c.rejected.is_not(None)
+    )
+    return {row.day: row.rejected for row in connection.execute(query.order_by(days.c.day))}
 
 
 def read_commit(connection: sa.Connection, export_id: uuid.UUID, day: date) -> Mapping[str, Any] | None:

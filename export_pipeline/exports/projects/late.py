@@ -60,7 +60,7 @@ class LateDay:
 
 @dataclass(frozen=True)
 class ShrunkDay:
-    """A day of which the store has fewer rows than are committed; the committed file is kept."""
+    """A day of which the store has fewer rows than were read for its commit; the committed file is kept."""
 
     day: date
     committed: int
@@ -117,8 +117,8 @@ def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], 
     late, shrunk = [], []
     for record in records:
         there = found.get(record.day, _NOTHING)
-        if there.rows < (record.rows or 0):
-            shrunk.append(ShrunkDay(record.day, record.rows or 0, there.rows, record.commit_epoch or 0))
+        if there.rows < record.rows_of_source:
+            shrunk.append(ShrunkDay(record.day, record.rows_of_source, there.rows, record.commit_epoch or 0))
         elif (day := _late(record, there, now)) is not None:
             late.append(day)
     return Lateness(tuple(late), tuple(shrunk))

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from export_pipeline.exports.commit.manifest import microseconds
-from export_pipeline.exports.commit.record import FinishedCommit
+from export_pipeline.exports.commit.record import FinishedCommit, rejected_values
 from export_pipeline.exports.commit.rules import FAILED
 from export_pipeline.files.manifest import Manifest
 
@@ -80,6 +80,7 @@ def damaged_values(found: RecoveredDay, row: Mapping[Any, Any] | None, now: int)
         "manifest_key": found.key,
         "commit_epoch": found.epoch,
         "rows": content["rows"],
+        **rejected_values(content),
         "bytes": file["bytes"] if file else 0,
         "fingerprint": None,
         "snapshot_at": 0,

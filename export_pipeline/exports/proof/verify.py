@@ -5,7 +5,7 @@ The bucket alone is enough. With the control database its records are compared t
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 
 import sqlalchemy as sa
@@ -47,27 +47,43 @@ def verify_export(
     control: ControlDatabase | None = None,
     source: RunSource | None = None,
     deep: bool = False,
+    abort_uploads: bool = False,
     on_day: OnDay = no_day,
 ) -> VerifyReport:
     """Reads everything of an export back from its bucket and lists what is wrong.
 
-    `deep` compares each day's ids with those of `source`, which is read whole once more. `on_day` is told the days done
-    and the days there are. A day that is being exported is left out; one that changes meanwhile is looked at again.
-    Memory stays bounded whatever the size of the files. Raises `InputError` where `store` is another bucket than the
-    export's, and errors of bucket, database and trace store as they are.
+    `deep` compares each day's ids with those of `source`, which is read whole once more. `abort_uploads` aborts uploads
+    of days that nobody exports and no commit waits for, and notes that in place of the problem; it needs the control
+    database. `on_day` is told the days done and the days there are.
+
+    A day that is being exported is left out; one that changes meanwhile is looked at again. Memory stays bounded
+    whatever the size of the files. Raises `InputError` where `store` is another bucket than the export's, and errors of
+    bucket, database and trace store as they are.
     """
     if store.config.bucket != export.bucket:
         raise InputError(f"export {export.export_id} lies in bucket {export.bucket!r}, not {store.config.bucket!r}")
     if deep and source is None:
         raise InputError("ids can be compared only with a trace store to compare them with")
-    return _Verification(export, store=store, control=control, source=source if deep else None).run(on_day)
+    if abort_uploads and control is None:
+        raise InputError("uploads are aborted only with the control database, which knows those that are in use")
+    verification = _Verification(
+        export, store=store, control=control, source=source if deep else None, abort_uploads=abort_uploads
+    )
+    return verification.run(on_day)
 
 
 class _Verification:
     def __init__(
-        self, export: ExportRecord, *, store: ObjectStore, control: ControlDatabase | None, source: RunSource | None
+        self,
+        export: ExportRecord,
+        *,
+        store: ObjectStore,
+        control: ControlDatabase | None,
+        source: RunSource | None,
+        abort_uploads: bool,
     ) -> None:
         self._export = export
+        self._abort_uploads = abort_uploads
         self._store = store
         self._control = control
         self._source = source
@@ -76,6 +92,7 @@ class _Verification:
         self._counts = Counts()
         self._being_exported: list[date] = []
         self._notes: list[str] = []
+        self._rejected: dict[str, Mapping[str, int]] = {}
         self._without_rows: list[DayWindow] = []
         self._siblings = _siblings(control, export)
 
@@ -98,6 +115,7 @@ class _Verification:
             problems=tuple(self._problems),
             counts=self._counts,
             being_exported=tuple(self._being_exported),
+            rejected=self._rejected,
             notes=tuple(self._notes),
         )
 
@@ -116,6 +134,8 @@ class _Verification:
         self._problems += check.problems
         for item in dataclasses.fields(Counts):
             setattr(self._counts, item.name, getattr(self._counts, item.name) + getattr(check.counts, item.name))
+        if check.rejected:
+            self._rejected[state.day.isoformat()] = check.rejected
         if check.without_rows is not None:
             self._without_rows.append(check.without_rows)
 
@@ -206,9 +226,15 @@ class _Verification:
             day = None if path is None else path.key.day
             if path is not None and self._is_sibling(path.key.session_id):
                 continue
-            if day is None or not self._may_have_upload(day):
-                begun = f"begun {upload.initiated.isoformat(timespec='seconds')}, id {upload.upload_id}"
-                self._problems.append(Problem(export.export_id, day, What.OPEN_UPLOAD, found=begun, key=upload.key))
+            if day is not None and self._may_have_upload(day):
+                continue
+            begun = f"begun {upload.initiated.isoformat(timespec='seconds')}, id {upload.upload_id}"
+            problem = Problem(export.export_id, day, What.OPEN_UPLOAD, found=begun, key=upload.key)
+            if day is not None and self._abort_uploads:
+                self._store.abort(upload.key, upload.upload_id)
+                self._notes.append(f"{problem}; it was aborted")
+            else:
+                self._problems.append(problem)
 
     def _may_have_upload(self, day: date) -> bool:
         """Whether the day is being exported, or a commit that was decided on is still to complete its upload."""

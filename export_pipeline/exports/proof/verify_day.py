@@ -39,11 +39,15 @@ class DayState:
 
 @dataclass
 class DayCheck:
-    """What one look at a day found. `without_rows`: the trace store should have none for this part of it either."""
+    """What one look at a day found.
+
+    `without_rows`: the trace store should have none for this part of it either. `rejected`: rows set aside, by reason.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     without_rows: DayWindow | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
 
 class DayVerifier:
@@ -88,6 +92,8 @@ class DayVerifier:
         looked = FileCheck()
         told, there = manifest.file, state.file
         check.counts.rows += manifest.rows
+        check.counts.rejected += manifest.rejected.count
+        check.rejected = manifest.rejected.by_reason
         if told is None:
             check.counts.empty_days += 1
             if manifest.rows_source == 0:

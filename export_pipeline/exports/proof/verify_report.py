@@ -1,7 +1,7 @@
 """What a verification found: counts of what was looked at, and every problem by name."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -68,6 +68,7 @@ class Counts:
     empty_days: int = 0
     files: int = 0
     rows: int = 0
+    rejected: int = 0
     bytes: int = 0
     days_compared_with_source: int = 0
 
@@ -76,14 +77,15 @@ class Counts:
 class VerifyReport:
     """The result for one export.
 
-    `being_exported` are days that a process was writing at the time; they were left out. `notes` say what could not be
-    looked at.
+    `being_exported` are days that a process was writing at the time; they were left out. `rejected` are the rows that
+    the commits have set aside, by day and reason. `notes` say what could not be looked at.
     """
 
     export_id: uuid.UUID
     problems: Sequence[Problem]
     counts: Counts
     being_exported: Sequence[date] = ()
+    rejected: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: Sequence[str] = field(default=())
 
     @property

@@ -27,6 +27,7 @@ Kind = Literal[
     "days.shrunk",
     "days.late_failed",
     "rows.unassigned",
+    "rows.rejected",
 ]
 EndKind = Literal["export.completed", "export.failed", "export.timed_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -74,13 +75,15 @@ def export_ended(
     tenant_id: uuid.UUID,
     error: str | None,
     at: int,
+    warning: str | None = None,
     detail: Mapping[str, Any] | None = None,
     again: Mapping[str, Any] | None = None,
 ) -> None:
     """A bulk export has ended at `at`; to be called in the transaction that ends it.
 
     An export that ends again after a retry, or after late days were exported once more, is told of again: whoever has
-    loaded it must hear that files were replaced. `detail` may add counts; `again` has those `days`, and the `reason`.
+    loaded it must hear that files were replaced. `warning` says what is not in its files. `detail` may add counts;
+    `again` has those `days`, and the `reason`.
     """
     what = {"export.completed": "is complete", "export.failed": "failed", "export.timed_out": "ran out of time"}[kind]
     if again is not None and kind == "export.completed":
@@ -91,8 +94,15 @@ def export_ended(
         connection,
         kind,
         subject=f"{bulk_id}:{at}",
-        text=f"export {bulk_id} {what}" + (f": {error}" if error else ""),
-        detail={**(detail or {}), **late, "export_id": str(bulk_id), "tenant_id": str(tenant_id), "error": error},
+        text=f"export {bulk_id} {what}" + "".join(f": {each}" for each in (error, warning) if each),
+        detail={
+            **(detail or {}),
+            **late,
+            "export_id": str(bulk_id),
+            "tenant_id": str(tenant_id),
+            "error": error,
+            "warning": warning,
+        },
         at=at,
     )
 

@@ -25,7 +25,8 @@ class ProjectProgress:
     """How far a project's standing export is.
 
     `export` is None where none has begun at the place that the settings name. `errors` are those of the last attempts,
-    also of days that are committed and could not be exported again. Sums are of committed days.
+    also of days that are committed and could not be exported again. Sums are of committed days; `rejected` holds the
+    rows that they have set aside, by reason, and `epochs` those days' epochs.
     """
 
     project: ProjectRecord
@@ -36,6 +37,8 @@ class ProjectProgress:
     days: int
     rows: int
     bytes: int
+    rejected: Mapping[date, Mapping[str, int]]
+    epochs: Mapping[date, int]
 
     @property
     def overdue_ranges(self) -> list[DayRange]:
@@ -92,6 +95,8 @@ def _progress(
         days=len(committed),
         rows=sum(record.rows or 0 for record in committed),
         bytes=sum(record.bytes or 0 for record in committed),
+        rejected={record.day: record.rejected for record in committed if record.rejected is not None},
+        epochs={record.day: record.commit_epoch or 0 for record in committed if record.rejected is not None},
     )
 
 

@@ -19,12 +19,12 @@ def cancel(desk: Desk, bulk_id: uuid.UUID) -> BulkExport:
     return cancel_bulk_export(desk.control, bulk_id, tenant_id=desk.tenant, actor="cli")
 
 
-def claim(desk: Desk, bulk_id: uuid.UUID) -> Claim | Any:
+def claim(desk: Desk, bulk_id: uuid.UUID) -> Claim:
     """What a worker does with the first day."""
     unit = desk.units(bulk_id)[0]
     desk.set_unit(unit.id, status="Running")
     with desk.control.begin() as connection:
-        return claim_day(
+        claimed = claim_day(
             connection,
             control=desk.control,
             export_id=unit.export_id,
@@ -34,6 +34,8 @@ def claim(desk: Desk, bulk_id: uuid.UUID) -> Claim | Any:
             lease_seconds=60,
             launched_at=None,
         )
+    assert isinstance(claimed, Claim)
+    return claimed
 
 
 def set_day(desk: Desk, claimed: Claim, **values: Any) -> None:
@@ -76,7 +78,7 @@ def test_a_worker_that_was_about_to_claim_its_day_finds_it_cancelled(any_desk: D
     export = any_desk.ask()
     any_desk.set_unit(any_desk.units(export.id)[0].id, status="Running")
     cancel(any_desk, export.id)
-    assert claim(any_desk, export.id) is None
+    assert claim(any_desk, export.id).cancelled
 
 
 def test_finished_days_of_a_cancelled_export_stay_listed(any_desk: Desk) -> None:

@@ -2,8 +2,10 @@
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.errors import RetryableError
 from export_pipeline.exports.bulk import work
@@ -13,8 +15,10 @@ from export_pipeline.exports.bulk.plan import Lost, Planned
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
+from export_pipeline.exports.control.tables import commits, exports
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.source import SqlSource
 from export_pipeline_tests.exports.bulk.workers import killed_at, worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House
@@ -118,6 +122,29 @@ def test_a_cancel_after_the_end_is_refused_by_the_state_that_was_reached(bulk: B
     with pytest.raises(Exception, match="as Completed"):
         cancel(bulk, export)
     assert the_file_is_there(bulk, export)
+
+
+def test_no_day_without_rows_is_committed_after_a_cancel(bulk: BulkHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = bulk.house.add_project(str(uuid.uuid4()), days=[START])
+    bulk.house.sync()
+    export = bulk.ask(project, days=5)
+    count_days = SqlSource.days
+
+    def cancel_while_counting(*arguments: Any, **options: Any) -> Any:
+        found = count_days(*arguments, **options)
+        cancel(bulk, export)
+        return found
+
+    monkeypatch.setattr(SqlSource, "days", cancel_while_counting)
+    worked = worker_of(bulk.house.settings).publish_units(export.id, attempts(bulk, export))
+    assert (worked.taken, worked.outcomes) == (5, {"cancelled": 5})
+    with bulk.control.read() as connection:
+        mine = sa.select(commits.c.day).where(
+            commits.c.export_id.in_(sa.select(exports.c.export_id).where(exports.c.bulk_id == str(export.id)))
+        )
+        assert connection.execute(mine).all() == []
+    assert [key for key in bulk.house.server.keys(bulk.house.bucket) if str(export.id) in key] == []
+    assert {unit.status for unit in bulk.units(export.id)} == {"Cancelled"}
 
 
 @pytest.mark.slow

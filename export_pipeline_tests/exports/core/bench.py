@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.leases import Clock, elapsed
 from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, publish_day
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, export_of, read_day
@@ -100,6 +101,7 @@ class Bench:
         on_step: Callable[[str], None] = lambda name: None,
         wait_for_lease: float = 20.0,
         owner_ended: Callable[[str], bool] | None = None,
+        clock: Clock = elapsed,
         **options: Any,
     ) -> DayOutcome:
         """One attempt at a day."""
@@ -112,6 +114,7 @@ class Bench:
             on_step=on_step,
             wait_for_lease=wait_for_lease,
             owner_ended=owner_ended,
+            clock=clock,
         )
 
     def again(self) -> "Bench":

@@ -41,7 +41,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a day in another process: at step `at` (its `nth` time) it sends itself `how`."""
+    """One attempt at a day in another process: at step `at` (its `nth` time) it sends itself `how`.
+
+    One that was stopped and goes on kills itself at `killed_at`.
+    """
 
     control_url: str
     server: Credentials
@@ -51,6 +54,7 @@ class Attempt:
     at: str | None = None
     nth: int = 1
     how: signal.Signals = signal.SIGKILL
+    killed_at: str | None = None
     limits: PublishLimits = QUICK
     launched_at: int | None = None
     allow_shrink: bool = False
@@ -124,6 +128,8 @@ def signal_at(attempt: Attempt) -> Callable[[str], None]:
 
     def on_step(name: str) -> None:
         nonlocal seen
+        if name == attempt.killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         if name == attempt.at:
             seen += 1
             if seen == attempt.nth:

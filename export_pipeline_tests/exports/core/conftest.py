@@ -10,6 +10,15 @@ from export_pipeline_tests.exports.core.bench import Bench, make_store, new_expo
 from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that nobody has migrated."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/control.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[ControlDatabase]:
     """A migrated SQLite control database."""
@@ -38,6 +47,14 @@ def make_bench(control: ControlDatabase, server: S3Server) -> Bench:
 def bench(control: ControlDatabase, rclone: Rclone) -> Iterator[Bench]:
     """SQLite and rclone, which starts quickest."""
     made = make_bench(control, rclone)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def either_bench(request: pytest.FixtureRequest, rclone: Rclone) -> Iterator[Bench]:
+    """Each control database in turn, and rclone."""
+    made = make_bench(request.getfixturevalue("control" if request.param == "sqlite" else "postgres_control"), rclone)
     yield made
     made.store.close()
 

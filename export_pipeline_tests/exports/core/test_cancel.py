@@ -1,15 +1,22 @@
 """A cancel before, at and after every step: the day is as it was, or it is committed and the canceller was told so."""
 
 import threading
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from export_pipeline.errors import DayCancelledError
+from export_pipeline.errors import DayCancelledError, LeaseLostError
 from export_pipeline.exports.commit.cancel import CancelAnswer, cancel_in
+from export_pipeline.exports.commit.claim import Claim, claim_day
+from export_pipeline.exports.commit.empty_days import commit_empty_days
+from export_pipeline.exports.commit.publish import no_step
+from export_pipeline.exports.control.tables import days as days_table
 from export_pipeline_tests.exports.core import children
-from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
+from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left
 from export_pipeline_tests.exports.core.test_kill import COMPLETE, FILE_STEPS, READ, UPLOAD, days
@@ -17,6 +24,8 @@ from export_pipeline_tests.exports.core.test_writers import paused, resume
 
 pytestmark = pytest.mark.slow
 
+CALM = replace(QUICK, lease_seconds=600.0)
+"""No heartbeat comes between two steps."""
 UNDECIDED = {*READ, *UPLOAD}
 DECIDED = {*COMPLETE, "writing manifest", "manifest"}
 
@@ -36,7 +45,7 @@ def cancelled_at(bench: Bench, day: date, step: str, rows: list[Row]) -> tuple[C
             answers.append(cancel_day(bench, day))
 
     try:
-        bench.publish(MemorySource(rows), day=day, on_step=cancel, allow_shrink=True)
+        bench.publish(MemorySource(rows), day=day, limits=CALM, on_step=cancel, allow_shrink=True)
     except DayCancelledError:
         return answers[0], False
     return answers[0], True
@@ -99,7 +108,7 @@ def test_a_cancel_that_races_the_commit_tells_the_truth(bench: Bench) -> None:
         canceller.start()
         at = ("parts uploaded", "upload recorded")[number % 2]
         try:
-            bench.publish(MemorySource(rows_of(day, 3)), day=day, on_step=at_step(at, begun.set))
+            bench.publish(MemorySource(rows_of(day, 3)), day=day, limits=CALM, on_step=at_step(at, begun.set))
             committed = True
         except DayCancelledError:
             committed = False
@@ -123,3 +132,81 @@ def test_a_paused_writer_whose_day_was_cancelled_commits_nothing(bench: Bench) -
         bench.publish(MemorySource(rows_of(day, 4)), day=day)
         check_finished(bench, rows_of(day, 4), day=day)
     check_nothing_left(bench)
+
+
+def test_a_cancel_that_another_attempt_has_acknowledged_binds_the_first_one_too(either_bench: Bench) -> None:
+    bench = either_bench
+    for day, step in days([*READ, *UPLOAD]):
+        answers: list[CancelAnswer] = []
+
+        def cancel_and_come_again(day: date = day, answers: list[CancelAnswer] = answers) -> None:
+            answers.append(cancel_day(bench, day))
+            bench.control.run(children.expire_leases)
+            with pytest.raises(DayCancelledError):
+                bench.publish(MemorySource(rows_of(day, 4, name="second")), day=day)
+
+        first = MemorySource(rows_of(day, 3, name="first"))
+        with pytest.raises(LeaseLostError):
+            bench.publish(first, day=day, limits=CALM, on_step=at_step(step, cancel_and_come_again))
+        assert (answers, bench.published(day), bench.manifest(day)) == (["stopping"], None, None), step
+        assert (bench.record(day).status, bench.record(day).pending) == ("Cancelled", False), step
+        third = rows_of(day, 5, name="third")
+        bench.publish(MemorySource(third), day=day)
+        check_finished(bench, third, day=day)
+    check_nothing_left(bench)
+
+
+def test_a_frozen_writer_whose_cancel_was_acknowledged_for_it_commits_nothing_when_it_wakes(bench: Bench) -> None:
+    report = children.new_queue()
+    writer = paused(bench, rows_of(DAY, 3), report, day=DAY, at="parts uploaded")
+    bench.control.run(hold_leases)
+    assert cancel_day(bench, DAY) == "stopping"
+    bench.control.run(children.expire_leases)
+    with pytest.raises(DayCancelledError):
+        bench.publish(MemorySource(rows_of(DAY, 4)))
+    resume(writer)
+    assert report.get(timeout=60) == "LeaseLostError"
+    assert (bench.published(), bench.record().status, bench.record().pending) == (None, "Cancelled", False)
+    check_nothing_left(bench)
+
+
+def test_a_cancelled_day_without_rows_is_not_committed_with_others(either_bench: Bench) -> None:
+    bench, other = either_bench, DAY + timedelta(days=1)
+    claim = claimed(bench, DAY)
+    assert cancel_day(bench, DAY) == "stopping"
+    bench.control.run(children.expire_leases)
+    done = commit_empty_days(
+        bench.export,
+        [bench.request(day).day for day in (DAY, other)],
+        owner="process:test:2",
+        snapshot_at=claim.taken_at,
+        control=bench.control,
+        store=bench.store,
+        limits=QUICK,
+        on_step=no_step,
+    )
+    assert done is not None
+    assert done.days == (other,)
+    assert [day for _, day, _ in bench.sequence()] == [other]
+
+
+def claimed(bench: Bench, day: date) -> Claim:
+    """What a writer holds that has just begun."""
+    with bench.control.begin() as connection:
+        claim = claim_day(
+            connection,
+            control=bench.control,
+            export_id=bench.export.export_id,
+            day=day,
+            owner="process:test:1",
+            claim_id=uuid.uuid4(),
+            lease_seconds=600,
+            launched_at=None,
+        )
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def hold_leases(connection: sa.Connection) -> None:
+    """Makes all leases last, however slow the machine is."""
+    connection.execute(sa.update(days_table).where(days_table.c.claim_id.is_not(None)).values(lease_until=1 << 60))

@@ -20,15 +20,6 @@ from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.servers import Postgres
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database that nobody has migrated."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
-
-
 def versions(control: ControlDatabase) -> list[str]:
     with control.read() as connection:
         return list(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars())

@@ -1,30 +1,48 @@
 """The control database fails in the middle of a day: it is asked again, and no day is committed twice."""
 
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.errors import ControlUnreachableError
 from export_pipeline.exports.commit import publish
+from export_pipeline.exports.commit.record import take_sequence
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import facts
+from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.core.conftest import make_bench
 from export_pipeline_tests.exports.core.memory_source import MemorySource, rows_of
 from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left, check_whole
 from export_pipeline_tests.exports.core.test_kill import ended
+from export_pipeline_tests.exports.core.test_writers import is_stopped
 from export_pipeline_tests.faults.tcp import TcpProxy
-from export_pipeline_tests.servers import Postgres, Rclone
+from export_pipeline_tests.servers import Postgres, Rclone, wait_for
 
 pytestmark = pytest.mark.slow
 
-CALM = replace(QUICK, lease_seconds=60.0)
+CALM = replace(QUICK, lease_seconds=600.0)
 """No heartbeat comes between two steps."""
 
+SESSION = {
+    "idle_in_transaction_session_timeout": "15000",
+    "lock_timeout": "30000",
+    "statement_timeout": "60000",
+    "tcp_user_timeout": "30000",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""What the server is asked to do with the usual time-out; times in milliseconds, of keepalives in seconds."""
 BEFORE_TRANSACTIONS = [
     "claimed",
     "fenced",
@@ -144,3 +162,62 @@ def test_a_locked_control_database_is_waited_for(bench: Bench) -> None:
         assert (outcome.outcome, outcome.epoch) == ("committed", 1)
         check_finished(bench, rows_of(day, 7), day=day)
     check_nothing_left(bench)
+
+
+def test_a_writer_that_is_stopped_inside_a_transaction_does_not_stop_the_others(
+    postgres_control: ControlDatabase, rclone: Rclone
+) -> None:
+    url = postgres_control.url.render_as_string(hide_password=False)
+    report = children.new_queue()
+    process = children.context().Process(target=stop_with_the_counter_held, args=(url, report), daemon=True)
+    process.start()
+    wait_for(lambda: is_stopped(process), what="the pause inside a transaction")
+    control = ControlDatabase(url, timeout=4.0)
+    bench = make_bench(control, rclone)
+    rows = rows_of(DAY, 7)
+    assert bench.publish(MemorySource(rows)).outcome == "committed"
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    assert report.get(timeout=60) == [1, 2]  # the number that was rolled back, and then one of its own
+    process.join(60)
+    check_finished(bench, rows)
+    assert bench.sequence() == [(1, DAY, 7)]
+    with control.read() as connection:
+        fact = sa.select(facts.c.value).where(facts.c.name == "commit_sequence")
+        assert connection.execute(fact).scalar_one() == "2"
+    bench.close()
+
+
+def stop_with_the_counter_held(url: str, report: Any) -> None:
+    """Takes a number of the sequence of commits, and stops itself before the transaction ends, the first time."""
+    control = ControlDatabase(url, timeout=4.0)
+    taken: list[int] = []
+
+    def take(connection: sa.Connection) -> None:
+        taken.append(take_sequence(connection, 1))
+        if len(taken) == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    control.run(take)
+    report.put(taken)
+
+
+def test_whoever_waits_in_vain_is_told_that_somebody_holds_the_row(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    control = ControlDatabase(url, timeout=1.0)
+    control.migrate()
+    other = sa.create_engine(url)
+    with other.begin() as connection:
+        take_sequence(connection, 1)
+        with pytest.raises(ControlUnreachableError, match="is up, but another session holds a row"):
+            control.run(lambda connection: take_sequence(connection, 1), patience=0)
+    assert control.run(lambda connection: take_sequence(connection, 1)) == 2
+    other.dispose()
+    control.close()
+
+
+def test_the_server_is_asked_to_end_sessions_whose_machine_is_gone(postgres_control: ControlDatabase) -> None:
+    with postgres_control.read() as connection:
+        rows = connection.execute(sa.text("SELECT name, setting FROM pg_settings")).all()
+    found = {row.name: row.setting for row in rows}
+    assert {name: found[name] for name in SESSION} == SESSION

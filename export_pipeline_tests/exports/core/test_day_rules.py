@@ -20,7 +20,7 @@ DAY = date(2026, 3, 14)
 
 
 def committed(snapshot_at: int = 100) -> Committed:
-    return Committed(epoch=1, rows=3, bytes=9, manifest_key="k", manifest={}, snapshot_at=snapshot_at)
+    return Committed(epoch=1, rows=3, rows_read=3, bytes=9, manifest_key="k", manifest={}, snapshot_at=snapshot_at)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_after_a_failed_attempt_a_committed_day_stays_completed_and_a_decided_on
 
 @pytest.mark.parametrize(("before", "rows", "allowed"), [(None, 0, False), (3, 3, False), (3, 4, False), (3, 2, True)])
 def test_a_day_may_grow_and_shrinks_only_where_that_is_allowed(before: int | None, rows: int, allowed: bool) -> None:
-    refuse_shrinking(DAY, committed=before, rows=rows, allow_shrink=allowed)
+    refuse_shrinking(DAY, committed=before, read=rows, allow_shrink=allowed)
 
 
 @pytest.mark.parametrize("rows", [0, 2999])
 def test_a_day_that_would_shrink_is_refused_with_both_counts(rows: int) -> None:
     with pytest.raises(ShrunkError, match=rf"2026-03-14.* {rows:,} rows, 3,000 are committed"):
-        refuse_shrinking(DAY, committed=3000, rows=rows, allow_shrink=False)
+        refuse_shrinking(DAY, committed=3000, read=rows, allow_shrink=False)
 
 
 def manifest(**changes: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import LeaseLostError
 from export_pipeline.exports.commit.claim import Claim
-from export_pipeline.exports.commit.leases import Lease, wait_for_claim
+from export_pipeline.exports.commit.leases import Lease, elapsed, wait_for_claim
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.core.bench import DAY, new_export
@@ -42,7 +42,8 @@ def ends_at(control: ControlDatabase) -> int:
 
 
 def lease_of(claim: Claim, control: ControlDatabase, *, age: float) -> Lease:
-    return Lease(claim, control=control, lease_seconds=LEASE, patience=5, since=time.monotonic() - age)
+    """A lease whose clock stands still, `age` seconds after the day was claimed."""
+    return Lease(claim, control=control, lease_seconds=LEASE, patience=5, since=-age, clock=lambda: 0.0)
 
 
 def test_a_day_is_taken_for_one_lease_from_the_time_that_the_claim_names(
@@ -84,6 +85,12 @@ def test_a_lost_lease_is_found_out_once_it_is_not_young_any_more(claim: Claim, c
 
 
 def test_the_clock_goes_on_from_the_claim(claim: Claim, control: ControlDatabase) -> None:
-    lease = lease_of(claim, control, age=0)
-    earlier = lease.now()
-    assert claim.taken_at <= earlier <= lease.now() <= control.now()
+    seconds = iter([10.0, 10.25, 70.0])
+    lease = Lease(claim, control=control, lease_seconds=LEASE, patience=5, since=10, clock=lambda: next(seconds))
+    assert [lease.now() - claim.taken_at, lease.now() - claim.taken_at] == [250_000, 60_000_000]
+
+
+def test_the_time_that_a_machine_was_suspended_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    suspended = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    monkeypatch.setattr(time, "clock_gettime", {suspended: 3600.0}.__getitem__)
+    assert elapsed() == 3600.0

@@ -13,7 +13,7 @@ from export_pipeline.exports.projects.planning import completed_days_of, days_to
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, Server, ids_and_names, make_store
 from export_pipeline_tests.exports.core.children import Credentials
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
-from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left
+from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left, check_whole
 from export_pipeline_tests.faults.proxy import FaultProxy
 
 pytestmark = pytest.mark.slow
@@ -115,10 +115,48 @@ def test_a_purged_source_never_shrinks_a_committed_day(bench: Bench, purge: str)
     check_nothing_left(bench)
 
 
-def test_rows_that_can_no_longer_be_read_shrink_no_day(bench: Bench) -> None:
-    rows = rows_of(DAY, 9)
+def spoilt(rows: list[Row]) -> list[Row]:
+    """The same rows with a value that cannot be exported."""
+    return [Row(row.id, row.start_time, row.name, total_cost="not a number") for row in rows]
+
+
+def test_rows_that_can_no_longer_be_exported_are_rejected_by_name_and_are_not_taken_for_purged(
+    either_bench: Bench,
+) -> None:
+    bench, rows = either_bench, rows_of(DAY, 9)
     bench.publish(MemorySource(rows))
-    spoilt = [Row(row.id, row.start_time, row.name, total_cost="not a number") for row in rows[:4]]
-    with pytest.raises(ShrunkError):
-        bench.publish(MemorySource([*spoilt, *rows[4:]]))
-    assert bench.published() == ids_and_names(rows)
+    outcome = bench.publish(MemorySource([*spoilt(rows[:4]), *rows[4:]]))
+    manifest, record = bench.manifest(), bench.record()
+    assert manifest is not None
+    (reason,) = outcome.reasons
+    assert (outcome.outcome, outcome.rows, outcome.rejected, outcome.reasons) == ("committed", 5, 4, {reason: 4})
+    assert [row["id"] for row in outcome.first_rejected] == [row.id for row in rows[:4]]
+    assert (manifest.rows_source, manifest.rejected.count) == (9, 4)
+    assert (record.rows, record.rows_rejected, record.rejected, record.error) == (5, 4, {reason: 4}, None)
+    assert bench.published() == ids_and_names(rows[4:])
+    bench.publish(MemorySource(rows))
+    assert (bench.record().rows_rejected, bench.record().rejected) == (0, None)
+    check_finished(bench, rows)
+    check_nothing_left(bench)
+
+
+def test_rows_that_are_purged_are_missed_behind_rejected_ones(either_bench: Bench) -> None:
+    bench, rows = either_bench, rows_of(DAY, 9)
+    bench.publish(MemorySource([*spoilt(rows[:4]), *rows[4:]]))
+    for purged in (rows[1:], [*spoilt(rows[1:4]), *rows[4:]], rows[4:]):
+        with pytest.raises(ShrunkError, match=f"gives {len(purged)} rows, 9 are committed"):
+            bench.publish(MemorySource(purged))
+        assert (bench.published(), bench.record().rows) == (ids_and_names(rows[4:]), 5)
+    assert bench.publish(MemorySource(rows[1:]), allow_shrink=True).rows == 8
+    check_nothing_left(bench)
+
+
+def test_a_file_is_not_removed_because_every_row_is_rejected(either_bench: Bench) -> None:
+    bench, rows = either_bench, rows_of(DAY, 9)
+    bench.publish(MemorySource(rows))
+    with pytest.raises(ShrunkError, match=r"no row is left to export, 9 rows rejected: total_cost: .* \(9\)"):
+        bench.publish(MemorySource(spoilt(rows)))
+    check_whole(bench, [rows])
+    assert bench.publish(MemorySource(spoilt(rows)), allow_shrink=True).outcome == "empty"
+    assert (bench.published(), bench.record().rows_rejected) == (None, 9)
+    check_nothing_left(bench)

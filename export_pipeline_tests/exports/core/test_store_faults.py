@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from export_pipeline.destinations import client as client_module
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError, RowCountError
-from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
-from export_pipeline_tests.exports.core.memory_source import MemorySource, rows_of
+from export_pipeline.exports.commit.complete import UploadRefusedError
+from export_pipeline.files.paths import data_key
+from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names, make_store
+from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left, check_whole
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy
 from export_pipeline_tests.servers import Weed
@@ -215,3 +217,82 @@ def test_a_clock_that_is_wrong_by_minutes_is_told_and_the_day_resumes(
     assert (lease.status, lease.owner) == ("Failed", None)
     weed_bench.publish(MemorySource(rows_of(DAY, 3)))
     check_finished(weed_bench, rows_of(DAY, 3))
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_a_commit_whose_parts_are_refused_is_given_up(any_bench: Bench, proxy: FaultProxy, before: int) -> None:
+    old, new = rows_of(DAY, before, name="before"), rows_of(DAY, 6, name="new")
+    if old:
+        any_bench.publish(MemorySource(old))
+    proxy.answer(400, "EntityTooSmall", "CompleteMultipartUpload", times=None)
+    source = MemorySource(new)
+    with pytest.raises(UploadRefusedError, match="EXPORT_PIPELINE_PART_SIZE_MIB"):
+        any_bench.publish(source)
+    record = any_bench.record()
+    assert (source.opened, record.pending, record.status) == (1, False, "Completed" if old else "Failed")
+    assert "EXPORT_PIPELINE_PART_SIZE_MIB" in (record.error or "")
+    assert any_bench.published() == (ids_and_names(old) or None)
+    check_nothing_left(any_bench)
+    proxy.clear()
+    assert any_bench.publish(source).epoch == record.epoch + 1
+    check_finished(any_bench, new)
+    check_nothing_left(any_bench)
+
+
+@pytest.mark.parametrize("code", ["EntityTooSmall", "EntityTooLarge", "InvalidPart", "NoSuchUpload"])
+def test_an_intent_that_an_earlier_attempt_left_is_given_up_and_the_day_read_anew(
+    any_bench: Bench, proxy: FaultProxy, code: str
+) -> None:
+    left_at_the_intent(any_bench)
+    proxy.answer(400, code, "CompleteMultipartUpload")
+    second = rows_of(DAY, 4, name="second")
+    assert any_bench.publish(MemorySource(second)).outcome == "committed"
+    check_finished(any_bench, second)
+    check_nothing_left(any_bench)
+
+
+def test_a_commit_stays_decided_where_its_refused_upload_cannot_be_aborted(any_bench: Bench, proxy: FaultProxy) -> None:
+    left_at_the_intent(any_bench)
+    proxy.answer(400, "EntityTooSmall", "CompleteMultipartUpload", times=None)
+    proxy.answer(403, "AccessDenied", "AbortMultipartUpload", times=None)
+    key = data_key(any_bench.export.prefix, any_bench.export.key(DAY), any_bench.export.format_version)
+    client = any_bench.server.client()
+    (upload,) = (
+        found["UploadId"] for found in client.list_multipart_uploads(Bucket=any_bench.export.bucket)["Uploads"]
+    )
+    with pytest.raises(DestinationRefusedError, match=f"s3:AbortMultipartUpload, or abort the upload {upload} by hand"):
+        any_bench.publish(MemorySource(rows_of(DAY, 4, name="second")))
+    assert (any_bench.record().pending, any_bench.published()) == (True, None)
+    client.abort_multipart_upload(Bucket=any_bench.export.bucket, Key=key, UploadId=upload)
+    proxy.clear()
+    any_bench.publish(MemorySource(rows_of(DAY, 4, name="second")))
+    check_finished(any_bench, rows_of(DAY, 4, name="second"))
+    check_nothing_left(any_bench)
+
+
+def test_other_refusals_of_a_decided_commit_leave_it_to_the_next_attempt(any_bench: Bench, proxy: FaultProxy) -> None:
+    for number, (status, code) in enumerate([(403, "AccessDenied"), (403, "QuotaExceeded"), (400, "InvalidRequest")]):
+        day = DAY + timedelta(days=number)
+        first = left_at_the_intent(any_bench, day)
+        rule = proxy.answer(status, code, "CompleteMultipartUpload")
+        with pytest.raises(DestinationError):
+            any_bench.publish(MemorySource(first), day=day)
+        assert (rule.hits, any_bench.record(day).pending) == (1, True), code
+        assert any_bench.publish(MemorySource(first), day=day).outcome == "unchanged"
+        check_finished(any_bench, first, day=day)
+        assert any_bench.manifest_epochs(day) == [1], code
+    check_nothing_left(any_bench)
+
+
+def left_at_the_intent(bench: Bench, day: date = DAY) -> list[Row]:
+    """The rows of a commit that was decided on and that nothing came of; its lease is given back."""
+
+    def fail(step: str) -> None:
+        if step == "intent":
+            raise KeyboardInterrupt
+
+    rows = rows_of(day, 3, name="first")
+    with pytest.raises(KeyboardInterrupt):
+        bench.publish(MemorySource(rows), day=day, on_step=fail)
+    assert bench.record(day).pending
+    return rows

@@ -4,17 +4,24 @@ import os
 import signal
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
+from itertools import count
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import psutil
 import pytest
+import sqlalchemy as sa
 
-from export_pipeline.errors import DayBusyError, LeaseLostError
+from export_pipeline.errors import DayBusyError, InputError, LeaseLostError
+from export_pipeline.exports.commit.leases import Clock
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.tables import days as days_table
+from export_pipeline.exports.proof.verify import What, verify_export
 from export_pipeline_tests.exports.core import children
-from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
+from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names
 from export_pipeline_tests.exports.core.conftest import make_bench
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left
@@ -38,18 +45,22 @@ PAUSES = [
 ]
 
 
+LONG = replace(QUICK, lease_seconds=600.0)
+"""No lease ends while another process looks."""
+
+
 def ended(owner: str) -> bool:
     """Takes every other writer for dead, as an expired lease does."""
     return True
 
 
-def paused(bench: Bench, rows: list[Row], report: Any, *, day: date, at: str) -> BaseProcess:
+def paused(bench: Bench, rows: list[Row], report: Any, *, day: date, at: str, **options: Any) -> BaseProcess:
     """A writer that has stopped itself at a step.
 
     One whose heartbeat was stopped in the middle of its transaction would lock an SQLite database for everybody:
     another one takes its place.
     """
-    attempt = children.attempt_of(bench, rows, day=day, at=at, how=signal.SIGSTOP, allow_shrink=True)
+    attempt = children.attempt_of(bench, rows, day=day, at=at, how=signal.SIGSTOP, allow_shrink=True, **options)
     while True:
         bench.control.run(children.expire_leases)
         process = children.start(attempt, report)
@@ -149,7 +160,8 @@ def test_a_paused_writer_whose_lease_nobody_took_goes_on(bench: Bench) -> None:
 def launch(bench: Bench, count: int, **options: Any) -> list[str]:
     """The ends of processes that all want the same day."""
     report = children.new_queue()
-    processes = [children.start(children.attempt_of(bench, rows_of(DAY, 30), **options), report) for _ in range(count)]
+    attempt = children.attempt_of(bench, rows_of(DAY, 30), limits=LONG, wait_for_lease=600.0, **options)
+    processes = [children.start(attempt, report) for _ in range(count)]
     outcomes = sorted(report.get(timeout=120) for _ in processes)
     for process in processes:
         process.join(60)
@@ -181,7 +193,7 @@ def test_readings_anew_of_an_unchanged_day_publish_nothing(bench: Bench) -> None
 
 def test_a_day_that_is_held_is_reported_with_its_holder(bench: Bench) -> None:
     report = children.new_queue()
-    writer = paused(bench, rows_of(DAY, 3), report, day=DAY, at="fenced")
+    writer = paused(bench, rows_of(DAY, 3), report, day=DAY, at="fenced", limits=LONG)
     with pytest.raises(DayBusyError, match=f"process:test:{writer.pid}"):
         bench.publish(MemorySource(rows_of(DAY, 4)), wait_for_lease=0, owner_ended=lambda owner: False)
     resume(writer)
@@ -189,11 +201,14 @@ def test_a_day_that_is_held_is_reported_with_its_holder(bench: Bench) -> None:
     assert bench.published() == ids_and_names(rows_of(DAY, 3))
 
 
-def test_a_writer_that_was_overtaken_takes_no_more_step_that_cannot_be_undone(bench: Bench) -> None:
-    for number, step in enumerate([*PAUSES, "deleted"]):
+def overtaken_at_each_step(bench: Bench, clock: Clock) -> dict[str, set[str]]:
+    """The steps that a writer has still taken after two others overtook it at a step, by that step."""
+    taken = {}
+    for number, step in enumerate([*PAUSES, "deleting", "deleted"]):
         day, steps = DAY + timedelta(days=number), list[str]()
         third = rows_of(day, 5, name="third")
-        if step == "deleted":
+        first = [] if step in {"deleting", "deleted"} else rows_of(day, 3, name="first")
+        if not first:
             bench.publish(MemorySource(rows_of(day, 2, name="before")), day=day)
 
         def overtake(name: str, *, step: str = step, day: date = day, steps: list[str] = steps) -> None:
@@ -203,10 +218,79 @@ def test_a_writer_that_was_overtaken_takes_no_more_step_that_cannot_be_undone(be
                     rows = rows_of(day, 5, name=name_of_other)
                     bench.publish(MemorySource(rows), day=day, owner_ended=ended)
 
-        first = [] if step == "deleted" else rows_of(day, 3, name="first")
         with pytest.raises(LeaseLostError):
-            bench.publish(MemorySource(first), day=day, on_step=overtake, allow_shrink=True)
-        after = steps[steps.index(step) + 1 :]
-        assert not {"completing", "writing manifest", "deleting", "done"} & {*after}, (step, after)
+            bench.publish(MemorySource(first), day=day, on_step=overtake, allow_shrink=True, clock=clock)
+        taken[step] = {*steps[steps.index(step) + 1 :]}
         check_finished(bench, third, day=day)
     check_nothing_left(bench)
+    return taken
+
+
+def test_a_writer_that_was_overtaken_takes_no_more_step_towards_the_store(bench: Bench) -> None:
+    hours = count(0, 3600)
+    for step, after in overtaken_at_each_step(bench, lambda: next(hours)).items():
+        assert not {"completing", "writing manifest", "deleting", "done"} & after, (step, after)
+
+
+def test_a_writer_that_was_overtaken_at_once_may_repeat_what_does_no_harm_and_nothing_else(any_bench: Bench) -> None:
+    repeated = set()
+    for step, after in overtaken_at_each_step(any_bench, lambda: 0.0).items():
+        assert not {"deleting", "done"} & after, (step, after)
+        repeated |= after & {"completing", "writing manifest"}
+    assert repeated == {"completing", "writing manifest"}
+
+
+def with_an_upload_that_nobody_knows(bench: Bench) -> list[Row]:
+    """A day whose first writer was frozen before it created its upload, overtaken, and killed when it had; its rows."""
+    writer = paused(bench, rows_of(DAY, 3), None, day=DAY, at="upload announced", killed_at="upload created")
+    second = rows_of(DAY, 4, name="second")
+    bench.publish(MemorySource(second), owner_ended=ended)
+    assert writer.pid is not None
+    os.kill(writer.pid, signal.SIGCONT)
+    writer.join(60)
+    assert writer.exitcode == -signal.SIGKILL
+    check_finished(bench, second)
+    assert (len(bench.open_uploads()), bench.known_uploads()) == (1, 0)
+    return second
+
+
+@pytest.mark.parametrize("rows", [0, 4, 5])
+def test_the_next_reading_of_a_day_aborts_an_upload_that_nobody_knows(any_bench: Bench, rows: int) -> None:
+    with_an_upload_that_nobody_knows(any_bench)
+    third = rows_of(DAY, rows, name="second")
+    outcome = any_bench.publish(MemorySource(third), allow_shrink=True)
+    assert outcome.outcome == {0: "empty", 4: "unchanged", 5: "committed"}[rows]
+    check_finished(any_bench, third)
+    check_nothing_left(any_bench)
+
+
+def test_verify_finds_an_upload_that_nobody_knows_and_aborts_it_where_it_is_asked_to(any_bench: Bench) -> None:
+    second = with_an_upload_that_nobody_knows(any_bench)
+    (upload,) = any_bench.open_uploads()
+    verify = partial(verify_export, any_bench.export, store=any_bench.store, control=any_bench.control)
+    (problem,) = verify().problems
+    assert (problem.day, problem.what, any_bench.open_uploads()) == (DAY, What.OPEN_UPLOAD, [upload])
+    report = verify(abort_uploads=True)
+    assert (report.problems, report.notes) == ((), (f"{problem}; it was aborted",))
+    check_finished(any_bench, second)
+    check_nothing_left(any_bench)
+
+
+@pytest.mark.parametrize("step", ["upload created", "parts uploaded", "intent"])
+def test_verify_aborts_no_upload_that_somebody_needs(bench: Bench, step: str) -> None:
+    report = children.new_queue()
+    writer = paused(bench, rows_of(DAY, 3), report, day=DAY, at=step)
+    lease = 0 if step == "intent" else 1 << 60
+    with bench.control.begin() as connection:
+        connection.execute(sa.update(days_table).values(lease_until=lease))
+    verify_export(bench.export, store=bench.store, control=bench.control, abort_uploads=True)
+    assert len(bench.open_uploads()) == 1
+    resume(writer)
+    assert report.get(timeout=60) == "committed"
+    check_finished(bench, rows_of(DAY, 3))
+    assert bench.manifest_epochs() == [1]
+
+
+def test_uploads_are_not_aborted_without_knowing_which_are_in_use(bench: Bench) -> None:
+    with pytest.raises(InputError, match="control database"):
+        verify_export(bench.export, store=bench.store, abort_uploads=True)

@@ -259,7 +259,13 @@ def test_an_export_is_told_of_once_for_each_of_its_ends(control: ControlDatabase
         f"export {BULK} failed: no rights",
         f"export {BULK} is complete",
     ]
-    assert found[2].detail == {"rows": 7, "export_id": str(BULK), "tenant_id": str(TENANT), "error": None}
+    assert found[2].detail == {
+        "rows": 7,
+        "export_id": str(BULK),
+        "tenant_id": str(TENANT),
+        "error": None,
+        "warning": None,
+    }
 
 
 def test_a_missed_window_is_told_of_once(control: ControlDatabase) -> None:
