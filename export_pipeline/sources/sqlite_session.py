@@ -77,6 +77,9 @@ class SqliteSession:
         """See `source.Session`."""
         return SqliteReading(self, queries=queries, window=window, fields=fields)
 
+    def confirm(self) -> None:
+        """See `source.Session`."""
+
     def cancel(self) -> None:
         """See `source.Session`."""
         self._connection.interrupt()

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from export_pipeline.database_url import shown
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, SettingsError
 from export_pipeline.exports.control.engine import (
     CONTROL_URL,
@@ -21,7 +22,6 @@ from export_pipeline.exports.control.engine import (
     explain,
     make_engine,
     parse_control_url,
-    shown,
 )
 from export_pipeline.settings import Settings
 

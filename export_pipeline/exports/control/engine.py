@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from export_pipeline.database_url import parse_database_url, shown
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, ExportPipelineError, SettingsError
 
 CONTROL_URL = "EXPORT_PIPELINE_CONTROL_URL"
@@ -27,10 +28,7 @@ _MISSING_TABLE = {"42P01", "42703", "3F000"}
 def parse_control_url(text: str) -> URL:
     """The URL, with the driver spelt out; raises `SettingsError` that says which URLs are accepted."""
     accepted = "it takes sqlite:///path/to/control.db or postgresql://user@host/database"
-    try:
-        url = sa.make_url(text)
-    except sa.exc.ArgumentError:
-        raise SettingsError(f"{CONTROL_URL} is not a database URL: {accepted}") from None
+    url = parse_database_url(text, setting=CONTROL_URL, accepted=accepted)
     if url.drivername in _POSTGRES:
         return url.set(drivername="postgresql+psycopg2")
     if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
@@ -38,11 +36,6 @@ def parse_control_url(text: str) -> URL:
     if not url.database or url.database == ":memory:":
         raise SettingsError(f"{CONTROL_URL} names no file: {accepted}")
     return url.set(drivername="sqlite")
-
-
-def shown(url: URL) -> str:
-    """The URL as messages name it, without its password and options."""
-    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def make_engine(url: URL, *, timeout: float) -> sa.Engine:
@@ -57,7 +50,12 @@ def make_engine(url: URL, *, timeout: float) -> sa.Engine:
         connect_args={
             "connect_timeout": max(2, int(min(timeout, 10))),
             "application_name": "export-pipeline",
-            "options": f"-c lock_timeout={milliseconds} -c statement_timeout={2 * milliseconds} -c timezone=UTC",
+            "options": " ".join(
+                (
+                    str(url.query.get("options", "")),
+                    f"-c lock_timeout={milliseconds} -c statement_timeout={2 * milliseconds} -c timezone=UTC",
+                )
+            ),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
