@@ -219,6 +219,17 @@ def test_files_that_are_no_store_are_refused(tmp_path: Path) -> None:
     assert "is no SQLite database" in str(refused(f"sqlite:///{tmp_path}/text"))
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_a_file_whose_text_is_not_utf_8_is_refused_by_its_encoding(tmp_path: Path, encoding: str) -> None:
+    connection = sqlite3.connect(tmp_path / "traces.db")
+    connection.execute(f"PRAGMA encoding = '{encoding}'")
+    connection.execute("CREATE TABLE runs (id)")
+    connection.close()
+    error = refused(f"sqlite:///{tmp_path}/traces.db")
+    assert isinstance(error, SourceUnusableError)
+    assert f"holds its text as {encoding}" in str(error)
+
+
 @pytest.mark.parametrize("cut", [5000, 20_000, 60_000])
 def test_a_damaged_file_is_unusable_and_never_a_short_day(tmp_path: Path, cut: int) -> None:
     store = Store("sqlite", f"sqlite:///{tmp_path / 'traces.db'}", tmp_path)
