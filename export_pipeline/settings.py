@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     format_version: FormatVersion = Field("v1", description="Layout of standing exports that begin.")
     compression: Compression = Field("zstandard", description="Compression of standing exports that begin.")
     mapping: Path | None = Field(None, description="YAML file that maps a trace store with another schema.")
+    allow_row_security: bool = Field(
+        False,
+        description="Exports the rows that row-level security lets the user of `SOURCE_URL` see; otherwise a trace "
+        "store that hides rows is refused.",
+    )
     tenant_id: uuid.UUID = Field(
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
         description="Workspace where the store has none, and that commands work in; "

@@ -3,17 +3,18 @@
 The driver's `dbapi` module is left alone: importing it pulls in pandas.
 """
 
-import re
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 
-from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
+from export_pipeline.database_url import libpq_uri, shown
+from export_pipeline.errors import ExportPipelineError
 from export_pipeline.runs.arrays import text_array
-from export_pipeline.settings import PREFIX
 from export_pipeline.sources.kept import KeptConnections
+from export_pipeline.sources.postgres_codes import refusals
+from export_pipeline.sources.postgres_errors import PostgresErrors
 
 BATCH_BYTES = 4 * 1024 * 1024
 
@@ -25,48 +26,19 @@ _CONNECTION_DEFAULTS = {
     "keepalives_count": "6",
     "tcp_user_timeout": "90000",
 }
-_REFUSED = (
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "does not exist",
-    "permission denied",
-    "not permitted to log in",
-    "does not support SSL",
-    "certificate verify failed",
-    "invalid connection option",
-    "invalid URI",
-    "invalid port",
-    "invalid integer",
-    "invalid sslmode",
-    "authentication method",
-    "root certificate file",
-    "no password",
-)
-# Class 42 is wrong SQL or missing rights, 22 data that an expression cannot take, 0A, 3D, 3F what is not there.
-_UNUSABLE_STATES = ("42", "22", "0A", "3D", "3F", "28", "2F", "39", "XX002")
-_PASSING = re.compile(
-    r"cancel(?:l)?ing statement|terminat|conflict with recovery|shutting down|starting up|recovery mode|timeout|"
-    r"deadlock|too many|out of memory|disk full|No space left|could not (?:read|write|extend|open|fsync)",
-    re.IGNORECASE,
-)
-
-
-def libpq_uri(url: Any) -> str:
-    """The libpq form of a SQLAlchemy URL, with time-outs where the URL sets none."""
-    query = {**_CONNECTION_DEFAULTS, **url.query}
-    plain: str = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
-    return plain
 
 
 class Adbc:
     """One `AdbcDatabase`, shared by all connections: a new database costs 31 ms, a new connection 2 ms."""
 
     def __init__(self, url: Any) -> None:
-        self._uri = libpq_uri(url)
-        self._secrets = {text for text in (url.password, unquote(str(url.password or ""))) if text}
-        self.place = url.render_as_string(hide_password=True)
+        self._uri = libpq_uri(url, defaults=_CONNECTION_DEFAULTS)
+        self.place = shown(url)
+        secrets = {text for text in (url.password, unquote(str(url.password or ""))) if text}
+        self.errors = PostgresErrors(place=self.place, secrets=secrets)
         self.kept = KeptConnections()
+        self.on_replica = False
+        """Whether the server is one; known once a session has begun."""
         self._database: Any = None
 
     def connect(self) -> Any:
@@ -83,30 +55,11 @@ class Adbc:
             raise self._refused(str(error)) from None
 
     def _refused(self, text: str) -> ExportPipelineError:
-        reason = self.hide(text)
-        if any(sign in reason for sign in _REFUSED):
-            return SourceUnusableError(
-                f"{PREFIX}SOURCE_URL ({self.place}): PostgreSQL refuses the connection: {reason}"
-            )
-        return SourceUnreachableError(f"{PREFIX}SOURCE_URL ({self.place}): PostgreSQL does not answer: {reason}")
-
-    def hide(self, text: str) -> str:
-        """The gist of a driver's message on one line, never with the password."""
-        text = re.sub(r"^[A-Z_]+: |\[libpq\] |Failed to connect: |Execution error \[\w+\]: ", "", text)
-        text = re.sub(r"\n?\s*Query was:.*", "", text, flags=re.DOTALL).split("\nLINE ")[0]
-        text = re.sub(r"\. SQLSTATE: \w+$", "", text.strip())
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return " ".join(text.split())
+        return self.errors.of_connecting(text, refusals(self._uri) if self.errors.is_by_the_server(text) else [])
 
     def failed(self, error: BaseException) -> ExportPipelineError:
-        """The error of a query or of a stream, which carries no SQLSTATE and only the server's words."""
-        text, state = str(error), getattr(error, "sqlstate", None)
-        reason = self.hide(text)
-        wrong = state.startswith(_UNUSABLE_STATES) if state else "ERROR:" in text and not _PASSING.search(text)
-        if wrong:
-            return SourceUnusableError(f"the trace store ({self.place}) cannot be read: {reason}")
-        return SourceUnreachableError(f"the trace store ({self.place}) broke off: {reason}")
+        """The error of a query or of a stream."""
+        return self.errors.of_query(str(error), getattr(error, "sqlstate", None), on_replica=self.on_replica)
 
     def rows(self, connection: Any, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """The rows of a small query; timestamps as microseconds. Parameters are text, `$1` and so on."""
@@ -115,7 +68,7 @@ class Adbc:
                 values = [text_array([value.encode()]) for value in parameters]
                 statement.bind(pa.RecordBatch.from_arrays(values, names=[str(value) for value in range(len(values))]))
             handle, _ = statement.execute_query()
-            table = pa.RecordBatchReader._import_from_c(handle.address).read_all()  # noqa: SLF001 - PyArrow's documented C interface
+            table = _reader(handle).read_all()
         columns = [_python_values(column) for column in table.columns]
         return list(zip(*columns, strict=True))
 
@@ -123,7 +76,7 @@ class Adbc:
         """The names of a query's columns."""
         with self._statement(connection, sql) as statement:
             handle, _ = statement.execute_query()
-            reader = pa.RecordBatchReader._import_from_c(handle.address)  # noqa: SLF001 - as above
+            reader = _reader(handle)
             schema = reader.schema
             reader.close()
         return list(schema.names)
@@ -138,7 +91,7 @@ class Adbc:
         with self._statement(connection, sql) as statement:
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             handle, _ = statement.execute_query()
-            reader = pa.RecordBatchReader._import_from_c(handle.address)  # noqa: SLF001 - as above
+            reader = _reader(handle)
             ended = False
             try:
                 while True:
@@ -194,7 +147,18 @@ class _Statement:
             raise self._owner.failed(error) from None
 
 
+def _reader(handle: Any) -> Any:
+    """A reader whose errors, unlike those of PyArrow's own, carry the SQLSTATE."""
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+    return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001 - the only way to make one
+
+
 def _python_values(column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_string(column.type):
+        # A database without an encoding holds any bytes.
+        texts = [value for chunk in column.chunks for value in chunk.view(pa.binary()).to_pylist()]
+        return [None if value is None else value.decode("utf-8", "replace") for value in texts]
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
     if isinstance(column.type, pa.BaseExtensionType):

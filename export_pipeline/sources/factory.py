@@ -1,12 +1,14 @@
 """Opens the trace store that the settings name."""
 
 from pathlib import Path
-from typing import Any
 
+from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
 from export_pipeline.sources.mapping import load_mapping
 from export_pipeline.sources.protocol import RunSource
+
+_ACCEPTED = "it looks like postgresql://user:password@host:5432/database or sqlite:///traces.db"
 
 
 def open_source(settings: Settings) -> RunSource:
@@ -19,7 +21,7 @@ def open_source(settings: Settings) -> RunSource:
     if settings.source_url is None:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
     mapping = load_mapping(settings.mapping)
-    url = _parse(settings.source_url.get_secret_value())
+    url = parse_database_url(settings.source_url.get_secret_value(), setting=f"{PREFIX}SOURCE_URL", accepted=_ACCEPTED)
     backend = url.get_backend_name()
     if backend == "sqlite":
         from export_pipeline.sources.sqlite import SqliteSource
@@ -34,22 +36,14 @@ def open_source(settings: Settings) -> RunSource:
     if backend in {"postgresql", "postgres"}:
         from export_pipeline.sources.postgres import PostgresSource
 
-        postgres = PostgresSource(url, mapping=mapping, unassigned=settings.unassigned_project)
+        postgres = PostgresSource(
+            url,
+            mapping=mapping,
+            unassigned=settings.unassigned_project,
+            row_security=settings.allow_row_security,
+        )
         postgres.connect()
         return postgres
     raise SettingsError(
         f"{PREFIX}SOURCE_URL names a {backend} database; trace stores can be sqlite:/// or postgresql:// only"
     )
-
-
-def _parse(text: str) -> Any:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(text)
-    except (ArgumentError, ValueError):
-        raise SettingsError(
-            f"{PREFIX}SOURCE_URL is no database URL; it looks like postgresql://user:password@host:5432/database "
-            "or sqlite:///traces.db"
-        ) from None

@@ -95,6 +95,12 @@ class Plan:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """What is read."""
+        sections = (self.runs, self.projects, self.feedbacks)
+        return tuple(section.relation for section in sections if section is not None and section.relation is not None)
+
     def usable(self) -> tuple[RunsPlan, ProjectsPlan]:
         """The parts that an export needs; raises `SourceUnusableError` with all problems at once."""
         if self.problems or self.runs is None or self.projects is None:
@@ -164,6 +170,7 @@ def make_plan(mapping: Mapping, catalog: Catalog, dialect: Dialect) -> Plan:
     _plan_projects(plan, catalog)
     if mapping.feedbacks is not None:
         _plan_feedbacks(plan, catalog, mapping.feedbacks)
+    plan.warnings += [warning for relation in plan.relations for warning in relation.warnings]
     return plan
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from export_pipeline.errors import SourceUnusableError
+from export_pipeline.settings import PREFIX
 from export_pipeline.sources.mapping import RelationMapping
+from export_pipeline.sources.postgres_errors import NOT_PERMITTED, RefusedByServerError
 from export_pipeline.sources.postgres_session import PostgresSession
 from export_pipeline.sources.postgres_sql import C_TEXT, LOOSE_TEXT
 from export_pipeline.sources.sql import Column, Index, Relation
@@ -34,11 +35,19 @@ _TYPE_BY_OID = f"""SELECT {_TYPE.format(collation="$2::regcollation")} FROM pg_t
 JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END WHERE t.oid = $1::int8::oid"""
 
 
+_PARTIAL = (
+    "row-level security hides rows from the user of the URL; give that role BYPASSRLS, or set "
+    f"{PREFIX}ALLOW_ROW_SECURITY=true where only the rows that it may see are meant"
+)
+_PART_IS_MEANT = "row-level security applies; only the rows that the user of the URL may see are exported"
+
+
 class PostgresCatalog:
     """See `plan.Catalog`."""
 
-    def __init__(self, session: PostgresSession) -> None:
-        self._session, self._rows = session, session.rows
+    def __init__(self, session: PostgresSession, *, row_security: bool) -> None:
+        """`row_security`: whether the rows that the role may see are all that is meant."""
+        self._session, self._rows, self._row_security = session, session.rows, row_security
 
     def relation(self, mapping: RelationMapping) -> Relation | str | None:
         """See `plan.Catalog`."""
@@ -52,7 +61,11 @@ class PostgresCatalog:
         columns = self._rows(_COLUMNS, [str(oid)])
         if not any(allowed for _, _, allowed in columns):
             return f"no right to read {mapping}; grant SELECT on it to the user of the URL"
+        partial = self._is_partial(quoted)
+        if partial and not self._row_security:
+            return f"{mapping}: {_PARTIAL}"
         return Relation(
+            warnings=(f"{mapping}: {_PART_IS_MEANT}",) if partial else (),
             source=quoted,
             label=str(mapping),
             columns={name: type_ for name, type_, _ in columns},
@@ -64,10 +77,12 @@ class PostgresCatalog:
 
     def _query(self, mapping: RelationMapping) -> Relation | str:
         source = f"({str(mapping.query).strip().rstrip(';')}\n)"
-        names = self._try(lambda: self._session.names(f"SELECT * FROM {source} AS r LIMIT 0"))
+        probe = f"SELECT * FROM {source} AS r LIMIT 0"
+        names = self._try(lambda: self._session.names(probe), sql=probe)
         if isinstance(names, str):
             return f"{mapping} fails: {names}"
-        relation = Relation(source=source, label=str(mapping), columns={})
+        warnings = (f"{mapping}: {_PART_IS_MEANT}",) if self._is_partial(source) else ()
+        relation = Relation(source=source, label=str(mapping), columns={}, warnings=warnings)
         for name in names:
             column = self.expression(relation, alias="r", sql=f"r.{_quote(name)}")
             if isinstance(column, str):
@@ -83,20 +98,38 @@ class PostgresCatalog:
             "THEN pg_collation_for(x.value) END FROM (SELECT 1) AS one LEFT JOIN LATERAL "
             f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)} LIMIT 0) AS x ON true"
         )
-        found = self._try(lambda: self._rows(probe)[0])
+        found = self._try(lambda: self._rows(probe)[0], sql=probe)
         if isinstance(found, str):
             return found
         oid, collation = found
         kind = self._rows(_TYPE_BY_OID, [str(oid), collation or '"default"'])[0][0]
         return Column(f"({sql}\n)", kind, "expression")
 
-    def _try(self, attempt: Callable[[], Any]) -> Any:
-        """The answer, or the server's complaint; the transaction stays usable."""
+    def _is_partial(self, source: str) -> bool:
+        """Whether row-level security leaves out rows for this role: the server then refuses where it is `off`."""
+        probe = f"SELECT 1 FROM {source} AS r LIMIT 0"
+        return not self._runs(probe, row_security="off") and self._runs(probe, row_security="on")
+
+    def _runs(self, sql: str, *, row_security: str) -> bool:
+        self._session.run(f"SAVEPOINT export_pipeline; SET LOCAL row_security = {row_security}")
+        try:
+            self._session.names(sql)
+        except RefusedByServerError:
+            return False
+        else:
+            return True
+        finally:
+            self._session.run("ROLLBACK TO SAVEPOINT export_pipeline")
+
+    def _try(self, attempt: Callable[[], Any], *, sql: str) -> Any:
+        """The answer, or the server's complaint about `sql`; the transaction stays usable."""
         self._session.run("SAVEPOINT export_pipeline")
         try:
             return attempt()
-        except SourceUnusableError as error:
+        except RefusedByServerError as error:
             self._session.run("ROLLBACK TO SAVEPOINT export_pipeline")
+            if error.sqlstate == NOT_PERMITTED and not self._row_security and self._runs(sql, row_security="on"):
+                return _PARTIAL
             return str(error).partition("cannot be read: ")[2].removeprefix("ERROR: ")
 
 

@@ -6,57 +6,75 @@ from typing import Any
 
 import pyarrow as pa
 
-from export_pipeline.errors import ExportPipelineError
+from export_pipeline.errors import ExportPipelineError, SourceUnreachableError
 from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.adbc import Adbc
+from export_pipeline.sources.postgres_errors import LOCK_SECONDS, is_lost
 from export_pipeline.sources.postgres_filter import SETTING
 from export_pipeline.sources.postgres_sql import PROJECT_SETTING, can_be_text
+from export_pipeline.sources.postgres_tables import NO_TABLES, REWRITTEN, Tables, definition
 from export_pipeline.sources.queries import Output, RunQueries
 
 _BEGIN = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     "SET LOCAL TimeZone = 'UTC'; SET LOCAL client_encoding = 'UTF8'; SET LOCAL extra_float_digits = 1; "
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL DateStyle = 'ISO'; "
-    "SET LOCAL standard_conforming_strings = on"
+    f"SET LOCAL standard_conforming_strings = on; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; "
 )
-_NO_TRANSACTION_TIMEOUT = (
-    "SELECT CASE WHEN current_setting('server_version_num')::int >= 170000 "
-    "THEN set_config('transaction_timeout', '0', true) END"
-)
+# The first statement that needs a snapshot takes it: everything that must come before is in `_BEGIN`, or a lock.
+# In a database without an encoding text is whatever bytes it is, which the transform mends and counts.
+_FIRST = f"""SELECT pg_is_in_recovery(), {{definition}},
+set_config('client_encoding',
+  CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true),
+CASE WHEN current_setting('server_version_num')::int >= 170000 THEN set_config('transaction_timeout', '0', true) END,
+set_config('{PROJECT_SETTING}', $1, true)"""
 
 
 class PostgresSession:
-    """See `source.Session`."""
+    """See `source.Session`. `tables` are locked before the snapshot is taken."""
 
-    def __init__(self, adbc: Adbc, project: str | None) -> None:
+    def __init__(self, adbc: Adbc, project: str | None, *, tables: Tables = NO_TABLES, row_security: bool) -> None:
+        """`row_security`: read what the role may see; otherwise the server refuses to leave rows out."""
         self._adbc, self._cancelled = adbc, False
-        self._connection = self._begun()
+        self._connection = self._begun(
+            f"{_BEGIN}SET LOCAL row_security = {'on' if row_security else 'off'}{tables.lock}"
+        )
         try:
-            self.rows(_NO_TRANSACTION_TIMEOUT)
-            if project is not None and can_be_text(project):
-                # A bound value in the streamed query itself would make the driver collect the whole answer.
-                self.rows("SELECT set_config($1, $2, true)", [PROJECT_SETTING, project])
+            # A bound value in the streamed query itself would make the driver collect the whole answer.
+            value = project if project is not None and can_be_text(project) else ""
+            first = self.rows(_FIRST.format(definition=definition(tables.names)), [value])[0]
+            self._adbc.on_replica, self.definition = first[0], first[1]
         except BaseException:
             self.close()
             raise
 
-    def _begun(self) -> Any:
+    def _begun(self, statements: str) -> Any:
         """A connection in a transaction: one that was kept, or a new one where there is none that the server knows."""
         if (kept := self._adbc.kept.take()) is not None:
             try:
-                self._adbc.run(kept, _BEGIN)
-            except ExportPipelineError:
+                self._adbc.run(kept, statements)
+            except ExportPipelineError as error:
                 kept.close()
+                if not is_lost(error):
+                    raise
             else:
                 return kept
         connection = self._adbc.connect()
         try:
-            self._adbc.run(connection, _BEGIN)
+            self._adbc.run(connection, statements)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def confirm(self) -> None:
+        """See `source.Session`."""
+        if changed := self.rows(REWRITTEN):
+            raise SourceUnreachableError(
+                f"the trace store ({self._adbc.place}): {changed[0][0]} was rewritten, truncated or replaced while it "
+                "was about to be read, so that rows may be missing; it is read again"
+            )
 
     def rows(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """See `source.Session`."""

@@ -70,6 +70,12 @@ class Session(Protocol):
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> Reading:
         """Makes ready to read the rows of the window; once in a session."""
 
+    def confirm(self) -> None:
+        """To be called after the last read: raises where the snapshot may have seen too little of a table.
+
+        A snapshot that is older than a table's present file sees none of its rows.
+        """
+
     def cancel(self) -> None:
         """Makes what is under way stop; may come from another thread."""
 
@@ -117,6 +123,13 @@ class SqlSource(ABC):
             if self._slots.deserted:
                 self._release()
 
+    @contextmanager
+    def _confirmed(self, project: str | None = None) -> Iterator[Session]:
+        """A session for a few questions, whose answers hold once the block has ended."""
+        with self._session(project) as session:
+            yield session
+            session.confirm()
+
     def _plan(self, session: Session) -> Plan:
         with self._lock:
             if self._known is None:
@@ -147,7 +160,7 @@ class SqlSource(ABC):
 
     def projects(self) -> list[Project]:
         """See `RunSource`."""
-        with self._session() as session:
+        with self._confirmed() as session:
             found = read_projects(self._plan(session), session.rows)
         if self._unassigned is None:
             return found
@@ -161,7 +174,7 @@ class SqlSource(ABC):
         filter: Filter | None = None,  # noqa: A002 - the contract's word
     ) -> dict[date, DayFingerprint]:
         """See `RunSource`."""
-        with self._session(project) as session:
+        with self._confirmed(project) as session:
             queries = self._queries(session, project, filter)
             kept = {day: counted for day, *counted in session.rows(queries.days(window or ALL_TIME))}
             totals_sql = queries.totals(window or ALL_TIME)
@@ -187,20 +200,20 @@ class SqlSource(ABC):
         filter: Filter | None = None,  # noqa: A002 - the contract's word
     ) -> int | None:
         """See `RunSource`."""
-        with self._session(project) as session:
+        with self._confirmed(project) as session:
             sql = self._queries(session, project, filter).changed(window, since)
             return None if sql is None else session.rows(sql)[0][0]
 
     def outside(self, project: str, window: Window) -> OutsideRows:
         """See `RunSource`."""
-        with self._session(project) as session:
+        with self._confirmed(project) as session:
             queries = self._queries(session, project)
             counts = [session.rows(sql)[0][0] for sql in queries.outside(window)]
         return OutsideRows(before=counts[0], after=counts[1], unreadable=counts[2])
 
     def unassigned(self) -> UnassignedRows:
         """See `RunSource`."""
-        with self._session() as session:
+        with self._confirmed() as session:
             return read_unassigned(self._queries(session, UNASSIGNED), session.rows)
 
     @contextmanager
@@ -268,6 +281,7 @@ class SqlSnapshot:
         yield from self._reading.batches()
         if self._fingerprint is None:
             self._fingerprint = self._count()
+        self._session.confirm()
 
     def _count(self) -> DayFingerprint:
         records = None if self._feedback is None else self._session.rows(self._feedback)[0]

@@ -44,6 +44,7 @@ class Relation:
     identity: tuple[str, ...] = ()
     indexes: tuple[Index, ...] = ()
     forbidden: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
 
     def from_(self, alias: str) -> str:
         """The relation in a FROM clause."""

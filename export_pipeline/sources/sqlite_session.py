@@ -14,6 +14,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.projects import unescaped
 from export_pipeline.sources.queries import RunQueries
+from export_pipeline.sources.sqlite_apart import apart
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PROJECT_PARAMETERS
@@ -38,9 +39,19 @@ class SqliteSession:
                 self._connection.execute("PRAGMA temp_store = FILE")
                 self._connection.execute("BEGIN")
                 self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                self._refuse_utf16()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _refuse_utf16(self) -> None:
+        """The bytes of such a file's text are not those that times, ids and filters are read from."""
+        (encoding,) = self._connection.execute("PRAGMA encoding").fetchone()
+        if encoding != b"UTF-8":
+            raise SourceUnusableError(
+                f"{PREFIX}SOURCE_URL: {self._path} holds its text as {encoding.decode()}, and only UTF-8 can be read; "
+                "copy it into a new file with sqlite3's .dump, without its line PRAGMA encoding"
+            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -52,7 +63,7 @@ class SqliteSession:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """See `source.Session`; text comes as bytes."""
         with self._translated():
-            return self._connection.execute(sql, self._parameters).fetchall()
+            return apart(lambda: self._connection.execute(sql, self._parameters).fetchall(), cancel=self.cancel)
 
     def bind(self, values: Sequence[str | int]) -> None:
         """See `source.Session`."""
@@ -66,16 +77,19 @@ class SqliteSession:
     def run(self, sql: str) -> None:
         """A statement that gives no rows, in the temporary database."""
         with self._translated():
-            self._connection.execute(sql, self._parameters)
+            apart(lambda: self._connection.execute(sql, self._parameters), cancel=self.cancel)
 
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query one by one."""
+        """The rows of a query one by one: not in the main thread where it calls functions (see `sqlite_apart`)."""
         with self._translated():
             yield from self._connection.execute(sql, self._parameters)
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> SqliteReading:
         """See `source.Session`."""
         return SqliteReading(self, queries=queries, window=window, fields=fields)
+
+    def confirm(self) -> None:
+        """See `source.Session`."""
 
     def cancel(self) -> None:
         """See `source.Session`."""

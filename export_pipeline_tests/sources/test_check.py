@@ -198,8 +198,8 @@ def refused(url: str) -> ExportPipelineError:
         ("mysql+pymysql://me:{secret}@db/traces", "names a mysql database; trace stores can be"),
         ("duckdb:///traces.duckdb", "names a duckdb database"),
         ("clickhouse+http://me:{secret}@db/traces", "names a clickhouse database"),
-        ("traces.db", "is no database URL; it looks like"),
-        ("postgresql://me:{secret}@db:port/traces", "is no database URL; it looks like"),
+        ("traces.db", "is not a database URL: it looks like"),
+        ("postgresql://me:{secret}@db:port/traces", "is not a database URL: it looks like"),
         ("sqlite://", "must name a SQLite file"),
         ("sqlite:///:memory:", "must name a SQLite file"),
     ],
@@ -217,6 +217,17 @@ def test_files_that_are_no_store_are_refused(tmp_path: Path) -> None:
     assert "is no file" in str(refused(f"sqlite:///{tmp_path}"))
     (tmp_path / "text").write_text("This is a text, and certainly not a database. " * 50)
     assert "is no SQLite database" in str(refused(f"sqlite:///{tmp_path}/text"))
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_a_file_whose_text_is_not_utf_8_is_refused_by_its_encoding(tmp_path: Path, encoding: str) -> None:
+    connection = sqlite3.connect(tmp_path / "traces.db")
+    connection.execute(f"PRAGMA encoding = '{encoding}'")
+    connection.execute("CREATE TABLE runs (id)")
+    connection.close()
+    error = refused(f"sqlite:///{tmp_path}/traces.db")
+    assert isinstance(error, SourceUnusableError)
+    assert f"holds its text as {encoding}" in str(error)
 
 
 @pytest.mark.parametrize("cut", [5000, 20_000, 60_000])

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from export_pipeline.database_url import shown
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, SettingsError
 from export_pipeline.exports.control.engine import (
     CONTROL_URL,
@@ -21,7 +22,6 @@ from export_pipeline.exports.control.engine import (
     explain,
     make_engine,
     parse_control_url,
-    shown,
 )
 from export_pipeline.settings import Settings
 
@@ -60,7 +60,11 @@ class ControlDatabase:
     @property
     def now_sql(self) -> sa.ColumnElement[int]:
         """The database's clock as an SQL expression, in microseconds since 1970."""
-        text = "control_now()" if self.is_sqlite else "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+        text = (
+            "(control_now_ns() / 1000)"
+            if self.is_sqlite
+            else "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+        )
         return sa.literal_column(text, sa.BigInteger)
 
     def now(self, *, patience: float = 0.0) -> int:

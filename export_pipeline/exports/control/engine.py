@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from export_pipeline.database_url import parse_database_url, shown
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, ExportPipelineError, SettingsError
 
 CONTROL_URL = "EXPORT_PIPELINE_CONTROL_URL"
@@ -31,10 +32,7 @@ _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_coun
 def parse_control_url(text: str) -> URL:
     """The URL, with the driver spelt out; raises `SettingsError` that says which URLs are accepted."""
     accepted = "it takes sqlite:///path/to/control.db or postgresql://user@host/database"
-    try:
-        url = sa.make_url(text)
-    except sa.exc.ArgumentError:
-        raise SettingsError(f"{CONTROL_URL} is not a database URL: {accepted}") from None
+    url = parse_database_url(text, setting=CONTROL_URL, accepted=accepted)
     if url.drivername in _POSTGRES:
         return url.set(drivername="postgresql+psycopg2")
     if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
@@ -42,11 +40,6 @@ def parse_control_url(text: str) -> URL:
     if not url.database or url.database == ":memory:":
         raise SettingsError(f"{CONTROL_URL} names no file: {accepted}")
     return url.set(drivername="sqlite")
-
-
-def shown(url: URL) -> str:
-    """The URL as messages name it, without its password and options."""
-    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def make_engine(url: URL, *, timeout: float) -> sa.Engine:
@@ -60,11 +53,17 @@ def make_engine(url: URL, *, timeout: float) -> sa.Engine:
         connect_args={
             "connect_timeout": max(2, int(min(timeout, 10))),
             "application_name": "export-pipeline",
-            "options": " ".join(f"-c {name}={value}" for name, value in _session_settings(timeout).items()),
+            "options": _options(url, timeout),
             "tcp_user_timeout": int(timeout * 1000),
             **_KEEPALIVES,
         },
     )
+
+
+def _options(url: URL, timeout: float) -> str:
+    """What the URL gives as options, and then our own settings, which win."""
+    ours = [f"-c {name}={value}" for name, value in _session_settings(timeout).items()]
+    return " ".join([*filter(None, [str(url.query.get("options", ""))]), *ours])
 
 
 def _session_settings(timeout: float) -> dict[str, object]:
@@ -118,7 +117,8 @@ def _connect(path: Path, *, timeout: float) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.create_function("control_now", 0, lambda: time.time_ns() // 1000)
+    # A built-in function: what a signal handler raises within one of Python's own would be lost in SQLite.
+    connection.create_function("control_now_ns", 0, time.time_ns)
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
