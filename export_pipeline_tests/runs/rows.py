@@ -51,6 +51,9 @@ ORDINARY: dict[str, Any] = {
     "feedbacks": '[{"key": "helpful", "score": 1}]',
 }
 
+BESIDE: dict[str, Any] = {"id": LEAF, "dotted_order": f"20260109T115959000000Z{ROOT}.20260109T120000000000Z{LEAF}"}
+"""What makes of the ordinary row another child of the same run."""
+
 
 def batch(rows: Sequence[Mapping[str, Any]], *, as_text: bool = False) -> pa.RecordBatch:
     """A raw batch; `as_text` says whether times, counts and flags are text.
