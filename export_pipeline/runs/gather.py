@@ -17,8 +17,8 @@ class Gathered:
     """Columns of valid UTF-8 of a few raw batches. Rows are counted through all of them.
 
     `small` holds each small column in one piece, those that the store lacks derived where that is plain; `payload`
-    each payload column as one array a batch, `mended` the rows whose cells had to be, by column and reason, `starts` the
-    first row of each batch and the number of all rows.
+    each payload column as one array a batch, `mended` the rows of the cells that had to be, by column and reason,
+    `starts` the first row of each batch and the number of all rows.
     """
 
     starts: Sequence[int]

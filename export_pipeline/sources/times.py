@@ -66,6 +66,14 @@ def parse_micros(value: bytes | int | float | None, unit: EpochUnit) -> int | No
     return -FAR if is_past else FAR
 
 
+def path_stamp(instant: int | None) -> str | None:
+    """An instant as a segment of a `dotted_order` begins with it; None outside the years 1 to 9999."""
+    if instant is None or not MIN_MICROS <= instant <= MAX_MICROS:
+        return None
+    time = clamp(instant)
+    return f"{time.year:04}{time:%m%dT%H%M%S%fZ}"
+
+
 def _usual_micros(text: str, *, zoned: bool) -> int | None:
     try:
         since = datetime.fromisoformat(text) - (_EPOCH if zoned else _EPOCH_WITHOUT_ZONE)

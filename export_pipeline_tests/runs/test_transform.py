@@ -110,10 +110,11 @@ def test_ids_that_differ_only_in_invalid_bytes_stay_different() -> None:
 
 
 def test_ids_that_are_no_uuids_agree_in_all_columns_and_keep_their_originals() -> None:
-    ids = {"id": "run-2", "trace_id": "run-1", "parent_run_id": "run-1", "parent_run_ids": '["run-1"]'}
-    ids |= {"dotted_order": None}
+    ids = dict.fromkeys(("trace_id", "parent_run_id"), "run-1") | {"id": "run-2", "parent_run_ids": '["run-1"]'}
 
-    found = only_row(transform()(batch([row(**ids, session_id="project", extra='{"metadata": {}}')])))
+    found = only_row(
+        transform()(batch([row(**ids, dotted_order=None, session_id="project", extra='{"metadata": {}}')]))
+    )
 
     assert found["id"] == str(uuid_of("run-2"))
     assert found["trace_id"] == found["parent_run_id"] == found["parent_run_ids"][0] == str(uuid_of("run-1"))
@@ -169,7 +170,12 @@ def test_a_dotted_order_has_the_ids_of_the_file_and_keeps_the_original() -> None
 
     root, own = str(uuid_of("1")), str(uuid_of("2"))
     assert found["dotted_order"] == f"{FIRST}{root}.{SECOND}{own}"
-    assert (found["id"], found["trace_id"], found["parent_run_id"], found["parent_run_ids"]) == (own, root, root, [root])
+    assert (found["id"], found["trace_id"], found["parent_run_id"], found["parent_run_ids"]) == (
+        own,
+        root,
+        root,
+        [root],
+    )
     assert json.loads(found["extra"])["export_pipeline"]["original_ids"] == {
         "id": "2", "trace_id": "1", "parent_run_id": "1", "dotted_order": f"{FIRST}1.{SECOND}2",
     }  # fmt: skip
