@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.filter_fields import FIELDS, Kind, ascii_lower
 from export_pipeline.runs.filter_tree import (
     And,
@@ -78,6 +79,10 @@ class _Compiler:
         """The column of a field of the Run schema."""
         runs, _ = self.plan.usable()
         found = runs.fields.get(name)
+        if found is not None and found.type == "bytea":
+            raise SourceUnusableError(
+                f"the filter asks about {name}, which the trace store keeps as bytes; PostgreSQL cannot look into them"
+            )
         if found is not None:
             self.read[name] = found.plain
         return found

@@ -118,6 +118,7 @@ class NumberTime:
             pattern = TEXT_NUMBER + "(?:[eE][+-]?[0-9]{1,2})?"
             return f"CASE WHEN {text} ~ '^{pattern}$' THEN {number} END"
         cut = f"regexp_replace({text}, '([.][0-9]{{6}})[0-9]+', '\\1')"
+        cut = f"regexp_replace({cut}, '([+-][0-9:]{{2,5}}) [+A-Z-].*', '\\1')"  # the name of a zone, as Go writes it
         return (
             f"CASE WHEN {text} ~ '^{TEXT_NUMBER}$' THEN {number} WHEN {text} ~ '^{TEXT_TIME}$' "
             f"THEN round((extract(epoch FROM {cut}::timestamptz) * 1000000)::numeric) END"
@@ -225,7 +226,7 @@ class PostgresDialect:
 
     def raw(self, field: RunField, column: Column) -> str:
         """See `Dialect`. Bytes come as bytes (`unpack` knows what they hold)."""
-        if column.type == "bytea" and field.kind is not Kind.JSON:
+        if column.type == "bytea":
             return column.sql
         if field.kind is Kind.ID:
             return self.id(column)
@@ -307,7 +308,7 @@ class PostgresDialect:
 
     def complaint(self, field: RunField, column: Column) -> str | None:
         """See `Dialect`."""
-        if column.type == "bytea":
+        if column.type == "bytea" and field.kind is not Kind.JSON:
             return "holds bytes; map an expression such as convert_from(column, 'UTF8')"
         if field.kind is Kind.TIME and column.type in {"bool", "uuid", "interval", "time", *_NESTED}:
             return f"is of type {column.type}, which is no time"

@@ -5,6 +5,7 @@ lie in a raw batch.
 """
 
 import json
+import re
 import string
 import uuid
 from collections import Counter
@@ -84,7 +85,19 @@ def iso(text: str) -> int:
     return (whole.days * 86400 + whole.seconds - offset) * 10**6 + fraction
 
 
+GO = re.compile(
+    r"(.*[+-][0-9:]+) (?:[A-Z]{3,5}|[+-][0-9]{2}|[+-][0-9]{4})(?: m=[+-][0-9]{1,12}\.[0-9]{1,12})?", re.DOTALL
+)
+
+
+def without_name(text: str) -> str:
+    """A clock and offset without the name of the zone that Go writes after it."""
+    found = GO.fullmatch(text)
+    return found[1] if found else text
+
+
 def zone(text: str) -> tuple[str, int]:
+    text = without_name(text)
     for utc in ("Z", "UTC"):
         if text.upper().endswith(utc):
             return text[: -len(utc)].removesuffix(" "), 0
