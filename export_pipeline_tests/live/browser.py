@@ -1,4 +1,4 @@
-"""The Chromium of the browser test: one that is there, else one that is installed. `make test` asks before it begins."""
+"""The Chromium of the browser test: one that is there, else one that is installed. `make test` begins with it."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def _runs(program: str) -> bool:
 def install() -> None:
     """Installs the system's package where there are the rights to, else downloads Playwright's own."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("Installing Chromium for the browser test (apt-get install chromium) …", flush=True)
+        sys.stderr.write("Installing Chromium for the browser test (apt-get install chromium) …\n")
         for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
             subprocess.run(
                 ["apt-get", "-qq", *command],
@@ -50,7 +50,7 @@ def install() -> None:
             )
         if any(map(shutil.which, NAMES)):
             return
-    print("Downloading Chromium for the browser test (playwright install chromium) …", flush=True)
+    sys.stderr.write("Downloading Chromium for the browser test (playwright install chromium) …\n")
     subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True, check=False)
 
 
