@@ -14,10 +14,10 @@ def path_column(dialect: Dialect, relation: Relation, fields: Mapping[str, Colum
     above = _or_null(dialect, parent)
     own = dialect.id(fields["id"])
     segment = f"(CASE WHEN {own} NOT LIKE '%.%' THEN {dialect.stamp(fields['start_time'])} || {own} END)"
-    if upwards:
+    is_above = dialect.look_up(fields["id"], Column("up.above", parent.type, parent.detail))
+    if upwards and is_above is not None:
         project = fields["session_id"]
         is_same_project = dialect.same(project, Column("up.project", project.type, project.detail))
-        is_above = dialect.same(fields["id"], Column("up.above", parent.type, parent.detail))
         sql = (
             f"(WITH RECURSIVE up(above, project, path, depth) AS (SELECT {above}, {project.sql}, {segment}, 1 "
             f"UNION ALL SELECT {above}, {project.sql}, {segment} || '.' || up.path, up.depth + 1 "

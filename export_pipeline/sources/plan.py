@@ -260,8 +260,7 @@ def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan) -> boo
     keys = [{own.sql}, {own.sql, fields["session_id"].sql}]
     names = {name: f"r.{plan.dialect.quote(name)}" for name in relation.columns}
     unique = any(each.unique and {names.get(name) for name in each.columns} in keys for each in relation.indexes)
-    same_type = own.type == fields["parent_run_id"].type or plan.dialect.name == "sqlite"
-    fields["dotted_order"] = path_column(plan.dialect, relation, fields, upwards=unique and same_type)
+    fields["dotted_order"] = path_column(plan.dialect, relation, fields, upwards=unique)
     return True
 
 

@@ -210,6 +210,19 @@ class PostgresDialect:
         sql = f"regexp_replace(({column.sql})::text, '^(-?[0-9]+)[.]0+$', '\\1')"
         return Column(sql, "text", column.detail, reads=column.plain)
 
+    def look_up(self, own: Column, wanted: Column) -> str | None:
+        """See `Dialect`. Values that are none of the type of `own` are not cast."""
+        text = self.id(wanted)
+        if own.type == wanted.type:
+            return f"{own.sql} = {wanted.sql}"
+        if own.type in INTEGERS:
+            return f"{own.sql} = CASE WHEN {text} ~ '^-?[0-9]{{1,18}}$' THEN ({text})::int8 END"
+        if own.type == "uuid":
+            return f"{own.sql} = CASE WHEN {text} ~ '^({_UUID.pattern})$' THEN ({text})::uuid END"
+        if own.type in _NUMBERS and wanted.type in self.numbers:
+            return f"{own.sql} = ({wanted.sql})::{own.type}"
+        return f"{own.sql} = {text}" if own.type in _TEXTS else None
+
     def stamp(self, column: Column) -> str:
         """See `Dialect`."""
         time = self.time(column)

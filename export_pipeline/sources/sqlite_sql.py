@@ -129,6 +129,10 @@ class SqliteDialect:
         sql = f"(CASE WHEN {is_whole} THEN CAST({x} AS INTEGER) ELSE {x} END)"
         return replace(column, sql=sql, reads=column.plain)
 
+    def look_up(self, own: Column, wanted: Column) -> str | None:
+        """See `Dialect`."""
+        return self.same(own, wanted)
+
     def stamp(self, column: Column) -> str:
         """See `Dialect`."""
         return f"{STAMP_FUNCTION}({self.time(column).instant})"

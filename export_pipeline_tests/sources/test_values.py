@@ -355,6 +355,28 @@ def test_a_store_with_parents_alone_gets_the_whole_tree(store: Store, traced: bo
     source.close()
 
 
+@pytest.mark.parametrize(
+    ("own", "parent"),
+    [
+        ("VARCHAR(40)", "VARCHAR(40)"), ("{uuid}", "TEXT"), ("BIGINT", "TEXT"), ("NUMERIC(12, 1)", "INTEGER"),
+        ("TEXT", "BIGINT"), ("INTEGER", "JSON"),
+    ],
+)  # fmt: skip
+def test_parents_are_found_whatever_the_types_of_ids(store: Store, own: str, parent: str) -> None:
+    store.runs({"id": own, "parent_run_id": parent}, unique=True)
+    names = [uuid(number) if own == "{uuid}" else number for number in (1, 2, 3)]
+    for name, above in zip(names, [None, *names[:2]], strict=True):
+        cell = above if isinstance(above, str) or above is None else str(above)
+        store.insert(
+            "runs", id=str(name), session_id=PROJECT, name="x", run_type="llm", start_time=START, parent_run_id=cell
+        )
+    source = store.source()
+    files = [name if isinstance(name, str) else of_text(str(name)) for name in names]
+    found = {row["id"]: row["parent_run_ids"] for row in exported(source)[0]}
+    assert found == {files[0]: [], files[1]: files[:1], files[2]: files[:2]}
+    source.close()
+
+
 def test_filters_on_a_built_tree_mean_what_the_file_says(store: Store) -> None:
     store.runs({"parent_run_id": "{uuid}", "trace_id": "TEXT"}, unique=True)
     for number, parent in ((1, None), (2, 1), (3, 2)):
