@@ -116,7 +116,7 @@ class Dialect(Protocol):
         """A column of ids that are those of another: a text `1.0` is the number 1 where the other holds numbers."""
 
     def look_up(self, own: Column, wanted: Column) -> str | None:
-        """The condition that two ids of perhaps different types are equal, for an index on `own`; None where none serves."""
+        """The condition that two ids of perhaps different types are equal, served by an index on `own`; else None."""
 
     def stamp(self, column: Column) -> str:
         """A time as a segment of a `dotted_order` begins with it, or null."""
