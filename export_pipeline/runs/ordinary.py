@@ -8,7 +8,7 @@ What is ordinary here must come out exactly as those rules have it; the tests co
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from uuid import UUID
 
 import polars as pl
@@ -22,6 +22,7 @@ from export_pipeline.runs.ids import CANONICAL_UUID
 from export_pipeline.runs.schema import (
     COST_PRECISION,
     COST_SCALE,
+    FIELD_BY_NAME,
     RUN_TYPES,
     STATUSES,
     TRACE_TIERS,
@@ -41,6 +42,8 @@ _STRINGS = rf"^\[(?:{_STRING}(?:, ?{_STRING})*)?\]$"
 _COMPACT_STRINGS = rf"^\[(?:{_STRING}(?:,{_STRING})*)?\]$"
 _WITHOUT_ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,6})?"
 _ZONE = r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
+_TREE = ("id", *tree.COLUMNS)
+_MISPLACED = "misplaced"
 _ID = 36
 _STAMP = len("20260131T235959123456Z")
 _SEGMENT = _STAMP + _ID + 1
@@ -78,6 +81,7 @@ class OrdinaryCells:
             for each in fields
             if each.kind in {Kind.COUNT, Kind.COST, Kind.STRINGS, Kind.FLAG} and each.name in texts
         }
+        self._has_tree = {each.name for each in fields}.issuperset(_TREE)
         self._questions = {
             each.name: self._converted.get(each.name, self._odd(each)).alias(each.name) for each in fields
         }
@@ -105,9 +109,11 @@ class OrdinaryCells:
         for each in self._fields:
             if each.name in self._converted or each.name in self._text_times:
                 odd |= _missed(each, columns[each.name], found[each.name])
-        if all(name in columns for name in ("id", *tree.COLUMNS)):
-            misplaced = {row for name in ("id", *tree.COLUMNS) for row in odd.get(name, ())} | set(_misplaced(columns))
-            odd |= dict.fromkeys(tree.COLUMNS if misplaced else (), sorted(misplaced))
+        misplaced = set(odd.pop(_MISPLACED, ()))
+        if self._has_tree:
+            misplaced.update(row for name in _TREE for row in odd.get(name, ()))
+        if misplaced:
+            odd |= dict.fromkeys(tree.COLUMNS, sorted(misplaced))
         return found, odd
 
     def _settled(self, field: RunField, column: pa.Array) -> bool:
@@ -125,20 +131,20 @@ class OrdinaryCells:
     def _ask(
         self, doubtful: Sequence[RunField], columns: Mapping[str, pa.Array], found: dict[str, pa.Array]
     ) -> dict[str, list[int]]:
-        """Puts the converted columns into `found`; the rows of the odd cells of the others."""
+        """Puts the converted columns into `found`; the rows of the odd cells of the others, and of misplaced runs."""
         if not doubtful:
             return {}
         names = [each.name for each in doubtful]
-        frame = pl.DataFrame(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
-        answers = frame.select(self._questions[name] for name in names)
+        shown = sorted({*names, *(_TREE if self._has_tree else ())})
+        frame = pl.DataFrame(pa.RecordBatch.from_arrays([columns[name] for name in shown], shown))
+        asked = [*(self._questions[name] for name in names), *([_misplaced()] if self._has_tree else [])]
         odd: dict[str, list[int]] = {}
-        for each in doubtful:
-            answer = answers.get_column(each.name)
-            if each.name in self._converted:
+        for answer in frame.select(asked).iter_columns():
+            if answer.name in self._converted:
                 values = answer.to_arrow(compat_level=pl.CompatLevel.oldest())
-                found[each.name] = values.cast(arrow_type(each, self._format_version))
+                found[answer.name] = values.cast(arrow_type(FIELD_BY_NAME[answer.name], self._format_version))
             elif answer.any():
-                odd[each.name] = answer.arg_true().to_list()
+                odd[answer.name] = answer.arg_true().to_list()
         return odd
 
     def _odd(self, field: RunField) -> pl.Expr:
@@ -191,14 +197,13 @@ def _converted(field: RunField, format_version: FormatVersion) -> pl.Expr:
     return pl.when(compact).then(filled).otherwise(pl.lit('["') + spaced.list.join('","') + pl.lit('"]'))
 
 
-def _misplaced(columns: Mapping[str, pa.Array]) -> list[int]:
-    """The rows whose tree columns, all in canonical ids, do not plainly agree (`tree.place_of` decides what is right).
+@cache
+def _misplaced() -> pl.Expr:
+    """True where the tree columns do not plainly agree, all in canonical ids: `tree.place_of` decides what is right.
 
     Views of bytes are compared, which costs a tenth of a regular expression. Lists are held against their ends.
     """
-    names = ("id", *tree.COLUMNS)
-    frame = pl.DataFrame(pa.RecordBatch.from_arrays([columns[name] for name in names], list(names)))
-    own, trace, parent, ancestors, order = (pl.col(name).cast(pl.Binary) for name in names)
+    own, trace, parent, ancestors, order = (pl.col(name).cast(pl.Binary) for name in _TREE)
     size, listed, is_root = order.bin.size(), ancestors.bin.size(), parent.is_null()
     above = (size + 1) // _SEGMENT - 1
     before = order.bin.head(size - _SEGMENT)
@@ -211,8 +216,7 @@ def _misplaced(columns: Mapping[str, pa.Array]) -> list[int]:
     )
     child = (ancestors.bin.slice(2, _ID) == trace) & (ancestors.bin.slice(-2 - _ID, _ID) == parent)
     follows = pl.when(is_root).then(ancestors == pl.lit(b"[]")).otherwise(child)
-    answer = frame.select(wrong=~(leads_here.fill_null(value=True) & follows.fill_null(value=True)))
-    return answer.get_column("wrong").arg_true().to_list()
+    return (~(leads_here.fill_null(value=True) & follows.fill_null(value=True))).alias(_MISPLACED)
 
 
 def _decoded(texts: pl.Expr) -> pl.Expr:

@@ -4,6 +4,7 @@ It shares nothing with the product but the names of the columns. Cells are bytes
 lie in a raw batch.
 """
 
+import binascii
 import json
 import re
 import string
@@ -227,6 +228,9 @@ class Transform:
     def text(self, name: str, cell: Any) -> Any:
         if not isinstance(cell, bytes):
             return cell
+        if KINDS[name] == "json" and cell[:7] == b"\xffbytes:":
+            self.note(name, "bytes")
+            return '{"export_pipeline": {"base64": "' + binascii.b2a_base64(cell[7:], newline=False).decode() + '"}}'
         try:
             text = cell.decode()
         except UnicodeDecodeError:
