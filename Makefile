@@ -40,7 +40,9 @@ demo: $(STAMP) ## Two weeks of sample traces, through Dagster, into a bucket on 
 dev: $(STAMP) ## The Dagster UI and the HTTP API on the demo's data, until Ctrl-C
 	@$(BIN)/export-pipeline dev
 
-test: $(STAMP) ## All tests
+# With ARGS it may be a few tests only; the browser test then says by itself what it lacks.
+test: $(STAMP) ## All tests; installs a Chromium for the browser test where there is none
+	@$(if $(ARGS),,$(BIN)/python -m export_pipeline_tests.live.browser)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-quick: $(STAMP) ## The tests that need no PostgreSQL, no daemon, no browser and not many processes

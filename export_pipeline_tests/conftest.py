@@ -5,6 +5,7 @@ is started again.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,15 @@ from export_pipeline_tests.sources.stores import Store
 _AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
 Server = TypeVar("Server", bound=S3Server)
 _running: list[S3Server | Postgres] = []
+
+
+def pytest_configure() -> None:
+    """SIGINT interrupts, also where it was ignored from the start (a shell's `&`, many CI systems).
+
+    Every process that a test starts would inherit that, and those that are to be ended by SIGINT would never end.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,7 +6,7 @@ numbers, flags or enumerations never gets here: it is null.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 
@@ -27,6 +27,10 @@ class Replaced(StrEnum):
     NOT_A_FLAG = "not a flag"
     NOT_A_LIST = "not a list"
     NOT_A_STRING = "not a string"
+    BYTES = "bytes"
+    NOT_THE_ROOT = "not the root run"
+    NOT_ITS_PATH = "does not lead to this run"
+    NOT_KNOWN = "not known"
     GUESSED = "guessed"
 
 
@@ -47,7 +51,8 @@ _COST_STEP = Decimal(1).scaleb(-COST_SCALE)
 _COST_LIMIT = Decimal(1).scaleb(COST_PRECISION - COST_SCALE)
 _COST_CONTEXT = Context(prec=2 * COST_PRECISION, rounding=ROUND_HALF_EVEN)
 
-_FLAGS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+FLAGS = {"1": True, "1.0": True, "t": True, "true": True, "0": False, "0.0": False, "f": False, "false": False}
+"""The words for a flag; pandas makes numbers with a fraction of a column of flags that has nulls."""
 
 _SEGMENT = r"[0-9]{8}T[0-9]{12}Z([^.]+)"
 _DOTTED = re.compile(rf"(?:{_SEGMENT}\.)*{_SEGMENT}")
@@ -55,12 +60,17 @@ SEGMENT_TIME = "[0-9]{8}T[0-9]{12}Z"
 _PLAIN_SEGMENT = SEGMENT_TIME + CANONICAL_UUID
 PLAIN_DOTTED = rf"{_PLAIN_SEGMENT}(?:\.{_PLAIN_SEGMENT})*"
 """A `dotted_order` whose ids are canonical, as a pattern; each segment begins with `SEGMENT_TIME`."""
-_PLAIN_DOTTED = re.compile(PLAIN_DOTTED)
 _PREFIX = len("20260131T235959123456Z")
 
+_WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
 _JSON_BLANKS = " \t\r\n"
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_null(text: str) -> bool:
+    """Whether a text stands for null in a column of lists, numbers, times or flags: it is blank, or JSON's `null`."""
+    return text.strip(BLANKS) in {"", "null"}
 
 
 def is_blank(text: str) -> bool:
@@ -96,19 +106,20 @@ def cost(text: str) -> Decimal:
 
 
 def flag(text: str) -> bool | None:
-    """0, 1, t, f, true, false in any case; None for everything else."""
-    return _FLAGS.get(text.strip(BLANKS).lower())
+    """One of `FLAGS` in any case; None for everything else."""
+    return FLAGS.get(text.strip(BLANKS).lower())
+
+
+def dotted_segments(dotted_order: str | None) -> list[tuple[str, str]]:
+    """The segments of a `dotted_order`, time and id, the root first and the run itself last; empty where it is none."""
+    if dotted_order is None or not _DOTTED.fullmatch(dotted_order):
+        return []
+    return [(segment[:_PREFIX], segment[_PREFIX:]) for segment in dotted_order.split(".")]
 
 
 def dotted_ids(dotted_order: str | None) -> list[str]:
-    """The ids of a `dotted_order`, the root first and the run itself last; empty where it is not one."""
-    if dotted_order is None:
-        return []
-    if _PLAIN_DOTTED.fullmatch(dotted_order):
-        return [segment[_PREFIX:] for segment in dotted_order.split(".")]
-    if not _DOTTED.fullmatch(dotted_order):
-        return []
-    return [str(uuid_of(segment[_PREFIX:])) for segment in dotted_order.split(".")]
+    """The ids of a `dotted_order` as the file has them; empty where it is none."""
+    return [str(uuid_of(own)) for _, own in dotted_segments(dotted_order)]
 
 
 def strings(text: str) -> tuple[list[str], set[Replaced]]:
@@ -117,6 +128,22 @@ def strings(text: str) -> tuple[list[str], set[Replaced]]:
     An element that is no string becomes its JSON text; a text that is no JSON list, or is nested too deep to be read,
     becomes the only element.
     """
+    return _strings(text, lambda source: source)
+
+
+def ids(text: str) -> tuple[list[str], set[Replaced]]:
+    """The same for a list of ids: empty elements and nulls are left out, and a number is written as a whole one."""
+    found, notes = _strings(text, id_of_number)
+    kept = [each for each in found if not is_blank(each) and each != "null"]
+    return kept, notes | ({Replaced.NOT_A_STRING} if len(kept) < len(found) else set())
+
+
+def id_of_number(number: str) -> str:
+    """An id that is a JSON number: 1 where it is written as `1.0`, which pandas does in a column with nulls."""
+    return _WHOLE.sub(r"\1", number)
+
+
+def _strings(text: str, of_others: Callable[[str], str]) -> tuple[list[str], set[Replaced]]:
     try:
         elements = list(_elements(text))
     except (ValueError, RecursionError):
@@ -126,7 +153,7 @@ def strings(text: str) -> tuple[list[str], set[Replaced]]:
     for value, source in elements:
         if not source.startswith('"'):
             notes.add(Replaced.NOT_A_STRING)
-            found.append(source)
+            found.append(of_others(source))
         elif (clean := _SURROGATES.sub("\ufffd", str(value))) != value:
             notes.add(Replaced.SURROGATE)
             found.append(clean)

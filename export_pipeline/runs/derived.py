@@ -1,7 +1,7 @@
 """Columns that a trace store does not have, read off `dotted_order` for all rows at once.
 
-Only what is plain is done here, for speed: columns without any cell, and a `dotted_order` with canonical UUIDs. All
-else is derived cell by cell in `odd.py`, to the same effect.
+Only what is plain is done here, for speed: columns without any cell, and a `dotted_order` of canonical UUIDs that ends
+with the run's own. All else is derived cell by cell in `odd.py`, to the same effect.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from export_pipeline.runs.cells import PLAIN_DOTTED, SEGMENT_TIME
 _ID = 36
 
 _ORDER = pl.col("order")
-_IDS = pl.when(_ORDER.str.contains(f"^{PLAIN_DOTTED}$")).then(_ORDER).str.replace_all(SEGMENT_TIME, "").alias("ids")
+_LEADS_HERE = _ORDER.str.ends_with(pl.col("id")) & _ORDER.str.contains(f"^{PLAIN_DOTTED}$")
+_IDS = pl.when(_LEADS_HERE).then(_ORDER).str.replace_all(SEGMENT_TIME, "").alias("ids")
 """The ids in a plain `dotted_order`, from the root to the run itself, with dots between them."""
 _ANCESTORS = pl.col("ids").str.head(-_ID - 1)
 _RULES = {
@@ -39,7 +40,7 @@ def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         name: rule for name, rule in _RULES.items() if name in found and found[name].null_count == len(found[name])
     }
     if missing:
-        ids = pl.DataFrame({"order": pl.Series(order)}).select(_IDS)
+        ids = pl.DataFrame({"order": pl.Series(order), "id": pl.Series(columns["id"])}).select(_IDS)
         for answer in ids.select(**missing).iter_columns():
             found[answer.name] = answer.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     return found

@@ -6,6 +6,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from export_pipeline.runs.cells import Replaced
 from export_pipeline.runs.derived import with_derived
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.text import mended
@@ -16,14 +17,14 @@ class Gathered:
     """Columns of valid UTF-8 of a few raw batches. Rows are counted through all of them.
 
     `small` holds each small column in one piece, those that the store lacks derived where that is plain; `payload`
-    each payload column as one array a batch, `not_utf8` the rows whose cells had to be mended, `starts` the first row
-    of each batch and the number of all rows.
+    each payload column as one array a batch, `mended` the rows of the cells that had to be, by column and reason,
+    `starts` the first row of each batch and the number of all rows.
     """
 
     starts: Sequence[int]
     small: dict[str, pa.Array] = field(default_factory=dict)
     payload: dict[str, list[pa.Array]] = field(default_factory=dict)
-    not_utf8: dict[str, list[int]] = field(default_factory=dict)
+    mended: dict[tuple[str, Replaced], list[int]] = field(default_factory=dict)
 
     def columns(self) -> Mapping[str, pa.Array | pa.ChunkedArray]:
         """All columns by name, each to be asked for a row."""
@@ -49,7 +50,8 @@ def gather(raws: Sequence[pa.RecordBatch], fields: Sequence[RunField]) -> Gather
 
 def _mended(field: RunField, texts: pa.Array, start: int, gathered: Gathered) -> pa.Array:
     # ids that differ in their invalid bytes must not become the same id
-    mended_texts, rows = mended(texts, errors="backslashreplace" if field.kind is Kind.ID else "replace")
-    if rows:
-        gathered.not_utf8.setdefault(field.name, []).extend(start + row for row in rows)
+    errors = "backslashreplace" if field.kind is Kind.ID else "replace"
+    mended_texts, reasons = mended(texts, errors=errors, may_be_bytes=field.kind is Kind.JSON)
+    for row, why in reasons.items():
+        gathered.mended.setdefault((field.name, why), []).append(start + row)
     return mended_texts

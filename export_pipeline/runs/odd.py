@@ -1,10 +1,10 @@
 """Columns with cells that are not ordinary: mended or derived cell by cell, everything counted.
 
 Columns are finished when they are asked for, because some are derived from others: `trace_id`, `parent_run_id`,
-`parent_run_ids` and `is_root` from `dotted_order` and each other, `status` from `error` and `end_time`.
+`parent_run_ids` and `dotted_order` from each other and `id` (`tree.py`), `is_root` from `parent_run_id`, `status` from
+`error` and `end_time`.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.runs import cells
+from export_pipeline.runs import cells, tree
 from export_pipeline.runs.cells import Rejected, RejectedCellError, Replaced
 from export_pipeline.runs.ids import parse_uuid, uuid_of
 from export_pipeline.runs.ordinary import CHOICES
@@ -26,7 +26,10 @@ DERIVED_FROM: Mapping[str, tuple[str, ...]] = {
     "is_root": ("parent_run_id", "dotted_order"),
     "status": ("error", "end_time"),
 }
-"""The columns that must be there to derive a column, all of them: those of the columns named here too."""
+"""What a column that the trace store lacks is derived from."""
+
+_SCALARS = {Kind.STRINGS, Kind.TIME, Kind.COUNT, Kind.COST, Kind.FLAG}
+"""Where the text `null` can be nothing but JSON's null."""
 
 RUN_TYPE_WHERE_MISSING = "chain"
 
@@ -53,11 +56,11 @@ class OddCells:
         self._constants = constants
         self._epoch_unit = epoch_unit
         self._finished: dict[str, list[Any]] = {}
-        self._dotted: dict[int, list[str]] = {}
+        self._raw_lists: dict[str, list[Any]] = {}
+        self._places: dict[int, tuple[tree.Place, str | None]] = {}
         self._uuids: dict[str, str] = {}
         self._not_uuids: set[str] = set()
-        self._lists: dict[str, tuple[list[str], set[Replaced]]] = {}
-        self._guessed: set[int] = set()
+        self._lists: dict[tuple[bool, str], tuple[list[str], set[Replaced]]] = {}
         self._has_error: list[bool | None] | None = None
         self.replaced: dict[tuple[str, Replaced], list[int]] = {}
         self.rejected: dict[int, str] = {}
@@ -77,18 +80,27 @@ class OddCells:
         column = self._columns[field.name]
         values = _as_list(column)
         if rows := self._odd.get(field.name):
-            raw = values if column is self._raw[field.name] else _as_list(self._raw[field.name])
+            values = list(values)
             rule = self._rule(field)
             for row in rows:
-                cell = raw[row]
-                if isinstance(cell, str) and field.name != "name" and cells.is_blank(cell):
-                    cell = None
-                values[row] = rule(field.name, row, cell)
+                values[row] = rule(field.name, row, self._raw_cell(field.name, row))
         return values
+
+    def _raw_cell(self, name: str, row: int) -> Any:
+        """The cell as the trace store holds it, None where it stands for null."""
+        if name not in self._raw_lists:
+            self._raw_lists[name] = _as_list(self._raw[name])
+        cell = self._raw_lists[name][row]
+        if not isinstance(cell, str) or name == "name":
+            return cell
+        is_null = cells.is_null if FIELD_BY_NAME[name].kind in _SCALARS else cells.is_blank
+        return None if is_null(cell) else cell
 
     def _rule(self, field: RunField) -> Callable[[str, int, Any], Any]:
         if field.name in CHOICES:
             return self._choice
+        if field.name in tree.COLUMNS:
+            return self._placed
         rules: dict[Kind, Callable[[str, int, Any], Any]] = {
             Kind.ID: self._id,
             Kind.TEXT: self._name,
@@ -110,70 +122,61 @@ class OddCells:
                 self._not_uuids.add(text)
         return self._uuids[text]
 
-    def _ids_of_dotted_order(self, row: int) -> list[str]:
-        if row not in self._dotted:
-            self._dotted[row] = cells.dotted_ids(self.values("dotted_order")[row])
-        return self._dotted[row]
-
     def _id(self, name: str, row: int, text: str | None) -> str | None:
         if text is None:
-            return self._id_where_null(name, row)
+            if name == "id":
+                self._reject(name, Rejected.MISSING, row)
+            return str(self._constants[name]) if name in self._constants else None
         found = self._uuid(text)
         if text in self._not_uuids:
-            self.original_ids.setdefault(row, {})[name] = text
+            self._keep_original(name, row, text)
         return found
 
-    def _id_where_null(self, name: str, row: int) -> str | None:
-        if name in self._constants:
-            return str(self._constants[name])
-        if name == "id":
-            self._reject(name, Rejected.MISSING, row)
-        if name == "parent_run_id":
-            ancestors = self._ids_of_dotted_order(row)[:-1]
-            return ancestors[-1] if ancestors else None
-        if name == "trace_id":
-            return self._trace_id(row)
-        return None
+    def _keep_original(self, name: str, row: int, text: str) -> None:
+        self.original_ids.setdefault(row, {})[name] = text
 
-    def _trace_id(self, row: int) -> str | None:
-        if found := self._ids_of_dotted_order(row):
-            return found[0]
-        ancestors = self.values("parent_run_ids")[row]
-        if isinstance(ancestors, str):
-            ancestors = json.loads(ancestors)
-        if not ancestors:
-            return str(self.values("id")[row])
-        if row in self._guessed:
-            self.count("trace_id", Replaced.GUESSED, row)
-        return str(ancestors[0])
+    def _placed(self, name: str, row: int, _cell: str | None) -> Any:
+        if row not in self._places:
+            self._places[row] = self._place(row)
+        place, dotted_order = self._places[row]
+        return dotted_order if name == "dotted_order" else getattr(place, name)
 
-    def _ancestors(self, row: int) -> list[str]:
-        """What is known of a run's ancestors where its `parent_run_ids` is null."""
-        if found := self._ids_of_dotted_order(row):
-            return found[:-1]
-        if (parent := self.values("parent_run_id")[row]) is None:
-            return []
-        trace = self._raw["trace_id"][row].as_py()
-        root = None if trace is None or cells.is_blank(trace) else self._uuid(trace)
-        if root == parent:
-            return [parent]
-        self._guessed.add(row)
-        self.count("parent_run_ids", Replaced.GUESSED, row)
-        return [parent] if root is None else [root, parent]
+    def _place(self, row: int) -> tuple[tree.Place, str | None]:
+        """The run's place in its trace, and its `dotted_order`."""
+        trace, listed, dotted = (self._raw_cell(name, row) for name in ("trace_id", "parent_run_ids", "dotted_order"))
+        segments = cells.dotted_segments(dotted)
+        path = [self._uuid(own) for _, own in segments]
+        place = tree.place_of(
+            self.values("id")[row],
+            trace=self._id("trace_id", row, trace),
+            parent=self._id("parent_run_id", row, self._raw_cell("parent_run_id", row)),
+            ancestors=None if listed is None else self._strings("parent_run_ids", row, listed),
+            path=path,
+        )
+        for name, why in place.replaced.items():
+            self.count(name, why, row)
+        if "trace_id" in place.replaced and trace is not None:
+            self._keep_original("trace_id", row, trace)
+        if dotted is None:
+            return place, None
+        if not place.leads_here:
+            self.count("dotted_order", Replaced.NOT_ITS_PATH, row)
+        if not place.leads_here or not self._not_uuids.isdisjoint(own for _, own in segments):
+            self._keep_original("dotted_order", row, dotted)
+        if not place.leads_here:
+            return place, None
+        return place, ".".join(time + own for (time, _), own in zip(segments, path, strict=True))
 
     def _strings(self, name: str, row: int, text: str | None) -> list[str]:
         if text is None:
-            return self._ancestors(row) if name == "parent_run_ids" else []
-        if text not in self._lists:
-            self._lists[text] = cells.strings(text)
-        found, notes = self._lists[text]
-        if name == "parent_run_ids":
-            ids = [self._uuid(each) for each in found if not cells.is_blank(each) and each != "null"]
-            notes = notes | ({Replaced.NOT_A_STRING} if len(ids) < len(found) else set())
-            found = ids
+            return []
+        of_ids = name == "parent_run_ids"
+        if (of_ids, text) not in self._lists:
+            self._lists[of_ids, text] = cells.ids(text) if of_ids else cells.strings(text)
+        found, notes = self._lists[of_ids, text]
         for why in notes:
             self.count(name, why, row)
-        return found
+        return [self._uuid(each) for each in found] if of_ids else found
 
     def _name(self, name: str, row: int, _text: str | None) -> str:
         self.count(name, Replaced.MISSING, row)

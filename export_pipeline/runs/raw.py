@@ -22,6 +22,10 @@ Flags as text are 0, 1, t, f, true, false in any case.
 """
 
 
+BYTES = b"\xffbytes:"
+"""What a cell of a JSON column begins with that is neither text nor unpacked; the bytes follow. No text begins so."""
+
+
 def check_raw(batch: pa.RecordBatch) -> None:
     """Raises `TypeError` where a batch is not in the raw form: a source's programming error, never bad data."""
     names = [field.name for field in RUN_FIELDS]

@@ -4,7 +4,8 @@ A text is a time where it is, blanks around it aside, either
 
 - ISO 8601 in the extended form: `2026-01-31`, then a `T` or a space and `23:59`, then `:59`, then `.` or `,` and any
   number of digits, then a zone: `Z`, `UTC`, `+01`, `+0100`, `+01:00` or `+01:00:00`, with or without a space before
-  it. The parts may be left out from the end on; without a zone the time is in UTC; or
+  it. The parts may be left out from the end on; without a zone the time is in UTC. After an offset the zone's name may
+  stand, as Go writes it (`+0000 UTC`, `+0530 IST m=+0.01`); or
 - a decimal number, with or without fraction and exponent, that counts from 1970-01-01 in the epoch unit.
 
 What is finer than a microsecond is cut off (towards the past). Instants outside the years 0001 to 9999, `infinity`,
@@ -38,10 +39,13 @@ BLANKS = " \t\r\n\f\v"
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
 """A decimal number as text; an exponent of more than five digits is no number."""
 
+GO_ZONE = "(?: (?:[A-Z]{3,5}|[+-][0-9]{2}(?:[0-9]{2})?)(?: m=[+-][0-9]{1,12}[.][0-9]{1,12})?)?"
+"""What Go writes after an offset: the name of the zone, and perhaps its monotonic clock."""
+
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]*))?)?"
-    r"(?: ?(?:[Zz]|[Uu][Tt][Cc]|([+-])([0-9]{2})(?:([0-9]{2})|:([0-9]{2})(?::([0-9]{2}))?)?))?)?"
+    rf"(?: ?(?:[Zz]|[Uu][Tt][Cc]|([+-])([0-9]{{2}})(?:([0-9]{{2}})|:([0-9]{{2}})(?::([0-9]{{2}}))?)?{GO_ZONE}))?)?"
 )
 
 _PLAIN_ISO = re.compile(

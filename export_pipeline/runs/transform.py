@@ -18,8 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.runs import tree
 from export_pipeline.runs.arrays import array_of, flags_array, instants_array
-from export_pipeline.runs.cells import Replaced, with_original_ids
+from export_pipeline.runs.cells import with_original_ids
 from export_pipeline.runs.gather import Gathered, gather
 from export_pipeline.runs.odd import DERIVED_FROM, OddCells
 from export_pipeline.runs.ordinary import OrdinaryCells, ordinary_cells
@@ -227,7 +228,7 @@ class RunTransform:
     def _replaced(self, gathered: Gathered, odd: OddCells) -> list[dict[str, int]]:
         """For each batch the replaced cells of the rows and columns that are exported."""
         counts: list[Counter[str]] = [Counter() for _ in gathered.starts[1:]]
-        cells = {**odd.replaced, **{(name, Replaced.NOT_UTF8): rows for name, rows in gathered.not_utf8.items()}}
+        cells = {**odd.replaced, **gathered.mended}
         exported = {each.name for each in self._fields}
         for (name, why), rows in cells.items():
             for row in rows if name in exported else ():
@@ -256,6 +257,8 @@ def _with_origins(fields: Iterable[RunField]) -> list[RunField]:
     names = {each.name for each in fields}
     for name in tuple(names):
         names.update(DERIVED_FROM.get(name, ()))
+    if not names.isdisjoint(tree.COLUMNS):
+        names.update(("id", *tree.COLUMNS))
     return [each for each in RUN_FIELDS if each.name in names]
 
 

@@ -1,5 +1,6 @@
 """What `export-pipeline source check` prints: how the trace store is read, and everything wrong with it."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +9,8 @@ from export_pipeline.runs.ids import uuid_of
 from export_pipeline.runs.odd import DERIVED_FROM
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.check_values import look
+from export_pipeline.sources.mapping import Expression
 from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
 from export_pipeline.sources.projects import as_text, read_projects, read_unassigned
 from export_pipeline.sources.protocol import UNASSIGNED, ColumnReport, Project, SourceReport
@@ -29,12 +32,15 @@ def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> Sou
             url=place, columns=_columns(plan), problems=tuple(plan.problems), warnings=tuple(plan.warnings)
         )
     projects = read_projects(plan, rows)
+    values = look(plan, plan.runs, rows)
     serving = [index.name for index in indexes_on(plan.runs.relation, plan, *_day_columns(plan.runs))]
     return SourceReport(
         url=place,
         columns=_columns(plan),
+        problems=tuple(values.problems),
         warnings=(
             *plan.warnings,
+            *values.warnings,
             *_index_warnings(plan, plan.runs, served=bool(serving)),
             *_unassigned_warnings(plan, rows, unassigned),
         ),
@@ -48,6 +54,8 @@ def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> Sou
             "epoch unit": plan.mapping.epoch_unit,
             "workspaces": _workspaces(projects),
             "a run is identified by": _identity(plan, plan.runs, rows),
+            **values.facts,
+            **_left_out(plan, plan.runs),
         },
     )
 
@@ -60,6 +68,16 @@ def _workspaces(projects: Sequence[Project]) -> str:
         for tenant, count in counts.most_common(_MOST_WORKSPACES)
     ]
     return ", ".join([*named, *(["…"] if len(counts) > _MOST_WORKSPACES else [])]) or "none"
+
+
+def _left_out(plan: Plan, runs: RunsPlan) -> dict[str, str]:
+    """The columns that nothing is read from. An expression reads those that it names."""
+    mapped = plan.mapping.runs
+    refs = (*mapped.fields.values(), mapped.deleted, mapped.inserted_at, mapped.modified_at)
+    expressions = " ".join(ref.sql for ref in refs if isinstance(ref, Expression))
+    named = set(re.findall(r"\w+", expressions))
+    unread = [name for name in runs.relation.columns if name not in {*runs.columns, *named}]
+    return {"columns left out": ", ".join(unread)} if unread else {}
 
 
 def _identity(plan: Plan, runs: RunsPlan, rows: Rows) -> str:
@@ -95,6 +113,8 @@ def _column(plan: Plan, name: str) -> ColumnReport:
     fields = {} if plan.runs is None else plan.runs.fields
     if name == "tenant_id":
         return _tenant(plan)
+    if name == "dotted_order" and plan.runs is not None and plan.runs.builds_paths:
+        return ColumnReport(name, "derived", fields[name].detail)
     if name in fields:
         return ColumnReport(name, "mapped", fields[name].detail)
     if name == "feedbacks" and plan.feedbacks is not None:

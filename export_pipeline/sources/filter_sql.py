@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.filter_fields import FIELDS, Kind, ascii_lower
 from export_pipeline.runs.filter_tree import (
     And,
@@ -78,8 +79,12 @@ class _Compiler:
         """The column of a field of the Run schema."""
         runs, _ = self.plan.usable()
         found = runs.fields.get(name)
+        if found is not None and found.type == "bytea":
+            raise SourceUnusableError(
+                f"the filter asks about {name}, which the trace store keeps as bytes; PostgreSQL cannot look into them"
+            )
         if found is not None:
-            self.read[name] = found.indexed or found.sql
+            self.read[name] = found.plain
         return found
 
     def condition(self, node: Filter) -> str:
@@ -165,22 +170,44 @@ class _Compiler:
     def _latency(self) -> str:
         return f"({self._field('end_time')} - {self._field('start_time')})"
 
+    def _parent(self) -> str:
+        """The parent's id as the store has it."""
+        parent = self.column("parent_run_id")
+        return "CAST(NULL AS text)" if parent is None else self.words.id(parent)
+
+    def _leads_here(self, dotted: Column) -> str:
+        """Whether a `dotted_order` is believed (`runs.tree`)."""
+        own, above = (self.words.on_path(dotted, place) for place in ("own", "parent"))
+        return f"({own} = {self._field('id')} AND {self._is_or_null(above)})"
+
+    def _is_or_null(self, found: str) -> str:
+        parent = self._parent()
+        return f"({parent} IS NULL OR ({found} IS NOT NULL AND {found} = {parent}))"
+
     def _is_root(self) -> str:
-        parent, dotted, flag = self.column("parent_run_id"), self.column("dotted_order"), self.column("is_root")
-        child = [] if parent is None else [f"{self.words.word(parent)} IS NOT NULL"]
-        child += [] if dotted is None else [self.words.is_child(dotted)]
-        derived = f"({' OR '.join(child) or '1 = 0'}) IS NOT TRUE"
-        return derived if flag is None else f"COALESCE({self.words.flag(flag)}, {derived})"
+        words, flag = self.words, self.column("is_root")
+        child = f"{self._parent()} IS NOT NULL"
+        if (ancestors := self.column("parent_run_ids")) is not None:
+            child = f"({child} OR {words.listed(ancestors, 'last')} IS NOT NULL)"
+        if (dotted := self.column("dotted_order")) is not None:
+            above = words.on_path(dotted, "parent")
+            child = f"CASE WHEN {self._leads_here(dotted)} THEN {above} IS NOT NULL ELSE {child} END"
+        derived = f"({child}) IS NOT TRUE"
+        return derived if flag is None else f"COALESCE({words.flag(flag)}, {derived})"
 
     def _trace_id(self) -> str:
-        words, own = self.words, self._field("id")
-        found = [] if (trace := self.column("trace_id")) is None else [words.id(trace)]
-        found += [] if (dotted := self.column("dotted_order")) is None else [words.root(dotted)]
+        words, trace = self.words, self.column("trace_id")
+        said = [] if trace is None else [words.id(trace)]
+        found = f"COALESCE({', '.join([*said, self._parent(), self._field('id')])})"
+        cases = []
+        if (dotted := self.column("dotted_order")) is not None:
+            cases.append(f"WHEN {self._leads_here(dotted)} THEN {words.on_path(dotted, 'root')}")
         if (ancestors := self.column("parent_run_ids")) is not None:
-            first = f"COALESCE({words.first(ancestors)}, {own})"
-            found.append(f"CASE WHEN {words.word(ancestors)} IS NOT NULL THEN {first} END")
-        found += [] if (parent := self.column("parent_run_id")) is None else [words.id(parent)]
-        return f"COALESCE({', '.join([*found, own])}, NULL)"
+            last = words.listed(ancestors, "last")
+            cases.append(
+                f"WHEN {last} IS NOT NULL AND {self._is_or_null(last)} THEN {words.listed(ancestors, 'first')}"
+            )
+        return f"(CASE {' '.join(cases)} ELSE {found} END)" if cases else found
 
     def _status(self) -> str:
         derived = (

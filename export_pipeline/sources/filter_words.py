@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 from export_pipeline.sources.sql import Column
 
 BoundKind = Literal["text", "integer", "number"]
+PathPlace = Literal["root", "parent", "own"]
+ListPlace = Literal["first", "last"]
 
 
 class FilterWords(Protocol):
@@ -22,11 +24,11 @@ class FilterWords(Protocol):
     def id(self, column: Column) -> str:
         """An id: a UUID in its usual form, any other text as it is."""
 
-    def root(self, column: Column) -> str:
-        """The first id of a `dotted_order`, as `id` has it."""
+    def on_path(self, column: Column, place: PathPlace) -> str:
+        """The id at a place of a `dotted_order`, as `id` has it; null where there is none."""
 
-    def first(self, column: Column) -> str:
-        """The first id of a list of ids, as `id` has it."""
+    def listed(self, column: Column, place: ListPlace) -> str:
+        """The first or the last id of a list of ids, as `id` has it."""
 
     def word(self, column: Column) -> str:
         """The value as text without blanks around it, ASCII letters in lower case; null where nothing is left."""
@@ -39,9 +41,6 @@ class FilterWords(Protocol):
 
     def flag(self, column: Column) -> str:
         """A flag as a condition."""
-
-    def is_child(self, column: Column) -> str:
-        """Whether a `dotted_order` has more than one segment."""
 
     def number(self, column: Column) -> str:
         """A decimal number, for `compare`."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from export_pipeline.errors import SourceUnusableError
-from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.runs.schema import RUN_FIELDS, Kind
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.mapping import (
     REQUIRED_FIELDS,
@@ -20,6 +20,7 @@ from export_pipeline.sources.mapping import (
     RunsMapping,
     is_explicit,
 )
+from export_pipeline.sources.path_sql import path_column
 from export_pipeline.sources.sql import Column, Dialect, Index, Relation
 
 
@@ -65,6 +66,8 @@ class RunsPlan:
     plain: bool
     """Whether everything is a plain column, so that `columns` suffice."""
     columns: tuple[str, ...]
+    builds_paths: bool = False
+    """Whether `dotted_order` is built from parents, because the store has none."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,12 @@ class _Resolver:
         self.plain = True
         self.used: dict[str, None] = {}
 
-    def find(self, key: str, ref: ColumnRef, *, must: bool) -> Column | None:
+    def find(self, key: str, ref: ColumnRef, *, must: bool, kind: Kind = Kind.TEXT) -> Column | None:
         """The column that `ref` means; None where there is none, which is a problem only if it must be there."""
-        if ref is None:
-            return None
+        found = None if ref is None else self._found(key, ref, must=must)
+        return None if found is None else self._plan.dialect.opened(found, kind)
+
+    def _found(self, key: str, ref: str | Expression, *, must: bool) -> Column | None:
         if isinstance(ref, Expression):
             self.plain = False
             found = self._catalog.expression(self._relation, alias=self._alias, sql=ref.sql)
@@ -188,26 +193,29 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
             continue
         must = item.name in REQUIRED_FIELDS or item.name in runs.fields
         ref = runs.fields.get(item.name, item.name)
-        column = resolver.find(f"fields.{item.name}" if item.name in runs.fields else item.name, ref, must=must)
+        key = f"fields.{item.name}" if item.name in runs.fields else item.name
+        column = resolver.find(key, ref, must=must, kind=item.kind)
         if column is not None and (complaint := plan.dialect.complaint(item, column)):
             plan.problems.append(f"runs.{item.name}: {column.detail} {complaint}")
         elif column is not None:
             fields[item.name] = column
     extras = {
-        key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key))
-        for key in ("deleted", "inserted_at", "modified_at")
+        key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key), kind=kind)
+        for key, kind in (("deleted", Kind.FLAG), ("inserted_at", Kind.TIME), ("modified_at", Kind.TIME))
     }
     if any(name not in fields for name in REQUIRED_FIELDS):
         return
     identity = _identity(resolver, runs, fields, relation=relation)
     if identity is None:
         return
+    builds_paths = _add_place(fields, relation, plan)
     plan.runs = RunsPlan(
         relation=relation,
         fields=fields,
         identity=identity,
         plain=resolver.plain,
         columns=tuple(resolver.used),
+        builds_paths=builds_paths,
         **extras,
     )
 
@@ -228,7 +236,7 @@ def _identity(
         if name in fields:
             named[name] = fields[name]
         elif runs.identity is not None or any(name in key for key in keys):
-            found = resolver.find("identity", name, must=runs.identity is not None)
+            found = resolver.find("identity", name, must=runs.identity is not None, kind=Kind.ID)
             if found is not None:
                 named[name] = found
             elif runs.identity is not None:
@@ -246,6 +254,21 @@ def _identity(
         unique=is_unique,
         label=" and ".join(name for name in named if name in chosen),
     )
+
+
+def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan) -> bool:
+    """Makes ids that refer to runs those of `id`; adds `dotted_order`, and says so, where there are only parents."""
+    own = fields["id"]
+    for name in ("trace_id", "parent_run_id"):
+        if name in fields:
+            fields[name] = plan.dialect.reference(fields[name], own)
+    if "dotted_order" in fields or "parent_run_id" not in fields:
+        return False
+    keys = [{own.sql}, {own.sql, fields["session_id"].sql}]
+    names = {name: f"r.{plan.dialect.quote(name)}" for name in relation.columns}
+    unique = any(each.unique and {names.get(name) for name in each.columns} in keys for each in relation.indexes)
+    fields["dotted_order"] = path_column(plan.dialect, relation, fields, upwards=unique)
+    return True
 
 
 def indexes_on(relation: Relation, plan: Plan, *columns: Column) -> list[Index]:
@@ -285,7 +308,15 @@ def _plan_feedbacks(plan: Plan, catalog: Catalog, feedbacks: FeedbacksMapping) -
     resolver = _Resolver(plan, catalog, section="feedbacks", relation=relation, alias="f")
     columns = _find(resolver, feedbacks, ["id", "key", "score", "created_at", "modified_at"], must=("run_id",))
     if "run_id" in columns:
+        if plan.runs is not None:
+            columns["run_id"] = plan.dialect.reference(columns["run_id"], plan.runs.fields["id"])
         plan.feedbacks = FeedbacksPlan(relation, columns)
+
+
+def _kind(key: str) -> Kind:
+    if key.endswith("id"):
+        return Kind.ID
+    return Kind.TIME if key.endswith(("_at", "_time")) else Kind.TEXT
 
 
 def _find(
@@ -295,7 +326,7 @@ def _find(
     must: tuple[str, ...] = (),
 ) -> dict[str, Column]:
     found = {
-        key: resolver.find(key, getattr(section, key), must=key in must or is_explicit(section, key))
+        key: resolver.find(key, getattr(section, key), must=key in must or is_explicit(section, key), kind=_kind(key))
         for key in dict.fromkeys((*must, *keys))
     }
     return {key: column for key, column in found.items() if column is not None}

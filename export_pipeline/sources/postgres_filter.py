@@ -1,9 +1,10 @@
 """PostgreSQL's words for filters. `filter_json` has the rules for JSON that are written in SQL here."""
 
+from export_pipeline.runs.cells import FLAGS
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
-from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW, MAX_DEPTH, MAX_KEY
-from export_pipeline.sources.filter_words import BoundKind
-from export_pipeline.sources.postgres_sql import INTEGERS, NATIVE, PostgresDialect
+from export_pipeline.sources.filter_json import MAX_DEPTH, MAX_KEY
+from export_pipeline.sources.filter_words import BoundKind, ListPlace, PathPlace
+from export_pipeline.sources.postgres_sql import INTEGERS, NATIVE, PostgresDialect, cleaned
 from export_pipeline.sources.sql import Column
 
 SETTING = "export_pipeline.p"
@@ -17,7 +18,11 @@ _UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
 _STAMP = "[0-9]{8}T[0-9]{12}Z"
 _DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
 _STRING = r'"(?:[^"\\]|\\.)*"'
-_CHILD = f"^({_STAMP}[^.]+[.])+{_STAMP}[^.]+$"
+_PLACES: dict[PathPlace, str] = {
+    "root": f"^{_STAMP}([^.]+)",
+    "parent": f"{_STAMP}([^.]+)[.][^.]+$",
+    "own": f"{_STAMP}([^.]+)$",
+}
 
 
 class PostgresFilterWords:
@@ -40,23 +45,25 @@ class PostgresFilterWords:
 
     def id(self, column: Column) -> str:
         """See `FilterWords`."""
-        if column.type == "uuid" or column.type in INTEGERS:
-            return self.text(column)
+        if column.type == "uuid" or column.type in self._dialect.numbers:
+            return f'(({self._dialect.id(column)}) COLLATE "C")'
         digits = f"regexp_replace({self.word(column)}, '^urn:uuid:|[{{}}-]', '', 'g')"
         return (
             f"(CASE WHEN {self.word(column)} ~ '{_UUID}' THEN {digits}::uuid::text "
             f"WHEN {self.word(column)} IS NOT NULL THEN {self.text(column)} END)"
         )
 
-    def root(self, column: Column) -> str:
+    def on_path(self, column: Column, place: PathPlace) -> str:
         """See `FilterWords`."""
-        first = Column(f"substring({self.text(column)} FROM '^{_STAMP}([^.]+)')", "text", column.detail)
-        return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(first)} END)"
+        found = Column(f"substring({self.text(column)} FROM '{_PLACES[place]}')", "text", column.detail)
+        return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(found)} END)"
 
-    def first(self, column: Column) -> str:
+    def listed(self, column: Column, place: ListPlace) -> str:
         """See `FilterWords`."""
         usable = f"x.text <> 'null' AND btrim(x.text, {_BLANKS}) <> ''"
-        chosen = f"SELECT x.text FROM ({self._strings(column)}) AS x WHERE {usable} ORDER BY x.place LIMIT 1"
+        order = f"x.place{' DESC' if place == 'last' else ''}"
+        strings = self._strings(column, number="regexp_replace(m.value::text, '^(-?[0-9]+)[.]0+$', '\\1')")
+        chosen = f"SELECT x.text FROM ({strings}) AS x WHERE {usable} ORDER BY {order} LIMIT 1"
         return f"(SELECT {self.id(Column('y.text', 'text', column.detail))} FROM ({chosen}) AS y)"
 
     def word(self, column: Column) -> str:
@@ -83,14 +90,10 @@ class PostgresFilterWords:
         """See `FilterWords`."""
         if column.type == "bool":
             return column.sql
-        return f"(CASE WHEN {self.word(column)} IN ('1', 't', 'true') THEN true {self._false(column)} END)"
+        return f"(CASE WHEN {self.word(column)} IN ({_words(is_set=True)}) THEN true {self._false(column)} END)"
 
     def _false(self, column: Column) -> str:
-        return f"WHEN {self.word(column)} IN ('0', 'f', 'false') THEN false"
-
-    def is_child(self, column: Column) -> str:
-        """See `FilterWords`."""
-        return f"{self.text(column)} ~ '{_CHILD}'"
+        return f"WHEN {self.word(column)} IN ({_words(is_set=False)}) THEN false"
 
     def number(self, column: Column) -> str:
         """See `FilterWords`."""
@@ -116,11 +119,12 @@ class PostgresFilterWords:
         """See `FilterWords`."""
         return f"EXISTS (SELECT 1 FROM ({self._strings(column)}) AS x WHERE x.text = {text})"
 
-    def _strings(self, column: Column) -> str:
+    def _strings(self, column: Column, *, number: str = "m.value::text") -> str:
         """Rows (text, place): the strings of a list, or the whole text where it is none."""
-        element = "CASE WHEN json_typeof(m.value) = 'string' THEN m.value #>> '{}' ELSE m.value::text END"
+        element = f"CASE json_typeof(m.value) WHEN 'string' THEN m.value #>> '{{}}' ELSE {number} END"
         listed = f"SELECT {element}, m.place FROM json_array_elements({_if('d.value', 'array')})"
-        whole = f"SELECT {self.text(column)}, 0 WHERE {self.word(column)} IS NOT NULL"
+        stripped = f"btrim({self.text(column)}, {_BLANKS})"
+        whole = f"SELECT {self.text(column)}, 0 WHERE {stripped} NOT IN ('', 'null')"
         return (
             f"SELECT s.text, s.place FROM {self._document(column)} AS d, LATERAL ("
             f"{listed} WITH ORDINALITY AS m(value, place) UNION ALL "
@@ -154,21 +158,17 @@ class PostgresFilterWords:
         if column.type == "array":
             return f"(SELECT to_json({column.sql}) AS value)"
         text = f"(SELECT {self._dialect.text(column)} AS t OFFSET 0) AS raw"
-        cleaned = f"(SELECT {_cleaned('raw.t')} AS t FROM {text} OFFSET 0) AS clean"
+        clean = f"(SELECT {cleaned('raw.t')} AS t FROM {text} OFFSET 0) AS clean"
         readable = f"{_is_shallow('clean.t')} AND pg_input_is_valid(clean.t, 'json')"
-        return f"(SELECT CASE WHEN {readable} THEN clean.t::json END AS value FROM {cleaned} OFFSET 0)"
+        return f"(SELECT CASE WHEN {readable} THEN clean.t::json END AS value FROM {clean} OFFSET 0)"
+
+
+def _words(*, is_set: bool) -> str:
+    return ", ".join(f"'{word}'" for word, meaning in FLAGS.items() if meaning is is_set)
 
 
 def _if(value: str, kind: str) -> str:
     return f"CASE WHEN json_typeof({value}) = '{kind}' THEN {value} END"
-
-
-def _cleaned(text: str) -> str:
-    escaped = f"replace(replace({text}, '\\\\', '\\u005c'), '\\u0000', '\\ufffd')"
-    mended = f"regexp_replace({escaped}, '{LONE_HIGH}', '\\\\ufffd', 'g')"
-    mended = f"regexp_replace({mended}, '{LONE_LOW}', '\\\\ufffd', 'g')"
-    seldom = " OR ".join(f"strpos({text}, '{sign}') > 0" for sign in ("\\u0000", "\\ud", "\\uD"))
-    return f"CASE WHEN {seldom} THEN {mended} ELSE {text} END"
 
 
 def _is_shallow(text: str) -> str:

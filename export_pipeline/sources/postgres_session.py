@@ -1,20 +1,22 @@
 """One read-only transaction on one PostgreSQL connection."""
 
 import json
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError
+from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.adbc import Adbc
+from export_pipeline.sources.adbc import BATCH_BYTES, Adbc
 from export_pipeline.sources.postgres_errors import LOCK_SECONDS, is_lost
 from export_pipeline.sources.postgres_filter import SETTING
 from export_pipeline.sources.postgres_sql import PROJECT_SETTING, can_be_text
 from export_pipeline.sources.postgres_tables import NO_TABLES, REWRITTEN, Tables, definition
 from export_pipeline.sources.queries import Output, RunQueries
+from export_pipeline.sources.unpack import payload
 
 _BEGIN = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
@@ -146,7 +148,9 @@ class PostgresReading:
         stream = self._session.stream(self._sql)
         try:
             for batch in stream:
-                yield _raw(batch, self._outputs)
+                for part in unpacked_parts(batch):
+                    yield _raw(part, self._outputs)
+                    del part
                 del batch
         finally:
             stream.close()
@@ -156,6 +160,28 @@ def stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output]) -
     """Ordered inside, cast outside: without an index the server then sorts pointers to payloads, not their text."""
     casts = ", ".join(f'{output.sql} AS "{output.field.name}"' for output in outputs if output.sql is not None)
     return f"SELECT {casts} FROM ({queries.stream(window)} OFFSET 0) AS r"
+
+
+def unpacked_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch with the bytes in it unpacked (`unpack`), cut where they become too many; mostly it as it is."""
+    packed = [name for name, each in zip(batch.schema.names, batch.schema.types, strict=True) if each == pa.binary()]
+    if not packed:
+        yield batch
+        return
+    start, size = 0, 0
+    found: dict[str, list[bytes | None]] = {name: [] for name in packed}
+    for row in range(batch.num_rows):
+        for name, cells in found.items():
+            cell = batch.column(name)[row].as_py()
+            cells.append(None if cell is None else payload(cell))
+            size += len(cells[-1] or b"")
+        if size >= BATCH_BYTES or row + 1 == batch.num_rows:
+            part = batch.slice(start, row + 1 - start)
+            for name, cells in found.items():
+                part = part.set_column(part.schema.get_field_index(name), name, text_array(cells))
+            yield part
+            start, size = row + 1, 0
+            found = {name: [] for name in packed}
 
 
 def _raw(batch: pa.RecordBatch, outputs: Sequence[Output]) -> pa.RecordBatch:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from export_pipeline.runs.schema import Kind, RunField
-from export_pipeline.runs.times import MICROS_IN_UNIT, EpochUnit
+from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit
+from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW
 from export_pipeline.sources.sql import Column, Relation, TimeSql
 from export_pipeline.sources.times import (
     DAY_MICROS,
@@ -25,6 +26,8 @@ LOOSE_TEXT = "text that compares loosely"
 
 INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _NUMBERS = {"float4", "float8", "numeric"}
+_JSON = {"json", "jsonb"}
+_TEXTS = {"text", "varchar", "bpchar", C_TEXT}
 NATIVE = {"timestamptz", "timestamp", "date"}
 _INT64 = 2**63 - 1
 _UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -115,6 +118,7 @@ class NumberTime:
             pattern = TEXT_NUMBER + "(?:[eE][+-]?[0-9]{1,2})?"
             return f"CASE WHEN {text} ~ '^{pattern}$' THEN {number} END"
         cut = f"regexp_replace({text}, '([.][0-9]{{6}})[0-9]+', '\\1')"
+        cut = f"regexp_replace({cut}, '([+-][0-9:]{{2,5}}) [+A-Z-].*', '\\1')"  # the name of a zone, as Go writes it
         return (
             f"CASE WHEN {text} ~ '^{TEXT_NUMBER}$' THEN {number} WHEN {text} ~ '^{TEXT_TIME}$' "
             f"THEN round((extract(epoch FROM {cut}::timestamptz) * 1000000)::numeric) END"
@@ -172,6 +176,7 @@ class PostgresDialect:
     """See `Dialect`."""
 
     name = "postgresql"
+    numbers = frozenset({*INTEGERS, *_NUMBERS})
 
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit
@@ -192,8 +197,52 @@ class PostgresDialect:
             return NativeTime(column.sql, column.type)
         return NumberTime(column.sql, column.type, self._unit)
 
-    def raw(self, field: RunField, column: Column) -> str:
+    def opened(self, column: Column, kind: Kind) -> Column:
         """See `Dialect`."""
+        if kind is Kind.JSON or column.type not in _JSON:
+            return column
+        return Column(scalar(column.sql, column.type), "text", column.detail, reads=column.plain)
+
+    def reference(self, column: Column, to: Column) -> Column:
+        """See `Dialect`."""
+        if to.type not in self.numbers or column.type not in _TEXTS:
+            return column
+        sql = f"regexp_replace(({column.sql})::text, '^(-?[0-9]+)[.]0+$', '\\1')"
+        return Column(sql, "text", column.detail, reads=column.plain)
+
+    def look_up(self, own: Column, wanted: Column) -> str | None:
+        """See `Dialect`. Values that are none of the type of `own` are not cast."""
+        text = self.id(wanted)
+        if own.type == wanted.type:
+            return f"{own.sql} = {wanted.sql}"
+        if own.type in INTEGERS:
+            return f"{own.sql} = CASE WHEN {text} ~ '^-?[0-9]{{1,18}}$' THEN ({text})::int8 END"
+        if own.type == "uuid":
+            return f"{own.sql} = CASE WHEN {text} ~ '^({_UUID.pattern})$' THEN ({text})::uuid END"
+        if own.type in _NUMBERS and wanted.type in self.numbers:
+            return f"{own.sql} = ({wanted.sql})::{own.type}"
+        return f"{own.sql} = {text}" if own.type in _TEXTS else None
+
+    def stamp(self, column: Column) -> str:
+        """See `Dialect`."""
+        time = self.time(column)
+        if column.type in NATIVE:
+            inside = f"{time.instant} >= {time.literal(MIN_MICROS)} AND {time.instant} <= {time.literal(MAX_MICROS)}"
+            local = f"{column.sql} AT TIME ZONE 'UTC'" if column.type == "timestamptz" else column.sql
+        else:
+            inside = f"{time.instant} BETWEEN {MIN_MICROS} AND {MAX_MICROS}"
+            local = (
+                f"timestamp '1970-01-01' + {time.day} * interval '1 day' "
+                f"+ ({time.raw} - {time.day} * {DAY_MICROS}) * interval '1 microsecond'"
+            )
+        return f'(CASE WHEN {inside} THEN to_char({local}, \'YYYYMMDD"T"HH24MISSUS"Z"\') END)'
+
+    def raw(self, field: RunField, column: Column) -> str:
+        """See `Dialect`. Bytes come as bytes (`unpack` knows what they hold)."""
+        if column.type == "bytea":
+            return column.sql
+        if field.kind is Kind.ID:
+            return self.id(column)
         if field.kind is Kind.TIME and column.type in NATIVE:
             return NativeTime(column.sql, column.type).raw
         if field.kind is Kind.COUNT and column.type in INTEGERS:
@@ -209,6 +258,13 @@ class PostgresDialect:
         if column.type == "money":
             return f"{column.sql}::numeric::text"
         return f"({column.sql})::text"
+
+    def id(self, column: Column) -> str:
+        """See `Dialect`. The cast through text is exact where float8::numeric keeps 15 digits only."""
+        text = self.text(column)
+        if column.type not in _NUMBERS:
+            return text
+        return f"(CASE WHEN {text} ~ '^[-0-9.e+]+$' THEN trim_scale({text}::numeric)::text ELSE {text} END)"
 
     def truth(self, column: Column) -> str:
         """See `Dialect`."""
@@ -237,6 +293,8 @@ class PostgresDialect:
             limit = INTEGERS[column.type]
             fits = project.lstrip("-").isdecimal() and project.isascii() and -limit <= int(project) < limit
             return f"{column.sql} = {value}::{column.type}" if fits else "false"
+        if column.type in _NUMBERS:
+            return f"{self.id(column)} = {value}" if can_be_text(project) else "false"
         if not can_be_text(project):
             return "false"
         exactly = f"{column.sql}{'' if column.type in {'text', 'varchar', C_TEXT} else '::text'} = {value}"
@@ -252,8 +310,8 @@ class PostgresDialect:
         """See `Dialect`."""
         if left.type == right.type:
             return f"{left.sql} = {right.sql}"
-        if "uuid" in {left.type, right.type} or left.type in INTEGERS or right.type in INTEGERS:
-            return f"({left.sql})::text = ({right.sql})::text"
+        if not {"uuid", *self.numbers}.isdisjoint({left.type, right.type}):
+            return f"{self.id(left)} = {self.id(right)}"
         return f"{left.sql} = {right.sql}"
 
     def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
@@ -263,11 +321,31 @@ class PostgresDialect:
 
     def complaint(self, field: RunField, column: Column) -> str | None:
         """See `Dialect`."""
-        if column.type == "bytea":
+        if column.type == "bytea" and field.kind is not Kind.JSON:
             return "holds bytes; map an expression such as convert_from(column, 'UTF8')"
-        if field.kind is Kind.TIME and column.type in {"bool", "uuid", "json", "jsonb", "interval", "time", *_NESTED}:
+        if field.kind is Kind.TIME and column.type in {"bool", "uuid", "interval", "time", *_NESTED}:
             return f"is of type {column.type}, which is no time"
         return None
+
+
+def scalar(x: str, kind: str) -> str:
+    """The text of a json or jsonb that is no JSON to its reader: null, a string's text, a number, or JSON text."""
+    if kind == "jsonb":
+        return f"(CASE jsonb_typeof({x}) WHEN 'number' THEN trim_scale(({x})::numeric)::text ELSE {x} #>> '{{}}' END)"
+    text = f"btrim(({x})::text, E' \\t\\r\\n')"
+    return (
+        f"(CASE json_typeof({x}) WHEN 'null' THEN NULL WHEN 'string' THEN ({cleaned(text)})::json #>> '{{}}' "
+        f"WHEN 'number' THEN regexp_replace({text}, '^(-?[0-9]+)[.]0+$', '\\1') ELSE ({x})::text END)"
+    )
+
+
+def cleaned(text: str) -> str:
+    """JSON text without escapes that no text can hold, as `filter_json.cleaned` has it."""
+    escaped = f"replace(replace({text}, '\\\\', '\\u005c'), '\\u0000', '\\ufffd')"
+    mended = f"regexp_replace({escaped}, '{LONE_HIGH}', '\\\\ufffd', 'g')"
+    mended = f"regexp_replace({mended}, '{LONE_LOW}', '\\\\ufffd', 'g')"
+    seldom = " OR ".join(f"strpos({text}, '{sign}') > 0" for sign in ("\\u0000", "\\ud", "\\uD"))
+    return f"CASE WHEN {seldom} THEN {mended} ELSE {text} END"
 
 
 def can_be_text(value: str) -> bool:

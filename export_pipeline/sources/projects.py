@@ -76,9 +76,9 @@ def _from_runs(plan: Plan, runs: RunsPlan, projects: ProjectsPlan) -> str:
     name = projects.columns.get("name")
     tenant, reference = projects.columns.get("tenant_id"), projects.columns.get("reference_dataset_id")
     parts = [
-        plan.dialect.text(id_),
+        plan.dialect.id(id_),
         "NULL" if name is None else f"max({plan.dialect.text(name)})",
-        "NULL" if tenant is None else f"max({plan.dialect.text(tenant)})",
+        "NULL" if tenant is None else f"max({plan.dialect.id(tenant)})",
         f"min({start.raw})",
         "0" if reference is None else f"count({reference.sql})",
     ]
@@ -93,9 +93,9 @@ def _values(plan: Plan, projects: ProjectsPlan, id_: Column) -> str:
     tenant, start, reference = (columns.get(key) for key in ("tenant_id", "start_time", "reference_dataset_id"))
     return ", ".join(
         [
-            plan.dialect.text(id_),
+            plan.dialect.id(id_),
             plan.dialect.text(columns["name"]),
-            "NULL" if tenant is None else plan.dialect.text(tenant),
+            "NULL" if tenant is None else plan.dialect.id(tenant),
             "NULL" if start is None else plan.dialect.time(start).raw,
             "0" if reference is None else f"CASE WHEN {reference.sql} IS NULL THEN 0 ELSE 1 END",
         ]

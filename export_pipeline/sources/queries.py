@@ -187,7 +187,7 @@ class RunQueries:
         ruling = (self._id, runs.fields["session_id"], runs.fields["start_time"], *runs.identity.columns)
         more = (column for column in (runs.deleted, runs.inserted_at, runs.modified_at) if column is not None)
         asked = () if self.matching is None else self.matching.columns
-        plain = (column.indexed or column.sql for column in (*ruling, *more))
+        plain = (column.plain for column in (*ruling, *more))
         return ", ".join(dict.fromkeys((*plain, *asked)))
 
     def sample(self) -> str:
@@ -259,7 +259,7 @@ class RunQueries:
         session = self._runs.fields["session_id"]
         where = " AND ".join([self.unassigned, *self._not_deleted()])
         by_key = (
-            f"SELECT min({self._dialect.text(session)}) AS key, count(*) AS n FROM {self.source} "
+            f"SELECT min({self._dialect.id(session)}) AS key, count(*) AS n FROM {self.source} "
             f"WHERE {where} GROUP BY {self._dialect.bytewise(session)}"
         )
         return (

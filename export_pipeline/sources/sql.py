@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from export_pipeline.runs.schema import RunField
+from export_pipeline.runs.schema import Kind, RunField
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,19 @@ class Column:
 
     `indexed` is the column as its indexes have it, where that is not `sql`: a PostgreSQL column whose collation or
     type takes different texts for equal is read through a cast that compares bytes, and indexes hold it without.
+    `reads` is the column of the relation that `sql` reads, where that is more than the column.
     """
 
     sql: str
     type: str
     detail: str
     indexed: str | None = None
+    reads: str | None = None
+
+    @property
+    def plain(self) -> str:
+        """The column of the relation by itself; the whole expression where it is one."""
+        return self.reads or self.indexed or self.sql
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ class Dialect(Protocol):
     """How one database writes what the queries need."""
 
     name: str
+    numbers: frozenset[str]
+    """The types of numbers."""
 
     def quote(self, identifier: str) -> str:
         """An identifier in quotes."""
@@ -101,8 +110,23 @@ class Dialect(Protocol):
     def raw(self, field: RunField, column: Column) -> str:
         """The expression of a raw column (`runs.raw`), times as text or native."""
 
+    def opened(self, column: Column, kind: Kind) -> Column:
+        """The column as everything reads it: JSON text where JSON is the value itself, else what the JSON means."""
+
+    def reference(self, column: Column, to: Column) -> Column:
+        """A column of ids that are those of another: a text `1.0` is the number 1 where the other holds numbers."""
+
+    def look_up(self, own: Column, wanted: Column) -> str | None:
+        """The condition that two ids of perhaps different types are equal, served by an index on `own`; else None."""
+
+    def stamp(self, column: Column) -> str:
+        """A time as a segment of a `dotted_order` begins with it, or null."""
+
     def text(self, column: Column) -> str:
         """The value as text, or null."""
+
+    def id(self, column: Column) -> str:
+        """An id as text, or null; a number without a fraction is a whole one."""
 
     def truth(self, column: Column) -> str:
         """Whether a marker is set; never null."""

@@ -11,6 +11,7 @@ from export_pipeline.sources.sqlite_filter import SqliteFilterWords
 from export_pipeline.sources.sqlite_session import SqliteSession
 from export_pipeline.sources.sqlite_sql import SqliteDialect
 
+_TYPES = '"export pipeline types"'
 _ROW_KEYS = ("rowid", "_rowid_", "oid")
 
 
@@ -48,7 +49,7 @@ class SqliteCatalog:
             names = self._names(source)
             if isinstance(names, str):
                 return f"{mapping} fails: {names}"
-            return Relation(source=source, label=str(mapping), columns=dict.fromkeys(names, ""))
+            return Relation(source=source, label=str(mapping), columns=dict.fromkeys(names, "") | self._types(source))
         if mapping.in_schema is not None:
             return f"{mapping}: SQLite has no schemas; name the table alone"
         quoted = _quote(str(mapping.table))
@@ -108,7 +109,20 @@ class SqliteCatalog:
             self._session.names(f"SELECT ({sql}\n) FROM {relation.from_(alias)} LIMIT 0")
         except SourceUnusableError as error:
             return str(error).partition("cannot be read: ")[2]
-        return Column(f"({sql}\n)", "", "expression")
+        types = self._types(f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)})")
+        return Column(f"({sql}\n)", types.get("value", ""), "expression")
+
+    def _types(self, source: str) -> dict[str, str]:
+        """The declared types of a query's columns, which only a view of it tells; empty for computed ones."""
+        try:
+            self._session.run(f"CREATE TEMP VIEW {_TYPES} AS SELECT * FROM {source}")
+        except SourceUnusableError:
+            return {}
+        try:
+            columns = self._session.rows(f"PRAGMA temp.table_xinfo({_TYPES})")
+        finally:
+            self._session.run(f"DROP VIEW temp.{_TYPES}")
+        return {name.decode(): kind.decode() for _, name, kind, *_ in columns}
 
 
 def _quote(identifier: str) -> str:

@@ -12,7 +12,7 @@ from export_pipeline.runs import cells
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.times import BLANKS, NUMBER
 from export_pipeline.sources import filter_json
-from export_pipeline.sources.filter_words import BoundKind
+from export_pipeline.sources.filter_words import BoundKind, ListPlace, PathPlace
 from export_pipeline.sources.sql import Column
 from export_pipeline.sources.sqlite_sql import SqliteDialect
 from export_pipeline.sources.times import FAR
@@ -22,7 +22,6 @@ MAX_NUMBER = 1_000
 
 _PREFIX = "export_pipeline_filter_"
 _BLANKS = f"char({', '.join(str(ord(blank)) for blank in BLANKS)})"
-_STAMP = len("20260131T235959123456Z")
 _LARGE = re.compile(r"[eE][+-]?0*[0-9]{4,}$")
 
 
@@ -51,15 +50,15 @@ class SqliteFilterWords:
 
     def id(self, column: Column) -> str:
         """See `FilterWords`."""
-        return _call("id", _value(f"({self._dialect.text(column)})"))
+        return _call("id", _value(f"({self._dialect.id(column)})"))
 
-    def root(self, column: Column) -> str:
+    def on_path(self, column: Column, place: PathPlace) -> str:
         """See `FilterWords`."""
-        return _call("root", _value(column.sql))
+        return _call("on_path", _value(column.sql), f"'{place}'")
 
-    def first(self, column: Column) -> str:
+    def listed(self, column: Column, place: ListPlace) -> str:
         """See `FilterWords`."""
-        return _call("first", _value(column.sql))
+        return _call("listed", _value(column.sql), f"'{place}'")
 
     def word(self, column: Column) -> str:
         """See `FilterWords`."""
@@ -77,11 +76,8 @@ class SqliteFilterWords:
     def flag(self, column: Column) -> str:
         """See `FilterWords`."""
         word = self.word(column)
-        return f"(CASE WHEN {word} IN ('1', 't', 'true') THEN 1 WHEN {word} IN ('0', 'f', 'false') THEN 0 END)"
-
-    def is_child(self, column: Column) -> str:
-        """See `FilterWords`."""
-        return _call("is_child", _value(column.sql))
+        found = " ".join(f"WHEN '{text}' THEN {int(is_set)}" for text, is_set in cells.FLAGS.items())
+        return f"(CASE {word} {found} END)"
 
     def number(self, column: Column) -> str:
         """See `FilterWords`."""
@@ -163,24 +159,22 @@ def _compare(left: str | None, right: str) -> int | None:
     return (number > other) - (number < other)
 
 
-def _is_child(value: Any) -> bool:
-    return len(cells.dotted_ids(_text(value))) > 1
+def _on_path(value: Any, place: PathPlace) -> str | None:
+    ids = [own for _, own in cells.dotted_segments(_text(value))]
+    found = ids[:1] if place == "root" else ids[-2:-1] if place == "parent" else ids[-1:]
+    return _id(found[0]) if found else None
 
 
-def _root(value: Any) -> str | None:
+def _strings(value: Any, read: Callable[[str], tuple[list[str], Any]] = cells.strings) -> list[str]:
     text = _text(value)
-    return _id(text.split(".")[0][_STAMP:]) if text is not None and cells.dotted_ids(text) else None
-
-
-def _strings(value: Any) -> list[str]:
-    text = _text(value)
-    if text is None or cells.is_blank(text):
+    if text is None or cells.is_null(text):
         return []
-    return cells.strings(filter_json.cleaned(text))[0] if filter_json.is_list(text) else [text]
+    return read(filter_json.cleaned(text))[0] if filter_json.is_list(text) else [text]
 
 
-def _first(value: Any) -> str | None:
-    return next((_id(text) for text in _strings(value) if text != "null" and not cells.is_blank(text)), None)
+def _listed(value: Any, place: ListPlace) -> str | None:
+    found = _strings(value, cells.ids)
+    return _id(found[0 if place == "first" else -1]) if found else None
 
 
 def _has(value: Any, wanted: str) -> bool:
@@ -233,12 +227,11 @@ def _like(text: str | None, pattern: str) -> bool | None:
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "text": (_text, 1),
     "id": (_id, 1),
-    "root": (_root, 1),
-    "first": (_first, 1),
+    "on_path": (_on_path, 2),
+    "listed": (_listed, 2),
     "number": (_number, 1),
     "whole": (_whole, 1),
     "compare": (_compare, 2),
-    "is_child": (_is_child, 1),
     "like": (_like, 2),
     "has": (_has, 2),
     "entries": (_entries, 3),

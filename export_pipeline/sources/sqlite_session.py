@@ -12,13 +12,22 @@ from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, 
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources import unpack
 from export_pipeline.sources.projects import unescaped
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_apart import apart
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
-from export_pipeline.sources.sqlite_sql import DAY_FUNCTION, MICROS_FUNCTION, PROJECT_PARAMETERS
-from export_pipeline.sources.times import DAY_MICROS, parse_micros
+from export_pipeline.sources.sqlite_sql import (
+    DAY_FUNCTION,
+    MICROS_FUNCTION,
+    PAYLOAD_FUNCTION,
+    PLAIN_FUNCTION,
+    PROJECT_PARAMETERS,
+    SCALAR_FUNCTION,
+    STAMP_FUNCTION,
+)
+from export_pipeline.sources.times import DAY_MICROS, parse_micros, path_stamp
 
 BUSY_SECONDS = 30.0
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
@@ -121,7 +130,34 @@ def _add_functions(connection: sqlite3.Connection, unit: EpochUnit) -> None:
 
     connection.create_function(MICROS_FUNCTION, 1, micros, deterministic=True)
     connection.create_function(DAY_FUNCTION, 1, day, deterministic=True)
+    connection.create_function(STAMP_FUNCTION, 1, path_stamp, deterministic=True)
+    connection.create_function(PAYLOAD_FUNCTION, 1, _payload, deterministic=True)
+    connection.create_function(PLAIN_FUNCTION, 2, _plain, deterministic=True)
+    connection.create_function(SCALAR_FUNCTION, 1, _scalar, deterministic=True)
     add_functions(connection)
+
+
+def _payload(value: bytes) -> str | bytes:
+    return _text(unpack.payload(value))
+
+
+def _plain(value: bytes, is_json: int) -> str | bytes | None:
+    found = unpack.plain(value, is_json=bool(is_json))
+    return _text(found) if isinstance(found, bytes) and found is not value else found
+
+
+def _scalar(value: bytes) -> str | bytes | None:
+    try:
+        return unpack.scalar(value.decode())
+    except UnicodeDecodeError:
+        return value
+
+
+def _text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int | None, bytes | None]:

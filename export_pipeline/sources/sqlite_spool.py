@@ -45,7 +45,7 @@ def _is_payload(name: str) -> bool:
 
 
 def _copied(runs: RunsPlan, named: dict[str, Column]) -> RunsPlan:
-    copies = {name: replace(column, sql=f'r."{name}"') for name, column in named.items()}
+    copies = {name: replace(column, sql=f'r."{name}"', reads=None) for name, column in named.items()}
     return replace(
         runs,
         relation=Relation(_TABLE, runs.relation.label, dict.fromkeys(copies, ""), identity=("rowid",)),

@@ -1,7 +1,7 @@
 """SQLite's words for the queries. Columns hold any type there, so types are looked at row by row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.times import EpochUnit
@@ -10,6 +10,10 @@ from export_pipeline.sources.times import number_bounds, text_ranges
 
 MICROS_FUNCTION = "export_pipeline_micros"
 DAY_FUNCTION = "export_pipeline_day"
+STAMP_FUNCTION = "export_pipeline_stamp"
+PAYLOAD_FUNCTION = "export_pipeline_payload"
+PLAIN_FUNCTION = "export_pipeline_plain"
+SCALAR_FUNCTION = "export_pipeline_scalar"
 PROJECT_PARAMETERS = ("project_text", "project_blob", "project_number", "project_bytes")
 
 _FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
@@ -77,6 +81,7 @@ class SqliteDialect:
     """See `Dialect`."""
 
     name = "sqlite"
+    numbers: frozenset[str] = frozenset()
 
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit
@@ -95,7 +100,48 @@ class SqliteDialect:
 
     def raw(self, field: RunField, column: Column) -> str:
         """See `Dialect`: values as they are; a UUID of 16 bytes as hexadecimal digits."""
-        return self.text(column) if field.kind is Kind.ID else column.sql
+        return self.id(column) if field.kind is Kind.ID else column.sql
+
+    def opened(self, column: Column, kind: Kind) -> Column:
+        """See `Dialect`."""
+        x, is_json = column.sql, "json" in column.type.lower()
+        if kind is Kind.JSON:
+            sql = f"CASE typeof({x}) WHEN 'blob' THEN {PAYLOAD_FUNCTION}({x}) ELSE {x} END"
+        elif is_json:
+            begins = f"substr(ltrim({x}, char(32, 9, 13, 10)), 1, 1) IN ('\"', 'n')"
+            blob = x if kind is Kind.ID else f"{PLAIN_FUNCTION}({x}, 1)"
+            sql = (
+                f"CASE typeof({x}) WHEN 'text' THEN CASE WHEN {begins} THEN {SCALAR_FUNCTION}(CAST({x} AS BLOB)) "
+                f"ELSE {x} END WHEN 'blob' THEN {blob} ELSE {x} END"
+            )
+        elif kind in {Kind.STRINGS, Kind.TEXT}:
+            sql = f"CASE typeof({x}) WHEN 'blob' THEN {PLAIN_FUNCTION}({x}, {int(kind is Kind.STRINGS)}) ELSE {x} END"
+        else:
+            return column
+        return replace(column, sql=f"({sql})", reads=column.plain)
+
+    def reference(self, column: Column, to: Column) -> Column:
+        """See `Dialect`."""
+        x, declared = column.sql, to.type.upper()
+        if not any(sign in declared for sign in ("INT", "REAL", "FLOA", "DOUB", "NUM", "DEC")):
+            return column
+        is_whole = f"typeof({x}) = 'text' AND {x} GLOB '[-0-9]*.0' AND substr({x}, 2) NOT GLOB '*[^0-9.]*'"
+        sql = f"(CASE WHEN {is_whole} THEN CAST({x} AS INTEGER) ELSE {x} END)"
+        return replace(column, sql=sql, reads=column.plain)
+
+    def look_up(self, own: Column, wanted: Column) -> str | None:
+        """See `Dialect`."""
+        return self.same(own, wanted)
+
+    def stamp(self, column: Column) -> str:
+        """See `Dialect`."""
+        return f"{STAMP_FUNCTION}({self.time(column).instant})"
+
+    def id(self, column: Column) -> str:
+        """See `Dialect`: a UUID of 16 bytes as hexadecimal digits."""
+        x = column.sql
+        whole = f"CASE WHEN CAST({x} AS INTEGER) = {x} THEN CAST({x} AS INTEGER) ELSE {x} END"
+        return f"CASE typeof({x}) WHEN 'blob' THEN hex({x}) WHEN 'real' THEN {whole} ELSE {x} END"
 
     def text(self, column: Column) -> str:
         """See `Dialect`."""
@@ -150,7 +196,8 @@ class SqliteDialect:
             if "json" in declared.lower()
             else ""
         )
-        return f"CASE typeof({x}) WHEN 'blob' THEN hex({x}){nested} ELSE {x} END"
+        unpacked = f"CASE WHEN json_valid({PAYLOAD_FUNCTION}({x})) THEN json({PAYLOAD_FUNCTION}({x})) ELSE hex({x}) END"
+        return f"CASE typeof({x}) WHEN 'blob' THEN {unpacked if nested else f'hex({x})'}{nested} ELSE {x} END"
 
     def complaint(self, field: RunField, column: Column) -> str | None:  # noqa: ARG002 - any type may hold any value
         """See `Dialect`."""

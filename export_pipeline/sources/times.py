@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 
-from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros
+from export_pipeline.runs.times import GO_ZONE, MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros
 
 DAY_MICROS = 86_400_000_000
 FAR = 2**63 - 1
@@ -22,7 +22,7 @@ _DATE = (
     "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
 )
 _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,30})?)?"
-_ZONE = "(?: ?(?:[Zz]|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?))?"
+_ZONE = f"(?: ?(?:[Zz]|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?{GO_ZONE}))?"
 TEXT_TIME = f"{_DATE}(?:[Tt ]{_CLOCK}{_ZONE})?"
 TEXT_NUMBER = "-?(?:0|[1-9][0-9]{0,29})(?:[.][0-9]{1,30})?"
 
@@ -64,6 +64,14 @@ def parse_micros(value: bytes | int | float | None, unit: EpochUnit) -> int | No
     if found is not None:
         return found
     return -FAR if is_past else FAR
+
+
+def path_stamp(instant: int | None) -> str | None:
+    """An instant as a segment of a `dotted_order` begins with it; None outside the years 1 to 9999."""
+    if instant is None or not MIN_MICROS <= instant <= MAX_MICROS:
+        return None
+    time = clamp(instant)
+    return f"{time.year:04}{time:%m%dT%H%M%S%fZ}"
 
 
 def _usual_micros(text: str, *, zoned: bool) -> int | None:

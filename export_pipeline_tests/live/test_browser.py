@@ -1,12 +1,12 @@
 """The Dagster UI in a browser."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from export_pipeline_tests.live import browser
 from export_pipeline_tests.live.conftest import DAYS
 from export_pipeline_tests.live.dagster import PATIENCE, Live
 
@@ -21,17 +21,16 @@ FLAGS = (
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
     """A page of a browser that has never been used."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    assert program, "no Chromium is installed: apt-get install chromium"
+    program = browser.find()
+    assert program, browser.NONE_FOUND
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
+        context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile", executable_path=program, args=FLAGS, viewport={"width": 1500, "height": 1000}
         )
-        opened = browser.new_page()
+        opened = context.new_page()
         opened.set_default_timeout(PATIENCE * 1000)
         yield opened
-        browser.close()
+        context.close()
 
 
 def test_several_projects_are_backfilled_together(live: Live, page: Page) -> None:

@@ -4,7 +4,9 @@ It shares nothing with the product but the names of the columns. Cells are bytes
 lie in a raw batch.
 """
 
+import binascii
 import json
+import re
 import string
 import uuid
 from collections import Counter
@@ -84,7 +86,19 @@ def iso(text: str) -> int:
     return (whole.days * 86400 + whole.seconds - offset) * 10**6 + fraction
 
 
+GO = re.compile(
+    r"(.*[+-][0-9:]+) (?:[A-Z]{3,5}|[+-][0-9]{2}|[+-][0-9]{4})(?: m=[+-][0-9]{1,12}\.[0-9]{1,12})?", re.DOTALL
+)
+
+
+def without_name(text: str) -> str:
+    """A clock and offset without the name of the zone that Go writes after it."""
+    found = GO.fullmatch(text)
+    return found[1] if found else text
+
+
 def zone(text: str) -> tuple[str, int]:
+    text = without_name(text)
     for utc in ("Z", "UTC"):
         if text.upper().endswith(utc):
             return text[: -len(utc)].removesuffix(" "), 0
@@ -117,15 +131,15 @@ def uuid_text(text: str) -> tuple[str, bool]:
     return str(uuid.uuid5(NAMESPACE, text)), False
 
 
-def dotted(text: str | None) -> list[str]:
-    ids = []
+def dotted(text: str | None) -> list[tuple[str, str]]:
+    segments = []
     for segment in (text or "").split("."):
         stamp, own = segment[:22], segment[22:]
         shape = "".join("9" if each in string.digits else each for each in stamp)
         if shape != "99999999T999999999999Z" or not own:
             return []
-        ids.append(uuid_text(own)[0])
-    return ids
+        segments.append((stamp, own))
+    return segments
 
 
 def elements(text: str) -> list[tuple[str, bool]] | None:
@@ -151,6 +165,12 @@ def elements(text: str) -> list[tuple[str, bool]] | None:
     found.append(piece)
     pieces = [each.strip(JSON_BLANKS) for each in found]
     return [(each, each.startswith('"')) for each in pieces] if pieces != [""] else []
+
+
+def whole(number: str) -> str:
+    """The id that a JSON number is."""
+    before, point, after = number.partition(".")
+    return before if point and after and set(after) == {"0"} else number
 
 
 def strings(text: str) -> tuple[list[str], set[str]]:
@@ -208,12 +228,17 @@ class Transform:
     def text(self, name: str, cell: Any) -> Any:
         if not isinstance(cell, bytes):
             return cell
+        if KINDS[name] == "json" and cell[:7] == b"\xffbytes:":
+            self.note(name, "bytes")
+            return '{"export_pipeline": {"base64": "' + binascii.b2a_base64(cell[7:], newline=False).decode() + '"}}'
         try:
             text = cell.decode()
         except UnicodeDecodeError:
             self.note(name, "invalid UTF-8")
             text = cell.decode(errors="backslashreplace" if KINDS[name] == "id" else "replace")
-        free = KINDS[name] == "json" or name in {"name", "error", "dotted_order"}
+        if KINDS[name] in {"strings", "time", "count", "cost", "flag"} and text.strip(BLANKS) == "null":
+            return None
+        free = KINDS[name] == "json" or name in {"name", "error"}
         return None if not free and not text.strip(BLANKS) else text
 
     def cell(self, name: str) -> Any:
@@ -256,6 +281,9 @@ class Transform:
     def cell_strings(self, name: str, raw: str) -> list[str]:
         found, notes = strings(raw)
         if name == "parent_run_ids":
+            if (parts := elements(raw)) is not None:
+                numbers = [place for place, (_, is_string) in enumerate(parts) if not is_string]
+                found = [whole(each) if place in numbers else each for place, each in enumerate(found)]
             kept = [each for each in found if each.strip(BLANKS) and each != "null"]
             notes |= {"not a string"} if kept != found else set()
             found = [uuid_text(each)[0] for each in kept]
@@ -287,8 +315,8 @@ class Transform:
         if isinstance(raw, bool):
             return raw
         word = raw.strip(BLANKS).lower()
-        if word in {"1", "t", "true", "0", "f", "false"}:
-            return word in {"1", "t", "true"}
+        if word in {"1", "1.0", "t", "true", "0", "0.0", "f", "false"}:
+            return word in {"1", "1.0", "t", "true"}
         self.note(name, "not a flag")
         return None
 
@@ -308,28 +336,48 @@ class Transform:
         return word
 
     def derive(self, row: dict[str, Any]) -> None:
-        path = dotted(row["dotted_order"])
-        trace = self.id("trace_id", self.raw["trace_id"])
+        said = {"trace": self.id("trace_id", self.raw["trace_id"]), "listed": row["parent_run_ids"]}
         parent = self.id("parent_run_id", self.raw["parent_run_id"])
-        if parent is None and len(path) > 1:
-            parent = path[-2]
-        ancestors, guessed = row["parent_run_ids"], False
-        if ancestors is None and path:
-            ancestors = path[:-1]
-        elif ancestors is None:
-            ancestors = [] if parent is None else [parent] if trace in {None, parent} else [trace, parent]
-            guessed = parent is not None and trace != parent
-        if guessed:
-            self.note("parent_run_ids", "guessed")
+        path = [uuid_text(own)[0] for _, own in dotted(row["dotted_order"])]
+        right = bool(path) and path[-1] == row["id"] and (parent is None or path[:-1][-1:] == [parent])
+        trace, ancestors = said["trace"], said["listed"]
+        if right:
+            ancestors, trace = path[:-1], path[0]
+            parent = ancestors[-1] if ancestors else None
+        else:
+            if ancestors and parent is None:
+                parent = ancestors[-1]
+            if ancestors is None or ancestors[-1:] != ([] if parent is None else [parent]):
+                ancestors = [parent] if parent and parent == trace else []
+            if ancestors:
+                trace = ancestors[0]
+        if said["listed"] is not None and said["listed"] != ancestors:
+            self.note("parent_run_ids", "does not lead to this run")
+        elif parent is not None and not ancestors:
+            self.note("parent_run_ids", "not known")
         if trace is None:
-            trace = path[0] if path else ancestors[0] if ancestors else row["id"]
-            if guessed and not path:
+            trace = row["id"] if parent is None else parent
+            if parent is not None:
                 self.note("trace_id", "guessed")
+        if said["trace"] is not None and said["trace"] != trace:
+            self.note("trace_id", "not the root run")
+            self.originals["trace_id"] = self.raw["trace_id"]
+        row["dotted_order"] = self.path(row["dotted_order"], path if right else [])
         if row["is_root"] is None:
             row["is_root"] = parent is None
         if row["status"] is None:
             row["status"] = "error" if row["error"] else "pending" if row["end_time"] is None else "success"
         row |= {"trace_id": trace, "parent_run_id": parent, "parent_run_ids": ancestors}
+
+    def path(self, text: str | None, ids: list[str]) -> str | None:
+        """The dotted_order of the file."""
+        if text is None:
+            return None
+        if not ids:
+            self.note("dotted_order", "does not lead to this run")
+        if not ids or not all(uuid_text(own)[1] for _, own in dotted(text)):
+            self.originals["dotted_order"] = text
+        return ".".join(stamp + own for (stamp, _), own in zip(dotted(text), ids, strict=True)) if ids else None
 
     def extra(self, text: str | None, ids: dict[str, str]) -> str:
         stripped = (text or "").strip(JSON_BLANKS)

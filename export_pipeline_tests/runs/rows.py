@@ -51,6 +51,9 @@ ORDINARY: dict[str, Any] = {
     "feedbacks": '[{"key": "helpful", "score": 1}]',
 }
 
+BESIDE: dict[str, Any] = {"id": LEAF, "dotted_order": f"20260109T115959000000Z{ROOT}.20260109T120000000000Z{LEAF}"}
+"""What makes of the ordinary row another child of the same run."""
+
 
 def batch(rows: Sequence[Mapping[str, Any]], *, as_text: bool = False) -> pa.RecordBatch:
     """A raw batch; `as_text` says whether times, counts and flags are text.
@@ -134,6 +137,12 @@ TIMES = (
     "2026-01-09 12:00-0330",
     "2026-01-09 12:00:00 +01:00:30",
     "2026-01-09 12:00:00 utc",
+    "2026-01-09 12:00:00.5 +0000 UTC",
+    "2026-01-09 12:00:00 +0530 IST m=+0.000123",
+    "2026-01-09 12:00:00 -0300 -03",
+    "2026-01-09 12:00:00 UTC UTC",
+    "2026-01-09 12:00:00 +0000 utc",
+    "2026-01-09 12:00:00 +0000 UTC m=1",
     "2026-01-09",
     "2026-01-09T12",
     "2026-02-29 00:00:00",

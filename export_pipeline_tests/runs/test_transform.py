@@ -17,7 +17,7 @@ from export_pipeline.runs.rejected import RejectedRow
 from export_pipeline.runs.schema import FORMAT_VERSIONS, RUN_FIELDS, FormatVersion, Run, select_fields
 from export_pipeline.runs.transform import OutsideWindowError, RunBatch, RunTransform
 from export_pipeline.runs.window import Window
-from export_pipeline_tests.runs.rows import CHILD, NOON, ROOT, SESSION, TENANT, batch, row, rows
+from export_pipeline_tests.runs.rows import BESIDE, CHILD, LEAF, NOON, ROOT, SESSION, TENANT, batch, row, rows
 
 PAYLOADS = [field.name for field in RUN_FIELDS if field.payload]
 
@@ -61,17 +61,17 @@ def breaks_on_boom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ordinary_rows_lose_nothing() -> None:
-    found = transform()(batch([row(), row(id=ROOT)]))
+    found = transform()(batch([row(), row(**BESIDE)]))
 
     assert found.rows_source == 2
     assert found.rejected == ()
     assert found.replaced == {}
-    assert found.rows.column("id").to_pylist() == [CHILD, ROOT]
+    assert found.rows.column("id").to_pylist() == [CHILD, LEAF]
 
 
 @pytest.mark.parametrize("format_version", FORMAT_VERSIONS)
 def test_payloads_and_ids_of_ordinary_rows_are_passed_on_without_copying(format_version: FormatVersion) -> None:
-    raw = batch([row(), row(id=ROOT)])
+    raw = batch([row(), row(**BESIDE)])
 
     found = transform(format_version=format_version)(raw).rows
 
@@ -110,9 +110,11 @@ def test_ids_that_differ_only_in_invalid_bytes_stay_different() -> None:
 
 
 def test_ids_that_are_no_uuids_agree_in_all_columns_and_keep_their_originals() -> None:
-    ids = {"id": "run-2", "trace_id": "run-1", "parent_run_id": "run-1", "parent_run_ids": '["run-1"]'}
+    ids = dict.fromkeys(("trace_id", "parent_run_id"), "run-1") | {"id": "run-2", "parent_run_ids": '["run-1"]'}
 
-    found = only_row(transform()(batch([row(**ids, session_id="project", extra='{"metadata": {}}')])))
+    found = only_row(
+        transform()(batch([row(**ids, dotted_order=None, session_id="project", extra='{"metadata": {}}')]))
+    )
 
     assert found["id"] == str(uuid_of("run-2"))
     assert found["trace_id"] == found["parent_run_id"] == found["parent_run_ids"][0] == str(uuid_of("run-1"))
@@ -142,13 +144,93 @@ def test_a_store_with_dotted_orders_alone_gets_the_rest_derived() -> None:
     ]
 
 
-def test_ancestors_that_are_not_all_known_are_counted() -> None:
+def test_ancestors_that_are_not_all_known_are_left_out_and_counted() -> None:
     raw = row(dotted_order=None, trace_id=None, parent_run_ids=None)
 
     found = transform()(batch([raw]))
 
+    assert (only_row(found)["trace_id"], only_row(found)["parent_run_ids"]) == (ROOT, [])
+    assert found.replaced == {"parent_run_ids: not known": 1, "trace_id: guessed": 1}
+
+
+def test_a_parent_that_is_the_root_is_all_the_ancestors() -> None:
+    found = transform()(batch([row(dotted_order=None, parent_run_ids=None)]))
+
     assert only_row(found)["parent_run_ids"] == [ROOT]
-    assert found.replaced == {"parent_run_ids: guessed": 1, "trace_id: guessed": 1}
+    assert found.replaced == {}
+
+
+FIRST, SECOND = "20260109T115959000000Z", "20260109T120000000000Z"
+
+
+def test_a_dotted_order_has_the_ids_of_the_file_and_keeps_the_original() -> None:
+    ids = {"id": "2", "trace_id": "1", "parent_run_id": "1", "parent_run_ids": "[1.0]"}
+
+    found = only_row(transform()(batch([row(**ids, dotted_order=f"{FIRST}1.{SECOND}2", extra=None)])))
+
+    root, own = str(uuid_of("1")), str(uuid_of("2"))
+    assert found["dotted_order"] == f"{FIRST}{root}.{SECOND}{own}"
+    assert (found["id"], found["trace_id"], found["parent_run_id"], found["parent_run_ids"]) == (
+        own,
+        root,
+        root,
+        [root],
+    )
+    assert json.loads(found["extra"])["export_pipeline"]["original_ids"] == {
+        "id": "2", "trace_id": "1", "parent_run_id": "1", "dotted_order": f"{FIRST}1.{SECOND}2",
+    }  # fmt: skip
+
+
+def test_a_dotted_order_in_upper_case_has_the_ids_of_the_file() -> None:
+    order = row()["dotted_order"].replace(CHILD, CHILD.upper())
+
+    found = transform()(batch([row(dotted_order=order)]))
+
+    assert only_row(found)["dotted_order"] == row()["dotted_order"]
+    assert found.replaced == {}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        f"{FIRST}{ROOT}.{SECOND}{LEAF}",
+        f"{FIRST}{LEAF}.{SECOND}{CHILD}",
+        f"{FIRST}{CHILD}",
+        f"{FIRST}{ROOT}.{SECOND}17",
+        "no order",
+    ],
+)
+def test_a_dotted_order_that_leads_elsewhere_is_left_out_and_kept_under_extra(order: str) -> None:
+    found = transform()(batch([row(dotted_order=order, extra="{}")]))
+
+    place = {name: only_row(found)[name] for name in ("trace_id", "parent_run_id", "parent_run_ids", "dotted_order")}
+    assert place == {"trace_id": ROOT, "parent_run_id": ROOT, "parent_run_ids": [ROOT], "dotted_order": None}
+    kept = {"export_pipeline": {"original_ids": {"dotted_order": order}}}
+    assert json.loads(only_row(found)["extra"]) == kept
+    assert found.replaced == {"dotted_order: does not lead to this run": 1}
+
+
+def test_a_trace_that_is_no_run_gives_way_to_the_root_run_and_is_kept_under_extra() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    root = row(id=ROOT, trace_id=trace, parent_run_id=None, parent_run_ids="[]", dotted_order=f"{FIRST}{ROOT}")
+
+    found = transform("trace_id", "extra")(batch([root, row(trace_id=trace, extra=None)]))
+
+    assert found.rows.column("trace_id").to_pylist() == [ROOT, ROOT]
+    assert json.loads(found.rows.column("extra")[1].as_py())["export_pipeline"]["original_ids"] == {"trace_id": trace}
+    assert found.replaced == {"trace_id: not the root run": 2}
+
+
+@pytest.mark.parametrize("column", ["tags", "parent_run_ids", "total_tokens", "total_cost", "end_time", "is_root"])
+def test_the_null_of_json_is_null(column: str) -> None:
+    usual = row(dotted_order=f"{FIRST}{ROOT}.{SECOND}{CHILD}", end_time="null", is_root="null", total_tokens="null")
+    usual |= {"start_time": "2026-01-09T12:00:00Z", "first_token_time": None, "prompt_tokens": None}
+    usual |= {"completion_tokens": None, "tags": "null", "parent_run_ids": "null", "total_cost": " null "}
+
+    found = transform(column)(batch([usual], as_text=True))
+
+    assert found.replaced == {}
+    assert only_row(found)[column] == {"tags": [], "parent_run_ids": [ROOT], "is_root": False}.get(column)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +289,7 @@ def test_where_a_step_fails_the_bad_row_is_found_and_the_others_are_exported() -
 
 @pytest.mark.usefixtures("breaks_on_boom")
 def test_a_bad_row_does_not_disturb_the_other_batches_of_a_stream() -> None:
-    raws = [batch([row(name=None)]), batch([row(name="boom"), row(id=ROOT)]), batch([row()])]
+    raws = [batch([row(name=None)]), batch([row(name="boom"), row(**BESIDE)]), batch([row()])]
 
     found = list(transform().stream(raws))
 

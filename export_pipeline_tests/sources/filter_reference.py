@@ -119,14 +119,23 @@ class _Judge:
         return None if end is None else Decimal(end - start) / 1_000_000
 
     def trace_id(self) -> str | None:
-        if (told := identity(self.text("trace_id"))) is not None:
-            return told
-        if (segments := self.segments()) and (root := identity(segments[0])) is not None:
-            return root
-        if self.word("parent_run_ids") is not None:
-            named = [each for each in tags(self.text("parent_run_ids")) if each.strip(BLANKS) and each != "null"]
-            return identity(named[0]) if named else self.value("id")
-        return identity(self.text("parent_run_id")) or self.value("id")
+        if self.leads_here():
+            return identity(self.segments()[0])
+        parent, listed = identity(self.text("parent_run_id")), self.listed()
+        if listed and parent in {None, listed[-1]}:
+            return listed[0]
+        return identity(self.text("trace_id")) or parent or self.value("id")
+
+    def listed(self) -> list[str | None]:
+        """The ids of `parent_run_ids`."""
+        named = [each for each in tags(self.text("parent_run_ids")) if each.strip(BLANKS) and each != "null"]
+        return [identity(each[:-2] if re.fullmatch("-?[0-9]+[.]0", each) else each) for each in named]
+
+    def leads_here(self) -> bool:
+        """Whether `dotted_order` ends with the run and its parent."""
+        path = [identity(run) for run in self.segments()]
+        parent = identity(self.text("parent_run_id"))
+        return path[-1:] == [self.value("id")] and (parent is None or path[:-1][-1:] == [parent])
 
     def segments(self) -> list[str]:
         found = [each.partition("Z") for each in (self.text("dotted_order") or "").split(".")]
@@ -134,11 +143,12 @@ class _Judge:
         return [run for _, _, run in found] if ordered else []
 
     def is_root(self) -> bool:
-        told = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}.get(
-            self.word("is_root") or ""
-        )
-        child = self.word("parent_run_id") is not None or len(self.segments()) > 1
-        return not child if told is None else told
+        words = {"1": True, "1.0": True, "t": True, "true": True, "0": False, "0.0": False, "f": False, "false": False}
+        if (told := words.get(self.word("is_root") or "")) is not None:
+            return told
+        if self.leads_here():
+            return len(self.segments()) == 1
+        return self.word("parent_run_id") is None and not self.listed()
 
     def status(self) -> str:
         if (told := self.word("status")) is not None:
@@ -222,6 +232,6 @@ def whole(text: str | None) -> Decimal | None:
 
 
 def tags(text: str | None) -> list[str]:
-    if text is None or not text.strip(BLANKS):
+    if text is None or text.strip(BLANKS) in {"", "null"}:
         return []
     return strings(mended(text))[0] if isinstance(parsed(text), list) else [text]

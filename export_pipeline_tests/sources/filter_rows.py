@@ -63,17 +63,27 @@ DOTTED = [
     None, "", "20260314T120000000000Za", "20260314T120000000000Za.20260314T120000000001Zb", "a.b",
     "20260314T120000000000Z.x", "20260314T120000000000Za.", "20260314T120000000000Za\n.20260314T120000000001Zb\n",
 ]  # fmt: skip
+PATHS = [
+    "20260314T120000000000Z{own}", "20260314T120000000000Zrun-0.20260314T120000000001Z{own}",
+    f"20260314T120000000000Z{uuid(5)}.20260314T120000000001Zrun-1.20260314T120000000002Z{{own}}",
+]  # fmt: skip
+"""Of which the last segment is the run's own, and the parent one that occurs in `parent_run_id`."""
 CELLS: dict[str, list[Any]] = {
     "name": [None, *HOSTILE],
     "run_type": ["llm", "LLM", " llm\n", "", None, "agent", "ſ", "İ"],
     "error": [None, None, *HOSTILE],
     "end_time": ENDS,
     "status": [None, None, None, "success", "SUCCESS", " error ", "", "odd", "K"],
-    "is_root": [None, "", "1", "TRUE", " f ", "0", "yes", "false"],
+    "is_root": [None, "", "1", "TRUE", " f ", "0", "yes", "false", "1.0", "0.0"],
     "parent_run_id": [None, None, "", " ", "run-1", uuid(1)],
     "dotted_order": DOTTED,
     "trace_id": [None, None, None, "", " ", "run-1", f"{{{uuid(7)}}}"],
-    "parent_run_ids": [*TAGS, *(f'[{each}"{uuid(8)}", "b"]' for each in ("", '"", ', 'null, "null", ', '" ", 5, '))],
+    "parent_run_ids": [
+        *TAGS,
+        f'["{uuid(9)}", "run-1"]',
+        f'["{uuid(1)}"]',
+        *(f'[{each}"{uuid(8)}", "b"]' for each in ("", '"", ', 'null, "null", ', '" ", 5, ')),
+    ],
     "inputs": PAYLOADS,
     "outputs": PAYLOADS,
     "extra": EXTRAS,
@@ -84,7 +94,7 @@ ODD_IN_SQLITE: dict[str, list[Any]] = {
     "name": ["a\0b", b"\xffa", 5, 1e20],
     "error": ["\0", b"\xc3(", 0],
     "end_time": [1773489605, 1773489605.25, 1e300, b"2026-03-14"],
-    "is_root": [1, 0, 1.0],
+    "is_root": [1, 0, 1.0, 0.0],
     "inputs": ['{"a":"\0"}', b'{"a":"\xff"}', 5, '{"a":1}\0'],
     "tags": ['["a"]\0', b'["\xff"]', 7],
     "total_tokens": [12, 12.0, 12.5, 2**62, 1e300, b"12"],
@@ -119,6 +129,8 @@ class Filled:
             run = IDS[number] if number < len(IDS) else uuid(number)
             start = f"2026-03-14T12:00:{number % 6:02}.{number % 2:06}+00:00"
             row = {**some, "id": run, "start_time": start}
+            if number % 4 == 0:
+                row["dotted_order"] = pick.choice(PATHS).format(own=run)
             self.rows.append(row)
             self._insert(store, {"session_id": PROJECT, **row})
             for index in range(number % 3):

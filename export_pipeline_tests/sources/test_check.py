@@ -168,8 +168,8 @@ def test_columns_that_may_not_be_read_are_named(postgres: Postgres, postgres_sto
 @pytest.mark.parametrize(
     ("field", "kind", "complaint"),
     [
-        ("inputs", "BYTEA", "runs.inputs: column inputs holds bytes; map an expression such as"),
-        ("end_time", "JSONB", "runs.end_time: column end_time is of type jsonb, which is no time"),
+        ("name", "BYTEA", "runs.name: column name holds bytes; map an expression such as"),
+        ("end_time", "UUID", "runs.end_time: column end_time is of type uuid, which is no time"),
         ("start_time", "INTERVAL", "runs.start_time: column start_time is of type interval, which is no time"),
     ],
 )
