@@ -43,6 +43,7 @@ def settings(tmp_path: Path, rclone: Rclone) -> dict[str, str]:
 
 
 CASES = {
+    "nothing": ([], "", "name the projects to be exported, or take every one with --all"),
     "no project": ([], "--from 2026-03-01", "name the projects to be exported, or take every one with --all"),
     "a project beside all": ([NAME], "--all --from 2026-03-01", "--all is every project: name none beside it"),
     "a misspelt project": (["suport bot"], "--from 2026-03-01", f"did you mean '{NAME}'"),
@@ -68,9 +69,7 @@ def test_what_cannot_be_queued_is_refused_in_a_sentence(case: str, settings: dic
     assert ended.out == ""
 
 
-@pytest.mark.parametrize(
-    "options", ["", "--cancel a --all", "--cancel a --follow b", "--all --from yesterday", f"{NAME.split()[0]}"]
-)
+@pytest.mark.parametrize("options", ["--cancel a --all", "--cancel a --follow b", "--all --from yesterday"])
 def test_wrong_usage_ends_with_2(options: str, settings: dict[str, str], tmp_path: Path) -> None:
     assert run("backfill", *options.split(), folder=tmp_path, settings=settings).status == 2
 
