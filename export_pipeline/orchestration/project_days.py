@@ -72,7 +72,7 @@ def publish_days_of(value: ProjectDays) -> None:
                 else:
                     progress.done[day] = result
                     value.report(day, day_metadata(result))
-                    if result.rows or result.rejected:
+                    if result.rows or result.rejected or result.superseded:
                         log.add(f"{day}: {describe(result)}")
         if missing := set(value.days) - progress.done.keys() - progress.failed.keys():
             raise RuntimeError(f"nothing came back for the days {sorted(map(str, missing))}")
@@ -92,6 +92,7 @@ def day_metadata(outcome: "DayOutcome") -> dict[str, Any]:
         "dagster/partition_row_count": outcome.rows,
         "dagster/size_bytes": outcome.bytes,
         "rejected_rows": outcome.rejected,
+        "superseded_rows": outcome.superseded,
         "replaced_cells": outcome.replaced,
         "seconds": round(outcome.seconds, 3),
         "epoch": outcome.epoch,
@@ -112,7 +113,9 @@ def day_metadata(outcome: "DayOutcome") -> dict[str, Any]:
 def describe(outcome: "DayOutcome") -> str:
     """A published day in a few words."""
     text = f"{outcome.outcome}, {outcome.rows:,} rows, {outcome.bytes:,} bytes, {outcome.seconds:.2f} s"
-    return text + (f", {describe_rejected(outcome.reasons)}" if outcome.rejected else "")
+    if outcome.rejected:
+        text += f", {describe_rejected(outcome.reasons)}"
+    return text + (f", {outcome.superseded:,} older versions set aside" if outcome.superseded else "")
 
 
 def _causes(failed: Mapping[date, ExportPipelineError]) -> Iterator[str]:

@@ -63,7 +63,8 @@ class DayOutcome:
     "committed": a file was published. "empty": the day was committed without rows and without a file. "unchanged":
     the source agrees with what was committed before. "satisfied": a commit after the launch was there already.
     `rejected` and `replaced` count rows and cells, `reasons` rejected rows by reason; `first_rejected` are the first of
-    them, with id, start_time and reason. `uri` is None where the day is empty.
+    them, with id, start_time and reason. `superseded` counts the rows that have a newer version. `uri` is None where
+    the day is empty.
     """
 
     outcome: Outcome
@@ -78,6 +79,7 @@ class DayOutcome:
     seconds: float
     reasons: Mapping[str, int] = field(default_factory=dict)
     first_rejected: tuple[Mapping[str, str | None], ...] = ()
+    superseded: int = 0
 
     @property
     def key(self) -> str | None:
@@ -180,6 +182,7 @@ def outcome_of(
         seconds=seconds,
         reasons=rejected["by_reason"],
         first_rejected=tuple(rejected["rows"][:_MOST_SHOWN]),
+        superseded=manifest.get("superseded", 0),  # manifests of older versions have no such count
     )
 
 
