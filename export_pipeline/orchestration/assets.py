@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from export_pipeline.exports.projects.planning import LONGEST_RANGE
-from export_pipeline.orchestration.checks import (
-    count_outside,
-    count_rejected,
-    count_unassigned,
-    outside_check_spec,
-    rejected_check_spec,
-    unassigned_check_spec,
-)
+from export_pipeline.orchestration.checks import check_results, check_specs
 from export_pipeline.orchestration.columns import table_schema
 from export_pipeline.orchestration.failure import as_failure
 from export_pipeline.orchestration.partitions import daily_partitions, days_of_run
@@ -108,7 +101,7 @@ def _project_asset(
         backfill_policy=dg.BackfillPolicy.multi_run(LONGEST_RANGE),
         io_manager_key=IO_MANAGER,
         required_resource_keys={PARTS},
-        check_specs=[outside_check_spec(key), unassigned_check_spec(key), rejected_check_spec(key)],
+        check_specs=check_specs(key),
         config_schema=options,
     )
     def runs_of_project(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -126,9 +119,7 @@ def _project_asset(
                 retry_in=retry_in,
             )
         yield dg.Output(value)
-        yield count_outside(parts.source, project=project.project, start=start, asset_key=key)
-        yield count_unassigned(parts, asset_key=key)
-        yield count_rejected(parts, project, asset_key=key)
+        yield from check_results(parts, project, start=start, asset_key=key)
 
     return runs_of_project
 
