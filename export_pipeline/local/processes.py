@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -111,6 +111,10 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._reader.join(_PATIENCE)
+        if self._reader.is_alive():  # what it started still holds its output
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._reader.join(_PATIENCE)
         if self._process.stdout and not self._reader.is_alive():
             self._process.stdout.close()
 

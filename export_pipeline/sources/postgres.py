@@ -29,6 +29,10 @@ class PostgresSource(SqlSource):
         words = PostgresFilterWords(dialect)
         super().__init__(mapping=mapping, dialect=dialect, words=words, place=self._adbc.place, unassigned=unassigned)
 
+    def connect(self) -> None:
+        """See `SqlSource`. Waits for no lock: whoever reads does."""
+        self._open(None).close()
+
     def _open(self, project: str | None, tables: Tables = NO_TABLES) -> PostgresSession:
         return PostgresSession(self._adbc, project, tables=tables, row_security=self._row_security)
 

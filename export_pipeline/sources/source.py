@@ -145,10 +145,9 @@ class SqlSource(ABC):
             session.bind(queries.matching.values)
         return queries
 
+    @abstractmethod
     def connect(self) -> None:
-        """Opens and closes one session, so that a wrong URL is told at once."""
-        with self._session():
-            pass
+        """Opens and closes one session, so that a wrong URL is told at once; reads no table."""
 
     def check(self) -> SourceReport:
         """See `RunSource`."""

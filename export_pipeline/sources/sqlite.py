@@ -25,6 +25,10 @@ class SqliteSource(SqlSource):
         place = f"sqlite:///{path}"
         super().__init__(mapping=mapping, dialect=dialect, words=words, place=place, unassigned=unassigned)
 
+    def connect(self) -> None:
+        """See `SqlSource`."""
+        self._begin(None).close()
+
     def _begin(self, project: str | None) -> SqliteSession:
         return SqliteSession(self._path, unit=self.epoch_unit, project=project)
 

@@ -76,6 +76,8 @@ def test_the_commands_make_an_export_whose_rows_clickhouse_and_duckdb_read(any_h
             "days_done": 2,
             "rows_written": ROWS,
             "rows_planned": ROWS,
+            "rows_rejected": 0,
+            "rejected": {},
             "bytes_written": done["progress"]["bytes_written"],
             "estimated_finish": done["finished_at"],
         }

@@ -8,8 +8,14 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.count import counted_filter
-from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, export_of_row, read_export, unit_of_row
-from export_pipeline.exports.bulk.results import rejected_of
+from export_pipeline.exports.bulk.records import (
+    BulkExport,
+    BulkUnit,
+    export_of_row,
+    read_export,
+    rejected_of,
+    unit_of_row,
+)
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.records import export_of as table_of_row

@@ -1,6 +1,7 @@
 """Bulk exports and their units, as the control database holds them."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.bulk.states import ExportStatus, UnitStatus
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
+from export_pipeline.runs.reasons import total_rejected
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Compression
@@ -149,3 +151,10 @@ def read_units(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -
 def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
     values = {str(name): value for name, value in row.items()}
     return {**values, **{name: uuid.UUID(values[name]) for name in names if values[name] is not None}}
+
+
+def rejected_of(connection: sa.Connection, bulk_id: uuid.UUID) -> Counter[str]:
+    """The rows that the commits of an export have set aside, by reason."""
+    told = bulk_units.c.rejected.is_not(None)
+    found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == str(bulk_id), told)
+    return total_rejected(connection.execute(found).scalars())

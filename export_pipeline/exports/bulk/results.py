@@ -4,7 +4,6 @@ Whoever changes an export's state holds its row first, then those of its units, 
 """
 
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError
 from export_pipeline.exports.bulk.count import counted_filter
 from export_pipeline.exports.bulk.late import read_again
-from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units, rejected_of
 from export_pipeline.exports.bulk.states import (
     UNFINISHED_EXPORTS,
     UNFINISHED_UNITS,
@@ -27,7 +26,7 @@ from export_pipeline.exports.commit.publish import DayOutcome
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.exports.watch.notices import EndKind, export_ended
-from export_pipeline.runs.reasons import describe_rejected, total_rejected
+from export_pipeline.runs.reasons import describe_rejected
 from export_pipeline.settings import Settings
 
 _MICROSECONDS = 1_000_000
@@ -221,13 +220,6 @@ def _fail_waiting(connection: sa.Connection, bulk_id: uuid.UUID, error: ExportPi
     waiting = read_units(connection, bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status == "Created")
     for unit in waiting:
         fail_unit(connection, unit, error, retries=Retries(0, 0), now=now)
-
-
-def rejected_of(connection: sa.Connection, bulk_id: uuid.UUID) -> Counter[str]:
-    """The rows that the commits of an export have set aside, by reason."""
-    told = bulk_units.c.rejected.is_not(None)
-    found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == str(bulk_id), told)
-    return total_rejected(connection.execute(found).scalars())
 
 
 def _warning(connection: sa.Connection, export: BulkExport, rejected: Mapping[str, int]) -> str | None:
