@@ -63,9 +63,9 @@ def _rows(control: "ControlDatabase", settings: "Settings", *, every: bool) -> l
     found = progress(control, settings)
     rows = [_identity(item.project) | _far(item) for item in found]
     if every:
-        with_asset = {item.project.session_id for item in found}
+        with_asset = {item.project.asset_name for item in found}
         others = list_projects(control, only_assets=False, settings=settings)
-        rows += [_identity(other) | _NO_ASSET for other in others if other.session_id not in with_asset]
+        rows += [_identity(other) | _NO_ASSET for other in others if other.asset_name not in with_asset]
     return rows
 
 
@@ -120,6 +120,36 @@ def sync(as_json: output.AsJson = False) -> None:
         _show(report, exported_as=settings.unassigned_project)
 
 
+@app.command()
+def assign(
+    project: Annotated[str, typer.Argument(help="The project's asset, or its name or id where only one has it.")],
+    as_json: output.AsJson = False,
+) -> None:
+    """Give a project the rows that name no workspace.
+
+    For an id that several workspaces have a project of. The first one known keeps such rows until this command hands
+    them over; the change goes into the audit log of both workspaces and is told of by a notice. Days that change with
+    it are exported again by the sensor for late data.
+
+    Example: export-pipeline projects assign checkout_bot_fd049430
+    """
+    from export_pipeline.exports.projects.owners import assign as hand_over
+    from export_pipeline.exports.projects.registry import find_project
+
+    settings = parts.load()
+    with parts.open_control(settings) as control:
+        mine = find_project(control, project)
+        former = hand_over(control, mine)
+    if as_json:
+        output.print_json({"project": _identity(mine), "former": [_identity(each) for each in former]})
+        return
+    before = ", ".join(str(each.tenant_id) for each in former)
+    output.say(
+        f"Rows of project id {mine.project!r} that name no workspace belong to {mine.tenant_id} now"
+        + (f"; they were those of {before}." if before else ".")
+    )
+
+
 def _show(report: "SyncReport", *, exported_as: str | None) -> None:
     start = f"partitions start on {report.partitions_start}" if report.partitions_start else "none has a row yet"
     output.say(f"{report.total} projects, {len(report.added)} of them new; {start}.")
@@ -129,7 +159,7 @@ def _show(report: "SyncReport", *, exported_as: str | None) -> None:
         output.say(f"No longer in the trace store: {name}")
     for found in report.outside:
         output.say(f"Rows outside of the partitions: {found}", style="yellow")
-    if report.unassigned is not None and report.unassigned.rows:
-        output.say(report.unassigned.sentence(exported_as=exported_as), style="yellow")
+    if report.unassigned is not None and (sentence := report.unassigned.sentence(exported_as=exported_as)):
+        output.say(sentence, style="yellow")
     for warning in report.warnings:
         output.say(f"Warning: {warning}", style="yellow")

@@ -12,7 +12,7 @@ from export_pipeline.runs.window import Window
 if TYPE_CHECKING:
     from export_pipeline.exports.control.records import ProjectRecord
     from export_pipeline.orchestration.parts import Parts
-    from export_pipeline.sources.protocol import OutsideRows, RunSource
+    from export_pipeline.sources.protocol import OutsideRows, ProjectKey, RunSource
 
 OUTSIDE_CHECK = "rows_outside_the_partitions"
 UNASSIGNED_CHECK = "rows_of_no_project"
@@ -47,7 +47,7 @@ def check_results(
 ) -> Iterator[dg.AssetCheckResult]:
     """The results: a warning where there are such rows, or where they cannot be counted; never a failed step."""
     counts: dict[str, Callable[[], Finding]] = {
-        OUTSIDE_CHECK: lambda: _outside(parts.source, project.project, start=start),
+        OUTSIDE_CHECK: lambda: _outside(parts.source, project.key, start=start),
         UNASSIGNED_CHECK: lambda: _unassigned(parts),
         REJECTED_CHECK: lambda: _rejected(parts, project),
     }
@@ -66,7 +66,7 @@ def check_results(
         )
 
 
-def _outside(source: "RunSource", project: str, *, start: date) -> Finding:
+def _outside(source: "RunSource", project: "ProjectKey", *, start: date) -> Finding:
     """Today's rows are fine: their partition exists from tomorrow on."""
     today = datetime.now(UTC).date()
     covered = Window.of_days(min(start, today), today)
@@ -96,9 +96,13 @@ def _unassigned(parts: "Parts") -> Finding:
 
     exported_as = parts.settings.unassigned_project
     found = unassigned_rows(parts.control, parts.source, parts.settings)
-    description = found.sentence(exported_as=exported_as) if found.rows else "every row belongs to a project"
-    metadata = {"rows_of_no_project": found.rows, "rows_without_a_project_id": found.without_id}
-    return not found.rows or exported_as is not None, description, metadata
+    description = found.sentence(exported_as=exported_as) or "every row belongs to a project"
+    metadata = {
+        "rows_of_no_project": found.rows,
+        "rows_without_a_project_id": found.without_id,
+        "rows_of_another_workspace": found.foreign,
+    }
+    return not found.missing(exported_as=exported_as), description, metadata
 
 
 def _rejected(parts: "Parts", project: "ProjectRecord") -> Finding:

@@ -13,7 +13,7 @@ from export_pipeline.sources.check_values import look
 from export_pipeline.sources.mapping import Expression
 from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
 from export_pipeline.sources.projects import as_text, read_projects, read_unassigned
-from export_pipeline.sources.protocol import UNASSIGNED, ColumnReport, Project, SourceReport
+from export_pipeline.sources.protocol import UNASSIGNED, ColumnReport, Project, ProjectKey, SourceReport
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.times import clamp
 
@@ -82,15 +82,16 @@ def _left_out(plan: Plan, runs: RunsPlan) -> dict[str, str]:
 
 def _identity(plan: Plan, runs: RunsPlan, rows: Rows) -> str:
     label = runs.identity.label
-    count_sql = RunQueries(plan, UNASSIGNED).set_aside()
+    count_sql = RunQueries(plan, ProjectKey(UNASSIGNED)).set_aside()
     if count_sql is None:
         return f"{label}, which {'are' if ' and ' in label else 'is'} unique"
     return f"{label}; of rows that agree in them the newest is exported, {rows(count_sql)[0][0]:,} are set aside"
 
 
 def _unassigned_warnings(plan: Plan, rows: Rows, unassigned: str | None) -> list[str]:
-    found = read_unassigned(RunQueries(plan, UNASSIGNED), rows)
-    return [found.sentence(exported_as=unassigned)] if found.rows else []
+    found = read_unassigned(RunQueries(plan, ProjectKey(UNASSIGNED)), rows)
+    sentence = found.sentence(exported_as=unassigned)
+    return [sentence] if sentence else []
 
 
 def _day_columns(runs: RunsPlan) -> tuple[Any, Any]:
@@ -104,8 +105,12 @@ def _columns(plan: Plan) -> tuple[ColumnReport, ...]:
 def _tenant(plan: Plan) -> ColumnReport:
     if plan.mapping.tenant is not None:
         return ColumnReport("tenant_id", "mapped", "constant of the mapping")
+    whose = None if plan.runs is None else plan.runs.tenant
     if plan.projects is not None and "tenant_id" in plan.projects.columns:
-        return ColumnReport("tenant_id", "mapped", f"{plan.projects.columns['tenant_id'].detail} of the project")
+        told = "" if whose is None else f"; only rows whose {whose.detail} is that one, or empty"
+        return ColumnReport("tenant_id", "mapped", f"{plan.projects.columns['tenant_id'].detail} of the project{told}")
+    if whose is not None:
+        return ColumnReport("tenant_id", "mapped", f"{whose.detail} of the run")
     return ColumnReport("tenant_id", "derived", f"setting {PREFIX}TENANT_ID")
 
 
@@ -157,7 +162,7 @@ def _plain_names(plan: Plan, *columns: Any) -> list[str]:
 
 
 def _sample(plan: Plan, rows: Rows) -> dict[str, str | None] | None:
-    found = rows(RunQueries(plan, "").sample())
+    found = rows(RunQueries(plan, ProjectKey("")).sample())
     if not found:
         return None
     return {name: _cut(plan, name, value) for name, value in zip(FIELD_BY_NAME, found[0], strict=True)}

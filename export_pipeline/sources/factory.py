@@ -30,7 +30,12 @@ def open_source(settings: Settings) -> RunSource:
             raise SettingsError(
                 f"{PREFIX}SOURCE_URL must name a SQLite file: sqlite:///relative.db or sqlite:////absolute.db"
             )
-        sqlite = SqliteSource(Path(url.database), mapping=mapping, unassigned=settings.unassigned_project)
+        sqlite = SqliteSource(
+            Path(url.database),
+            mapping=mapping,
+            unassigned=settings.unassigned_project,
+            workspace=settings.tenant_id,
+        )
         sqlite.connect()
         return sqlite
     if backend in {"postgresql", "postgres"}:
@@ -40,6 +45,7 @@ def open_source(settings: Settings) -> RunSource:
             url,
             mapping=mapping,
             unassigned=settings.unassigned_project,
+            workspace=settings.tenant_id,
             row_security=settings.allow_row_security,
         )
         postgres.connect()

@@ -47,9 +47,12 @@ class FilterSql:
     columns: tuple[str, ...] = ()
 
 
-def compile_filter(tree: Filter, *, plan: Plan, words: FilterWords) -> FilterSql:
-    """The condition that a filter means on a store that is read by this plan."""
-    compiler = _Compiler(plan, words)
+def compile_filter(tree: Filter, *, plan: Plan, words: FilterWords, is_feedback: str) -> FilterSql:
+    """The condition that a filter means on a store that is read by this plan.
+
+    `is_feedback` is the condition that feedback f is of run r; only looked at where the plan has feedback.
+    """
+    compiler = _Compiler(plan, words, is_feedback)
     condition = compiler.condition(tree)
     return FilterSql(condition, tuple(compiler.values), frozenset(compiler.read), tuple(compiler.read.values()))
 
@@ -58,6 +61,7 @@ def compile_filter(tree: Filter, *, plan: Plan, words: FilterWords) -> FilterSql
 class _Compiler:
     plan: Plan
     words: FilterWords
+    is_feedback: str
     values: list[str | int] = field(default_factory=list)
     read: dict[str, str] = field(default_factory=dict)
 
@@ -252,13 +256,11 @@ class _Compiler:
 
     def _feedback(self, feedbacks: FeedbacksPlan) -> str:
         key, score = feedbacks.columns["key"], feedbacks.columns.get("score")
-        runs, _ = self.plan.usable()
-        same = self.plan.dialect.same(feedbacks.columns["run_id"], runs.fields["id"])
         number = "CAST(NULL AS text)" if score is None else f"CAST({self.words.number(score)} AS text)"
         return (
             f"(SELECT g.key, CASE WHEN g.text IS NULL THEN 'null' ELSE 'number' END AS type, g.text "
             f"FROM (SELECT {self.words.text(key)} AS key, {number} AS text "
-            f"FROM {feedbacks.relation.from_('f')} WHERE {same}) AS g)"
+            f"FROM {feedbacks.relation.from_('f')} WHERE {self.is_feedback}) AS g)"
         )
 
     def _feedback_stats(self) -> str | None:

@@ -64,6 +64,7 @@ class RunsMapping(RelationMapping):
     """Where runs are. What is not named is read from the column of the same name, where there is one."""
 
     fields: dict[str, ColumnRef] = {}
+    tenant_id: ColumnRef = "tenant_id"
     deleted: ColumnRef = "is_deleted"
     inserted_at: ColumnRef = "inserted_at"
     modified_at: ColumnRef = "modified_at"
@@ -74,7 +75,9 @@ class RunsMapping(RelationMapping):
     @classmethod
     def _known(cls, value: dict[str, ColumnRef]) -> dict[str, ColumnRef]:
         for name in value:
-            if name not in FIELD_BY_NAME or name == "tenant_id":
+            if name == "tenant_id":
+                raise ValueError("the workspace of a run is named by runs.tenant_id, not among the fields")
+            if name not in FIELD_BY_NAME:
                 close = difflib.get_close_matches(name, FIELD_BY_NAME, n=1)
                 raise ValueError(f"{name!r} is no field of a run" + (f"; did you mean {close[0]!r}?" if close else ""))
         if missing := [name for name in REQUIRED_FIELDS if name in value and value[name] is None]:
@@ -106,6 +109,7 @@ class FeedbacksMapping(RelationMapping):
     id: ColumnRef = "id"
     key: ColumnRef = "key"
     score: ColumnRef = "score"
+    tenant_id: ColumnRef = "tenant_id"
     created_at: ColumnRef = "created_at"
     modified_at: ColumnRef = "modified_at"
 

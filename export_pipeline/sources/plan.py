@@ -63,6 +63,8 @@ class RunsPlan:
     inserted_at: Column | None
     modified_at: Column | None
     identity: Identity
+    tenant: Column | None
+    """What a row says of its tenant; None where nothing is asked about it."""
     plain: bool
     """Whether everything is a plain column, so that `columns` suffice."""
     columns: tuple[str, ...]
@@ -92,6 +94,8 @@ class Plan:
 
     dialect: Dialect
     mapping: Mapping
+    workspace: str = ""
+    """The tenant of what names none."""
     runs: RunsPlan | None = None
     projects: ProjectsPlan | None = None
     feedbacks: FeedbacksPlan | None = None
@@ -103,6 +107,14 @@ class Plan:
         """What is read."""
         sections = (self.runs, self.projects, self.feedbacks)
         return tuple(section.relation for section in sections if section is not None and section.relation is not None)
+
+    @property
+    def names_tenants(self) -> bool:
+        """Whether the store says whose its projects are, by a column of them or of the runs."""
+        if self.mapping.tenant is not None:
+            return False
+        of_projects = self.projects is not None and "tenant_id" in self.projects.columns
+        return of_projects or (self.runs is not None and self.runs.tenant is not None)
 
     def usable(self) -> tuple[RunsPlan, ProjectsPlan]:
         """The parts that an export needs; raises `SourceUnusableError` with all problems at once."""
@@ -168,11 +180,16 @@ class _Resolver:
             self._plan.problems.append(f"{self._section}.{key}: {label} has no column {ref}{hint}")
 
 
-def make_plan(mapping: Mapping, catalog: Catalog, dialect: Dialect) -> Plan:
-    """Holds the mapping against the database; problems are gathered, not raised."""
-    plan = Plan(dialect, mapping)
+def make_plan(mapping: Mapping, catalog: Catalog, dialect: Dialect, *, workspace: str = "") -> Plan:
+    """Holds the mapping against the database; problems are gathered, not raised.
+
+    `workspace` is the tenant of what names none.
+    """
+    plan = Plan(dialect, mapping, workspace)
+    _plan_listed_projects(plan, catalog)
     _plan_runs(plan, catalog)
-    _plan_projects(plan, catalog)
+    _plan_projects_of_runs(plan, catalog)
+    plan.problems.sort(key=lambda problem: not problem.startswith("runs"))
     if mapping.feedbacks is not None:
         _plan_feedbacks(plan, catalog, mapping.feedbacks)
     plan.warnings += [warning for relation in plan.relations for warning in relation.warnings]
@@ -203,15 +220,17 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
         key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key), kind=kind)
         for key, kind in (("deleted", Kind.FLAG), ("inserted_at", Kind.TIME), ("modified_at", Kind.TIME))
     }
+    tenant = _tenant(plan, resolver)
     if any(name not in fields for name in REQUIRED_FIELDS):
         return
     identity = _identity(resolver, runs, fields, relation=relation)
     if identity is None:
         return
-    builds_paths = _add_place(fields, relation, plan)
+    builds_paths = _add_place(fields, relation, plan, tenant=tenant)
     plan.runs = RunsPlan(
         relation=relation,
         fields=fields,
+        tenant=tenant,
         identity=identity,
         plain=resolver.plain,
         columns=tuple(resolver.used),
@@ -256,7 +275,17 @@ def _identity(
     )
 
 
-def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan) -> bool:
+def _tenant(plan: Plan, resolver: _Resolver) -> Column | None:
+    """The column that says whose a run is; none where the mapping or a table of projects without it says otherwise."""
+    projects, runs = plan.mapping.projects, plan.mapping.runs
+    if plan.mapping.tenant is not None or not (projects.from_runs or plan.names_tenants):
+        return None
+    section: BaseModel = projects if projects.from_runs and is_explicit(projects, "tenant_id") else runs
+    must = is_explicit(section, "tenant_id")
+    return resolver.find("tenant_id", getattr(section, "tenant_id"), must=must, kind=Kind.ID)  # noqa: B009
+
+
+def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, tenant: Column | None) -> bool:
     """Makes ids that refer to runs those of `id`; adds `dotted_order`, and says so, where there are only parents."""
     own = fields["id"]
     for name in ("trace_id", "parent_run_id"):
@@ -267,7 +296,7 @@ def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan) -> boo
     keys = [{own.sql}, {own.sql, fields["session_id"].sql}]
     names = {name: f"r.{plan.dialect.quote(name)}" for name in relation.columns}
     unique = any(each.unique and {names.get(name) for name in each.columns} in keys for each in relation.indexes)
-    fields["dotted_order"] = path_column(plan.dialect, relation, fields, upwards=unique)
+    fields["dotted_order"] = path_column(plan.dialect, relation, fields, tenant=tenant, upwards=unique)
     return True
 
 
@@ -278,14 +307,18 @@ def indexes_on(relation: Relation, plan: Plan, *columns: Column) -> list[Index]:
     return [index for index in relation.indexes if index.columns[: len(wanted)] == wanted]
 
 
-def _plan_projects(plan: Plan, catalog: Catalog) -> None:
+def _plan_projects_of_runs(plan: Plan, catalog: Catalog) -> None:
     projects = plan.mapping.projects
-    keys = ("name", "tenant_id", "start_time", "reference_dataset_id")
+    if projects.from_runs and plan.runs is not None:
+        keys = ("name", "start_time", "reference_dataset_id")
+        resolver = _Resolver(plan, catalog, section="projects", relation=plan.runs.relation, alias="r")
+        columns = _find(resolver, projects, [key for key in keys if is_explicit(projects, key)])
+        plan.projects = ProjectsPlan(None, columns)
+
+
+def _plan_listed_projects(plan: Plan, catalog: Catalog) -> None:
+    projects = plan.mapping.projects
     if projects.from_runs:
-        if plan.runs is not None:
-            resolver = _Resolver(plan, catalog, section="projects", relation=plan.runs.relation, alias="r")
-            columns = _find(resolver, projects, [key for key in keys if is_explicit(projects, key)])
-            plan.projects = ProjectsPlan(None, columns)
         return
     named = projects.named("sessions")
     relation = catalog.relation(named)
@@ -293,7 +326,8 @@ def _plan_projects(plan: Plan, catalog: Catalog) -> None:
         plan.problems.append(f"projects: {relation or f'{named} does not exist'}")
         return
     resolver = _Resolver(plan, catalog, section="projects", relation=relation, alias="s")
-    columns = _find(resolver, projects, list(keys), must=("id", "name"))
+    keys = ["name", "tenant_id", "start_time", "reference_dataset_id"]
+    columns = _find(resolver, projects, keys, must=("id", "name"))
     if {"id", "name"} <= columns.keys():
         plan.projects = ProjectsPlan(relation, columns)
 
@@ -306,7 +340,8 @@ def _plan_feedbacks(plan: Plan, catalog: Catalog, feedbacks: FeedbacksMapping) -
             plan.problems.append(f"feedbacks: {relation or f'{named} does not exist'}")
         return
     resolver = _Resolver(plan, catalog, section="feedbacks", relation=relation, alias="f")
-    columns = _find(resolver, feedbacks, ["id", "key", "score", "created_at", "modified_at"], must=("run_id",))
+    keys = ["id", "key", "score", *(["tenant_id"] if plan.names_tenants else []), "created_at", "modified_at"]
+    columns = _find(resolver, feedbacks, keys, must=("run_id",))
     if "run_id" in columns:
         if plan.runs is not None:
             columns["run_id"] = plan.dialect.reference(columns["run_id"], plan.runs.fields["id"])

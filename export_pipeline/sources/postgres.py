@@ -1,5 +1,6 @@
 """A trace store in PostgreSQL."""
 
+import uuid
 from typing import Any
 
 from export_pipeline.errors import SourceUnreachableError
@@ -12,6 +13,7 @@ from export_pipeline.sources.postgres_filter import PostgresFilterWords
 from export_pipeline.sources.postgres_session import PostgresSession
 from export_pipeline.sources.postgres_sql import PostgresDialect
 from export_pipeline.sources.postgres_tables import NO_TABLES, TOUCHED, Tables, definition
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.source import Session, SqlSource
 
 _BEGINNINGS = 3
@@ -21,22 +23,35 @@ class PostgresSource(SqlSource):
     """See `RunSource`. `url` is a SQLAlchemy URL; `row_security`: export the rows that the role may see."""
 
     def __init__(
-        self, url: Any, *, mapping: Mapping, unassigned: str | None = None, row_security: bool = False
+        self,
+        url: Any,
+        *,
+        mapping: Mapping,
+        unassigned: str | None = None,
+        workspace: uuid.UUID | None = None,
+        row_security: bool = False,
     ) -> None:
         self._adbc, self._row_security = Adbc(url), row_security
         self._tables: Tables | None = None
         dialect = PostgresDialect(mapping.epoch_unit)
         words = PostgresFilterWords(dialect)
-        super().__init__(mapping=mapping, dialect=dialect, words=words, place=self._adbc.place, unassigned=unassigned)
+        super().__init__(
+            mapping=mapping,
+            dialect=dialect,
+            words=words,
+            place=self._adbc.place,
+            unassigned=unassigned,
+            workspace=workspace,
+        )
 
     def connect(self) -> None:
         """See `SqlSource`. Waits for no lock: whoever reads does."""
         self._open(None).close()
 
-    def _open(self, project: str | None, tables: Tables = NO_TABLES) -> PostgresSession:
+    def _open(self, project: ProjectKey | None, tables: Tables = NO_TABLES) -> PostgresSession:
         return PostgresSession(self._adbc, project, tables=tables, row_security=self._row_security)
 
-    def _begin(self, project: str | None) -> PostgresSession:
+    def _begin(self, project: ProjectKey | None) -> PostgresSession:
         refused: RefusedByServerError | None = None
         for _ in range(_BEGINNINGS):
             if (tables := self._tables or self._survey()) is None:

@@ -13,8 +13,10 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.adbc import BATCH_BYTES, Adbc
 from export_pipeline.sources.postgres_errors import LOCK_SECONDS, is_lost
 from export_pipeline.sources.postgres_filter import SETTING
-from export_pipeline.sources.postgres_sql import PROJECT_SETTING, can_be_text
+from export_pipeline.sources.postgres_sql import PROJECT_SETTING, TENANT_SETTING, can_be_text
 from export_pipeline.sources.postgres_tables import NO_TABLES, REWRITTEN, Tables, definition
+from export_pipeline.sources.projects import canonical
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import Output, RunQueries
 from export_pipeline.sources.unpack import payload
 
@@ -30,13 +32,16 @@ _FIRST = f"""SELECT pg_is_in_recovery(), {{definition}},
 set_config('client_encoding',
   CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true),
 CASE WHEN current_setting('server_version_num')::int >= 170000 THEN set_config('transaction_timeout', '0', true) END,
-set_config('{PROJECT_SETTING}', $1, true)"""
+set_config('{PROJECT_SETTING}', $1, true),
+set_config('{TENANT_SETTING}', $2, true)"""
 
 
 class PostgresSession:
     """See `source.Session`. `tables` are locked before the snapshot is taken."""
 
-    def __init__(self, adbc: Adbc, project: str | None, *, tables: Tables = NO_TABLES, row_security: bool) -> None:
+    def __init__(
+        self, adbc: Adbc, project: ProjectKey | None, *, tables: Tables = NO_TABLES, row_security: bool
+    ) -> None:
         """`row_security`: read what the role may see; otherwise the server refuses to leave rows out."""
         self._adbc, self._cancelled = adbc, False
         self._connection = self._begun(
@@ -44,8 +49,9 @@ class PostgresSession:
         )
         try:
             # A bound value in the streamed query itself would make the driver collect the whole answer.
-            value = project if project is not None and can_be_text(project) else ""
-            first = self.rows(_FIRST.format(definition=definition(tables.names)), [value])[0]
+            keys = ("", "") if project is None else (project.id, canonical(project.tenant or ""))
+            bound = [key if can_be_text(key) else "" for key in keys]
+            first = self.rows(_FIRST.format(definition=definition(tables.names)), bound)[0]
             self._adbc.on_replica, self.definition = first[0], first[1]
         except BaseException:
             self.close()

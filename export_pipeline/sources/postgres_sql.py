@@ -1,9 +1,11 @@
 """PostgreSQL's words for the queries. Values reach the server through `set_config`, never inside the SQL."""
 
 import re
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit
 from export_pipeline.sources.filter_json import LONE_HIGH, LONE_LOW
@@ -18,6 +20,7 @@ from export_pipeline.sources.times import (
 )
 
 PROJECT_SETTING = "export_pipeline.project"
+TENANT_SETTING = "export_pipeline.tenant"
 C_TEXT = "text in C order"
 """The type of a text column that sorts by its bytes; other text columns do as their language does."""
 
@@ -31,6 +34,8 @@ _TEXTS = {"text", "varchar", "bpchar", C_TEXT}
 NATIVE = {"timestamptz", "timestamp", "date"}
 _INT64 = 2**63 - 1
 _UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID_DIGITS = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
+_ANY_UUID = rf"'^[ \t\r\n\f\v]*(urn:uuid:)?({_UUID_DIGITS}|[{{]{_UUID_DIGITS}[}}])[ \t\r\n\f\v]*$'"
 _NESTED = {"array", "composite"}
 _FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
 
@@ -299,6 +304,31 @@ class PostgresDialect:
             return "false"
         exactly = f"{column.sql}{'' if column.type in {'text', 'varchar', C_TEXT} else '::text'} = {value}"
         return exactly if column.indexed is None else f"({column.indexed} = {value} AND {exactly})"
+
+    def as_project(self, column: Column, key: str) -> str:
+        """See `Dialect`."""
+        if column.type == "uuid" and _UUID.fullmatch(key):
+            return str(uuid.UUID(key))
+        is_whole = column.type in INTEGERS and key.isascii() and key.lstrip("-").isdecimal()
+        return str(int(key)) if is_whole else key
+
+    def canonical_id(self, column: Column) -> str:
+        """See `Dialect`."""
+        text = self.id(column)
+        if column.type == "uuid":
+            return text
+        digits = f"right(regexp_replace(lower({text}), '[^0-9a-f]', '', 'g'), 32)"
+        return f"(CASE WHEN lower({text}) ~ {_ANY_UUID} THEN {digits}::uuid::text ELSE NULLIF({text}, '') END)"
+
+    def is_tenant(self, column: Column, tenant: str) -> str:
+        """See `Dialect`. The usual spelling is found without looking at others."""
+        if column.type == "uuid":
+            found = parse_uuid(tenant)
+            return "false" if found is None else f"{column.sql} = '{found}'::uuid"
+        if not can_be_text(tenant):
+            return "false"
+        value = f"current_setting('{TENANT_SETTING}')"
+        return f"({self.id(column)} = {value} OR {self.canonical_id(column)} = {value})"
 
     def order(self, column: Column) -> str:
         """See `Dialect`."""

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.sources.plan import Plan, ProjectsPlan, RunsPlan
 from export_pipeline.sources.protocol import Project, UnassignedRows
 from export_pipeline.sources.queries import RunQueries
@@ -19,16 +21,20 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
     """All projects, oldest first; those without a start last."""
     runs, projects = plan.usable()
     sql = _from_runs(plan, runs, projects) if projects.relation is None else _from_table(plan, projects)
+    # Where runs say whose they are and list the projects, those that say nothing are a project of their own.
+    listed_by_tenant = projects.relation is None and runs.tenant is not None
     found = []
     for key, name, tenant, start, experiment in rows(sql):
-        text = as_key(key)
+        text = plan.dialect.as_project(runs.fields["session_id"], as_key(key))
+        tenant_key = plan.mapping.tenant or (as_key(tenant) if tenant not in {None, b"", ""} else None)
         found.append(
             Project(
                 key=text,
                 name=text if name is None else as_text(name),
-                tenant_key=plan.mapping.tenant or (None if tenant is None else as_text(tenant)),
+                tenant_key=tenant_key,
                 is_experiment=bool(experiment),
                 start_time=None if start is None else clamp(start),
+                untold=tenant_key is None or not listed_by_tenant,
             )
         )
     return sorted(found, key=_age)
@@ -36,6 +42,16 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
 
 def read_unassigned(queries: RunQueries, rows: Callable[[str], list[tuple[Any, ...]]]) -> UnassignedRows:
     """The rows that belong to no project."""
+    foreign_sql = queries.foreign()
+    tenants = [] if foreign_sql is None else [(as_key(tenant), n, total) for tenant, n, total in rows(foreign_sql)]
+    without = _read_without_project(queries, rows)
+    if not tenants:
+        return without
+    named = tuple((tenant, count) for tenant, count, _ in tenants[:_MOST_NAMED])
+    return replace(without, foreign=tenants[0][2], tenants=named)
+
+
+def _read_without_project(queries: RunQueries, rows: Callable[[str], list[tuple[Any, ...]]]) -> UnassignedRows:
     found = rows(queries.without_project())
     if not found:
         return UnassignedRows()
@@ -59,6 +75,11 @@ def as_key(value: Any) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
+def canonical(id_: str) -> str:
+    """An id as `Dialect.canonical_id` writes it."""
+    return str(parse_uuid(id_) or id_)
+
+
 def unescaped(key: bytes) -> bytes | None:
     """The bytes that `as_key` has escaped, where it may have escaped some."""
     found = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), key)
@@ -74,17 +95,17 @@ def _from_table(plan: Plan, projects: ProjectsPlan) -> str:
 def _from_runs(plan: Plan, runs: RunsPlan, projects: ProjectsPlan) -> str:
     id_, start = runs.fields["session_id"], plan.dialect.time(runs.fields["start_time"])
     name = projects.columns.get("name")
-    tenant, reference = projects.columns.get("tenant_id"), projects.columns.get("reference_dataset_id")
+    tenant, reference = runs.tenant, projects.columns.get("reference_dataset_id")
     parts = [
         plan.dialect.id(id_),
         "NULL" if name is None else f"max({plan.dialect.text(name)})",
-        "NULL" if tenant is None else f"max({plan.dialect.id(tenant)})",
+        "NULL" if tenant is None else f"min({plan.dialect.id(tenant)})",
         f"min({start.raw})",
         "0" if reference is None else f"count({reference.sql})",
     ]
     return (
         f"SELECT {', '.join(parts)} FROM {runs.relation.from_('r')} WHERE NOT {plan.dialect.is_empty(id_)} "
-        f"GROUP BY {plan.dialect.bytewise(id_)}"
+        f"GROUP BY {', '.join(plan.dialect.bytewise(column) for column in (id_, tenant) if column is not None)}"
     )
 
 

@@ -30,14 +30,32 @@ UNASSIGNED = "export_pipeline:unassigned"
 
 
 @dataclass(frozen=True)
+class ProjectKey:
+    """What a project's rows are found by: its id and its tenant, as the store writes them.
+
+    Rows that name another tenant are never among them. `untold`: rows that name none are. Without a `tenant` nothing is
+    asked about tenants.
+    """
+
+    id: str
+    tenant: str | None = None
+    untold: bool = True
+
+
+@dataclass(frozen=True)
 class Project:
-    """A project of the trace store; `key` is its id as the store writes it, `name` may be any text."""
+    """A project of the trace store; `key` is its id as the store writes it, `name` may be any text.
+
+    Two projects with the same `key` and different tenants are two. Projects with the same `key` share the rows that
+    name no tenant; `untold`: this one may claim them.
+    """
 
     key: str
     name: str
     tenant_key: str | None = None
     is_experiment: bool = False
     start_time: datetime | None = None
+    untold: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,27 +91,48 @@ class UnassignedRows:
     """Rows that belong to no project: `rows` in all, `without_id` of them with no project id.
 
     `ids` are the unknown project ids with the most rows and how many each has; there are `unknown_ids` of them.
+    `foreign` rows beside them name a workspace that does not have their project; `tenants` are those with the most.
     """
 
     rows: int = 0
     without_id: int = 0
     unknown_ids: int = 0
     ids: tuple[tuple[str, int], ...] = ()
+    foreign: int = 0
+    tenants: tuple[tuple[str, int], ...] = ()
+
+    def missing(self, *, exported_as: str | None) -> int:
+        """How many of them are in no export; `exported_as` is the setting UNASSIGNED_PROJECT."""
+        return self.foreign + (self.rows if exported_as is None else 0)
 
     def sentence(self, *, exported_as: str | None) -> str:
         """What these rows are and what becomes of them; `exported_as` is the setting UNASSIGNED_PROJECT."""
-        if exported_as is not None:
-            return f"{self}; they are exported as project {exported_as!r}"
-        return f"{self}; they are not exported ({PREFIX}UNASSIGNED_PROJECT=name exports them as a project)"
+        parts = []
+        if self.rows and exported_as is not None:
+            parts.append(f"{self._without_project()}; they are exported as project {exported_as!r}")
+        elif self.rows:
+            parts.append(
+                f"{self._without_project()}; they are not exported ({PREFIX}UNASSIGNED_PROJECT=name exports them as a "
+                "project)"
+            )
+        if self.foreign:
+            parts.append(
+                f"{self.foreign:,} rows name a workspace that does not have their project: {_named(self.tenants)}; "
+                "they are not exported"
+            )
+        return ". ".join(parts)
 
-    def __str__(self) -> str:
+    def _without_project(self) -> str:
         parts = [f"{self.without_id:,} without a project id"] if self.without_id else []
         if self.ids:
-            named = ", ".join(f"{id_!r} ({rows:,})" for id_, rows in self.ids)
             more = ", …" if self.unknown_ids > len(self.ids) else ""
             unknown = self.rows - self.without_id
-            parts.append(f"{unknown:,} of projects that the store does not list: {named}{more}")
+            parts.append(f"{unknown:,} of projects that the store does not list: {_named(self.ids)}{more}")
         return f"{self.rows:,} rows belong to no project: {'; '.join(parts)}"
+
+
+def _named(counted: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{id_!r} ({rows:,})" for id_, rows in counted)
 
 
 @dataclass(frozen=True)
@@ -150,7 +189,7 @@ class RunSource(Protocol):
 
     def days(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the contract's word
@@ -163,7 +202,7 @@ class RunSource(Protocol):
 
     def changed(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         since: datetime,
         *,
@@ -174,7 +213,7 @@ class RunSource(Protocol):
         With a filter only the rows that match it count.
         """
 
-    def outside(self, project: str, window: Window) -> OutsideRows:
+    def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         """The project's rows that start before the window, at its end or later, or at no readable time."""
 
     def unassigned(self) -> UnassignedRows:
@@ -182,7 +221,7 @@ class RunSource(Protocol):
 
     def open(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         fields: Collection[str] | None = None,
         *,

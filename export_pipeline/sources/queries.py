@@ -16,8 +16,8 @@ from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELD
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.filter_sql import compile_filter
 from export_pipeline.sources.filter_words import FilterWords
-from export_pipeline.sources.plan import FeedbacksPlan, Plan
-from export_pipeline.sources.protocol import UNASSIGNED
+from export_pipeline.sources.plan import FeedbacksPlan, Plan, ProjectsPlan
+from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql import Column, TimeSql
 from export_pipeline.sources.times import to_micros
 
@@ -42,13 +42,15 @@ class RunQueries:
     """
 
     def __init__(
-        self, plan: Plan, project: str, *, tree: Filter | None = None, words: FilterWords | None = None
+        self, plan: Plan, project: ProjectKey, *, tree: Filter | None = None, words: FilterWords | None = None
     ) -> None:
         self._runs, _ = plan.usable()
         self.plan, self.project, self._dialect = plan, project, plan.dialect
         self._tree, self._words = tree, words
-        self.matching = None if tree is None or words is None else compile_filter(tree, plan=plan, words=words)
         self._id = self._runs.fields["id"]
+        self.matching = None
+        if tree is not None and words is not None:
+            self.matching = compile_filter(tree, plan=plan, words=words, is_feedback=self._is_feedback())
         self._project = self._is_project(project)
         self.start = self._dialect.time(self._runs.fields["start_time"])
 
@@ -61,18 +63,71 @@ class RunQueries:
         """The fields that the filter reads."""
         return frozenset() if self.matching is None else self.matching.fields
 
-    def _is_project(self, project: str) -> str:
-        column = self._runs.fields["session_id"]
-        return self.unassigned if project == UNASSIGNED else self._dialect.is_project(column, project)
+    def _is_project(self, project: ProjectKey) -> str:
+        if project.id == UNASSIGNED:
+            return self.unassigned
+        found = self._dialect.is_project(self._runs.fields["session_id"], project.id)
+        return found if project.tenant is None else f"{found} AND {self._is_tenants(project.tenant, project.untold)}"
+
+    def _is_tenants(self, tenant: str, untold: bool) -> str:
+        """The condition that a run is the tenant's. Where runs do not say whose they are, all are untold."""
+        column = self._runs.tenant
+        if column is None:
+            return "1 = 1" if untold else "1 = 0"
+        own = self._dialect.is_tenant(column, tenant)
+        return f"({own} OR {self._dialect.is_empty(column)})" if untold else own
 
     @property
     def unassigned(self) -> str:
-        """The condition that a run belongs to no project: its project's id is null, empty, or no project's id."""
+        """The condition that a run belongs to no project, and names no other workspace than what names none has.
+
+        Its project's id is null, empty, or no project's id.
+        """
+        tenant = self._runs.tenant
+        if tenant is None:
+            return self._without_project
+        named = f"COALESCE({self._dialect.canonical_id(tenant)}, {self._default})"
+        return f"{self._without_project} AND {named} = {self._default}"
+
+    @property
+    def _without_project(self) -> str:
         column, (_, projects) = self._runs.fields["session_id"], self.plan.usable()
         if projects.relation is None:
             return self._dialect.is_empty(column)
-        same = self._dialect.same(projects.columns["id"], column)
-        return f"NOT EXISTS (SELECT 1 FROM {projects.relation.from_('s')} WHERE {same})"
+        return f"NOT EXISTS ({self._listed(projects)})"
+
+    def _listed(self, projects: ProjectsPlan) -> str:
+        assert projects.relation is not None  # noqa: S101
+        same = self._dialect.same(projects.columns["id"], self._runs.fields["session_id"])
+        return f"SELECT 1 FROM {projects.relation.from_('s')} WHERE {same}"
+
+    @property
+    def _default(self) -> str:
+        return f"'{self.plan.workspace}'"
+
+    def foreign(self) -> str | None:
+        """Rows of tenant, count, count of all, for rows that name a tenant which does not have their project.
+
+        None where rows name no tenant.
+        """
+        tenant, (_, projects) = self._runs.tenant, self.plan.usable()
+        if tenant is None:
+            return None
+        named = self._dialect.canonical_id(tenant)
+        if projects.relation is None:
+            where = f"{self._without_project} AND {named} <> {self._default}"
+        else:
+            owner = f"COALESCE({self._dialect.canonical_id(projects.columns['tenant_id'])}, {self._default})"
+            where = (
+                f"NOT EXISTS ({self._listed(projects)} AND {owner} = {named}) "
+                f"AND ({named} <> {self._default} OR NOT ({self._without_project}))"
+            )
+        conditions = " AND ".join([f"{named} IS NOT NULL", where, *self._not_deleted()])
+        counted = f"SELECT {named} AS tenant, count(*) AS n FROM {self.source} WHERE {conditions} GROUP BY 1"
+        return (
+            f"SELECT g.tenant, g.n, CAST(sum(g.n) OVER () AS bigint) FROM ({counted}) AS g "
+            f"ORDER BY g.n DESC, g.tenant LIMIT {NAMED_KEYS}"
+        )
 
     def _time(self, column: Column | None) -> TimeSql | None:
         return None if column is None else self._dialect.time(column)
@@ -140,7 +195,7 @@ class RunQueries:
         """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first."""
         runs, source = self._runs, self.source
         apart = [self._dialect.bytewise(column) for column in runs.identity.columns]
-        if runs.identity.within_project and self.project == UNASSIGNED:
+        if runs.identity.within_project and self.project.id == UNASSIGNED:
             apart.append(self._dialect.bytewise(runs.fields["session_id"]))
         ranks = [
             f"{time.rank} DESC"
@@ -161,7 +216,10 @@ class RunQueries:
         """The condition that a row has the id of a chosen one, and may be another version of the same run."""
         id_ = self._dialect.bytewise(self._id)
         found = f"{id_} IN (SELECT {id_} FROM {self.source} WHERE {chosen})"
-        return f"{self._project} AND {found}" if self._runs.identity.within_project else found
+        if self._runs.identity.within_project or self.project.id == UNASSIGNED:
+            return f"{self._project} AND {found}"
+        tenant = self.project.tenant
+        return found if tenant is None else f"{self._is_tenants(tenant, self.project.untold)} AND {found}"
 
     @property
     def source(self) -> str:
@@ -184,7 +242,8 @@ class RunQueries:
         runs = self._runs
         if not runs.plain:
             return "r.*"
-        ruling = (self._id, runs.fields["session_id"], runs.fields["start_time"], *runs.identity.columns)
+        ruling = [self._id, runs.fields["session_id"], runs.fields["start_time"], *runs.identity.columns]
+        ruling += [] if runs.tenant is None else [runs.tenant]
         more = (column for column in (runs.deleted, runs.inserted_at, runs.modified_at) if column is not None)
         asked = () if self.matching is None else self.matching.columns
         plain = (column.plain for column in (*ruling, *more))
@@ -250,6 +309,7 @@ class RunQueries:
             return None
         columns = [*identity.columns, *([self._runs.fields["session_id"]] if identity.within_project else [])]
         apart = ", ".join(self._dialect.bytewise(column) for column in columns)
+        apart += "" if self._runs.tenant is None else f", {self._dialect.canonical_id(self._runs.tenant)}"
         where = " AND ".join([f"{self._id.sql} IS NOT NULL", *self._not_deleted()])
         grouped = f"SELECT count(*) AS versions FROM {self.source} WHERE {where} GROUP BY {apart}"
         return f"SELECT CAST(COALESCE(sum(g.versions - 1), 0) AS bigint) FROM ({grouped}) AS g"
@@ -291,13 +351,21 @@ class RunQueries:
         modified = self._time(feedbacks.columns.get("modified_at"))
         newest = "NULL" if modified is None else modified.newest
         source, condition = self._from_where(window)
-        joined = f"{source} JOIN {feedbacks.relation.from_('f')} ON {self._same_run(feedbacks)}"
+        joined = f"{source} JOIN {feedbacks.relation.from_('f')} ON {self._is_feedback()}"
         if not by_day:
             return f"SELECT count(*), {newest} {joined} WHERE {condition}"
         return f"SELECT {self.start.day}, count(*), {newest} {joined} WHERE {condition} GROUP BY 1"
 
-    def _same_run(self, feedbacks: FeedbacksPlan) -> str:
-        return self._dialect.same(feedbacks.columns["run_id"], self._id)
+    def _is_feedback(self) -> str:
+        """The condition that feedback f is of run r: of its id, and of no other tenant than the project's."""
+        feedbacks = self.plan.feedbacks
+        if feedbacks is None:
+            return "1 = 0"
+        same, tenant = self._dialect.same(feedbacks.columns["run_id"], self._id), feedbacks.columns.get("tenant_id")
+        if self.project.tenant is None or tenant is None:
+            return same
+        own = f"{self._dialect.is_tenant(tenant, self.project.tenant)} OR {self._dialect.is_empty(tenant)}"
+        return f"{same} AND ({own})"
 
     def outputs(self, fields: Collection[str] | None) -> list[Output]:
         """One for each field of the Run schema, in its order. Payloads that were not asked for are not read."""
@@ -321,4 +389,4 @@ class RunQueries:
         found = feedbacks.columns
         order = [self._dialect.time(found["created_at"]).instant] if "created_at" in found else []
         order += [self._dialect.order(found["id"])] if "id" in found else []
-        return self._dialect.records(feedbacks.relation, where=self._same_run(feedbacks), order=order)
+        return self._dialect.records(feedbacks.relation, where=self._is_feedback(), order=order)

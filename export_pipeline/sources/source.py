@@ -1,6 +1,7 @@
 """What the SQL trace stores have in common: a `RunSource` over sessions."""
 
 import threading
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +26,7 @@ from export_pipeline.sources.protocol import (
     DayFingerprint,
     OutsideRows,
     Project,
+    ProjectKey,
     RunSnapshot,
     SourceReport,
     UnassignedRows,
@@ -87,19 +89,29 @@ class SqlSource(ABC):
     """A `RunSource` in a SQL database."""
 
     def __init__(
-        self, *, mapping: Mapping, dialect: Dialect, words: FilterWords, place: str, unassigned: str | None
+        self,
+        *,
+        mapping: Mapping,
+        dialect: Dialect,
+        words: FilterWords,
+        place: str,
+        unassigned: str | None,
+        workspace: uuid.UUID | None,
     ) -> None:
-        """`unassigned` names the project that the rows of no project are; without a name there is none."""
+        """`unassigned` names the project that the rows of no project are; without a name there is none.
+
+        `workspace` is the tenant of what names none.
+        """
         self.epoch_unit: EpochUnit = mapping.epoch_unit
         self._mapping, self._dialect, self._words, self._place = mapping, dialect, words, place
-        self._unassigned = unassigned
+        self._unassigned, self._workspace = unassigned, "" if workspace is None else str(workspace)
         self._slots = Slots()
         self._lock = threading.Lock()
         self._known: Plan | None = None
         give_back_large_buffers()
 
     @abstractmethod
-    def _begin(self, project: str | None) -> Session:
+    def _begin(self, project: ProjectKey | None) -> Session:
         """A new session; `project` is the key that its queries ask for."""
 
     @abstractmethod
@@ -111,7 +123,7 @@ class SqlSource(ABC):
         """Called when the source is closed and its last session ended."""
 
     @contextmanager
-    def _session(self, project: str | None = None) -> Iterator[Session]:
+    def _session(self, project: ProjectKey | None = None) -> Iterator[Session]:
         try:
             with self._slots.take():
                 session = self._begin(project)
@@ -124,7 +136,7 @@ class SqlSource(ABC):
                 self._release()
 
     @contextmanager
-    def _confirmed(self, project: str | None = None) -> Iterator[Session]:
+    def _confirmed(self, project: ProjectKey | None = None) -> Iterator[Session]:
         """A session for a few questions, whose answers hold once the block has ended."""
         with self._session(project) as session:
             yield session
@@ -133,13 +145,16 @@ class SqlSource(ABC):
     def _plan(self, session: Session) -> Plan:
         with self._lock:
             if self._known is None:
-                plan = make_plan(self._mapping, self._catalog(session), self._dialect)
+                plan = self._made_plan(session)
                 if plan.problems:
                     return plan
                 self._known = plan
             return self._known
 
-    def _queries(self, session: Session, project: str, tree: Filter | None = None) -> RunQueries:
+    def _made_plan(self, session: Session) -> Plan:
+        return make_plan(self._mapping, self._catalog(session), self._dialect, workspace=self._workspace)
+
+    def _queries(self, session: Session, project: ProjectKey, tree: Filter | None = None) -> RunQueries:
         queries = RunQueries(self._plan(session), project, tree=tree, words=self._words)
         if queries.matching is not None:
             session.bind(queries.matching.values)
@@ -154,20 +169,23 @@ class SqlSource(ABC):
         from export_pipeline.sources.check import report
 
         with self._session() as session:
-            plan = make_plan(self._mapping, self._catalog(session), self._dialect)
+            plan = self._made_plan(session)
             return report(plan, session.rows, place=self._place, unassigned=self._unassigned)
 
     def projects(self) -> list[Project]:
         """See `RunSource`."""
         with self._confirmed() as session:
-            found = read_projects(self._plan(session), session.rows)
+            plan = self._plan(session)
+            found = read_projects(plan, session.rows)
         if self._unassigned is None:
             return found
-        return [*found, Project(UNASSIGNED, self._unassigned, tenant_key=self._mapping.tenant)]
+        says_whose = plan.runs is not None and plan.runs.tenant is not None
+        tenant_key = self._workspace if says_whose else self._mapping.tenant
+        return [*found, Project(UNASSIGNED, self._unassigned, tenant_key=tenant_key or None)]
 
     def days(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the contract's word
@@ -192,7 +210,7 @@ class SqlSource(ABC):
 
     def changed(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         since: datetime,
         *,
@@ -203,7 +221,7 @@ class SqlSource(ABC):
             sql = self._queries(session, project, filter).changed(window, since)
             return None if sql is None else session.rows(sql)[0][0]
 
-    def outside(self, project: str, window: Window) -> OutsideRows:
+    def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         """See `RunSource`."""
         with self._confirmed(project) as session:
             queries = self._queries(session, project)
@@ -213,11 +231,11 @@ class SqlSource(ABC):
     def unassigned(self) -> UnassignedRows:
         """See `RunSource`."""
         with self._confirmed() as session:
-            return read_unassigned(self._queries(session, UNASSIGNED), session.rows)
+            return read_unassigned(self._queries(session, ProjectKey(UNASSIGNED)), session.rows)
 
     @contextmanager
     def _snapshot(
-        self, project: str, window: Window, fields: Collection[str] | None, tree: Filter | None
+        self, project: ProjectKey, window: Window, fields: Collection[str] | None, tree: Filter | None
     ) -> Iterator[RunSnapshot]:
         with self._session(project) as session:
             queries = self._queries(session, project, tree)
@@ -230,7 +248,7 @@ class SqlSource(ABC):
 
     def open(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         fields: Collection[str] | None = None,
         *,

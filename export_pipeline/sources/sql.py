@@ -138,7 +138,16 @@ class Dialect(Protocol):
         """Whether the value is null or an empty text; never null."""
 
     def is_project(self, column: Column, project: str) -> str:
-        """The condition that a run belongs to the project that the session was opened for."""
+        """The condition that a run's project has the id that the session was opened for."""
+
+    def as_project(self, column: Column, key: str) -> str:
+        """A project's id as a column of the runs holds it: ids for which that is the same have their rows in common."""
+
+    def canonical_id(self, column: Column) -> str:
+        """An id as text, a UUID in any spelling (`runs.ids.parse_uuid`) in the usual one; null for an empty one."""
+
+    def is_tenant(self, column: Column, tenant: str) -> str:
+        """The condition that the id is that of the tenant that the session was opened for, in any spelling."""
 
     def order(self, column: Column) -> str:
         """A sort key by the value's bytes, whatever the database's collation."""

@@ -1,10 +1,12 @@
 """A trace store in an SQLite file."""
 
+import uuid
 from pathlib import Path
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.sources.mapping import Mapping, RelationMapping
 from export_pipeline.sources.plan import Catalog
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.source import Session, SqlSource
 from export_pipeline.sources.sql import Column, Index, Relation
 from export_pipeline.sources.sqlite_filter import SqliteFilterWords
@@ -18,18 +20,22 @@ _ROW_KEYS = ("rowid", "_rowid_", "oid")
 class SqliteSource(SqlSource):
     """See `RunSource`."""
 
-    def __init__(self, path: Path, *, mapping: Mapping, unassigned: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, mapping: Mapping, unassigned: str | None = None, workspace: uuid.UUID | None = None
+    ) -> None:
         self._path = path
         dialect = SqliteDialect(mapping.epoch_unit)
         words = SqliteFilterWords(dialect)
         place = f"sqlite:///{path}"
-        super().__init__(mapping=mapping, dialect=dialect, words=words, place=place, unassigned=unassigned)
+        super().__init__(
+            mapping=mapping, dialect=dialect, words=words, place=place, unassigned=unassigned, workspace=workspace
+        )
 
     def connect(self) -> None:
         """See `SqlSource`."""
         self._begin(None).close()
 
-    def _begin(self, project: str | None) -> SqliteSession:
+    def _begin(self, project: ProjectKey | None) -> SqliteSession:
         return SqliteSession(self._path, unit=self.epoch_unit, project=project)
 
     def _catalog(self, session: Session) -> Catalog:

@@ -13,23 +13,27 @@ from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources import unpack
-from export_pipeline.sources.projects import unescaped
+from export_pipeline.sources.projects import as_key, canonical, unescaped
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_apart import apart
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_sql import (
     DAY_FUNCTION,
+    ID_FUNCTION,
     MICROS_FUNCTION,
     PAYLOAD_FUNCTION,
     PLAIN_FUNCTION,
     PROJECT_PARAMETERS,
     SCALAR_FUNCTION,
     STAMP_FUNCTION,
+    TENANT_PARAMETER,
 )
 from export_pipeline.sources.times import DAY_MICROS, parse_micros, path_stamp
 
 BUSY_SECONDS = 30.0
+_HEX = re.compile("(?:[0-9A-F]{2})+")
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
 _PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
 
@@ -37,9 +41,12 @@ _PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk
 class SqliteSession:
     """See `source.Session`."""
 
-    def __init__(self, path: Path, *, unit: EpochUnit, project: str | None) -> None:
+    def __init__(self, path: Path, *, unit: EpochUnit, project: ProjectKey | None) -> None:
         self._path = path
-        self._parameters: dict[str, Any] = dict(zip(PROJECT_PARAMETERS, _project_forms(project), strict=True))
+        forms = _project_forms(None if project is None else project.id)
+        self._parameters: dict[str, Any] = dict(zip(PROJECT_PARAMETERS, forms, strict=True))
+        tenant = None if project is None or project.tenant is None else canonical(project.tenant)
+        self._parameters[TENANT_PARAMETER] = None if tenant is None else tenant.encode("utf-8", "surrogatepass")
         with self._translated():
             self._connection = _connect(path)
             try:
@@ -134,6 +141,7 @@ def _add_functions(connection: sqlite3.Connection, unit: EpochUnit) -> None:
     connection.create_function(PAYLOAD_FUNCTION, 1, _payload, deterministic=True)
     connection.create_function(PLAIN_FUNCTION, 2, _plain, deterministic=True)
     connection.create_function(SCALAR_FUNCTION, 1, _scalar, deterministic=True)
+    connection.create_function(ID_FUNCTION, 1, _canonical, deterministic=True)
     add_functions(connection)
 
 
@@ -153,6 +161,10 @@ def _scalar(value: bytes) -> str | bytes | None:
         return value
 
 
+def _canonical(value: bytes | None) -> str | None:
+    return canonical(as_key(value)) if value else None
+
+
 def _text(value: bytes) -> str | bytes:
     try:
         return value.decode()
@@ -161,15 +173,11 @@ def _text(value: bytes) -> str | bytes:
 
 
 def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int | None, bytes | None]:
-    """A project's key as text, as the 16 bytes of a UUID, as an integer, and as text that is not UTF-8."""
+    """A project's key as text, as the bytes that SQLite's hex() writes so, as an integer, as text that is not UTF-8."""
     if project is None:
         return None, None, None, None
     text = project.encode("utf-8", "surrogatepass")
-    digits = project.replace("-", "")
-    try:
-        blob = bytes.fromhex(digits) if digits else None
-    except ValueError:
-        blob = None
+    blob = bytes.fromhex(project) if _HEX.fullmatch(project) else None
     number = int(project) if _INTEGER.fullmatch(project) and -(2**63) <= int(project) < 2**63 else None
     return text, blob, number, unescaped(text)
 

@@ -14,6 +14,8 @@ STAMP_FUNCTION = "export_pipeline_stamp"
 PAYLOAD_FUNCTION = "export_pipeline_payload"
 PLAIN_FUNCTION = "export_pipeline_plain"
 SCALAR_FUNCTION = "export_pipeline_scalar"
+ID_FUNCTION = "export_pipeline_id"
+TENANT_PARAMETER = "tenant"
 PROJECT_PARAMETERS = ("project_text", "project_blob", "project_number", "project_bytes")
 
 _FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
@@ -168,6 +170,19 @@ class SqliteDialect:
         text, blob, number, raw = (f":{name}" for name in PROJECT_PARAMETERS)
         forms = f"IN (CAST({text} AS TEXT), {blob}, {number}, CAST({raw} AS TEXT))"
         return f"({column.sql} {forms} AND {self.bytewise(column)} {forms})"
+
+    def as_project(self, column: Column, key: str) -> str:  # noqa: ARG002 - ids are equal only where their text is
+        """See `Dialect`."""
+        return key
+
+    def canonical_id(self, column: Column) -> str:
+        """See `Dialect`."""
+        return f"{ID_FUNCTION}(CAST({self.id(column)} AS BLOB))"
+
+    def is_tenant(self, column: Column, tenant: str) -> str:  # noqa: ARG002 - the session binds the value
+        """See `Dialect`. The usual spelling is found without a call of Python."""
+        value = f"CAST(:{TENANT_PARAMETER} AS TEXT)"
+        return f"({self.bytewise(column)} = {value} OR {self.canonical_id(column)} = {value})"
 
     def order(self, column: Column) -> str:
         """See `Dialect`."""

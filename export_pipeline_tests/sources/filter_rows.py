@@ -7,7 +7,7 @@ from uuid import UUID
 
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.sources.filter_reference import matches
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, uuid
 
@@ -148,11 +148,11 @@ class Filled:
     def found(self, tree: Filter) -> list[str]:
         """The ids of the rows that the source gives."""
         ids: list[str] = []
-        with self.source.open(PROJECT, Window.of_day(DAY), ["id"], filter=tree) as snapshot:
+        with self.source.open(ProjectKey(PROJECT), Window.of_day(DAY), ["id"], filter=tree) as snapshot:
             for batch in snapshot.batches():
                 ids += batch.column("id").to_pylist()
             assert snapshot.fingerprint.rows == len(ids)
-        counted = self.source.days(PROJECT, Window.of_day(DAY), filter=tree)
+        counted = self.source.days(ProjectKey(PROJECT), Window.of_day(DAY), filter=tree)
         assert (counted[DAY].rows if counted else 0) == len(ids)
         return sorted(ids)
 

@@ -12,7 +12,7 @@ from export_pipeline.runs.raw import check_raw
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 
 PROJECT = "0190aaaa-0000-7000-8000-000000000001"
 OTHER = "0190aaaa-0000-7000-8000-000000000002"
@@ -122,7 +122,7 @@ def rows_of(
     """All rows of a window (by default `DAY`) as dicts: text as bytes, times as microseconds."""
     found: list[dict[str, Any]] = []
     wanted = None if fields is None else list(fields)
-    with source.open(project, window or Window.of_day(DAY), wanted) as snapshot:
+    with source.open(ProjectKey(project), window or Window.of_day(DAY), wanted) as snapshot:
         for batch in snapshot.batches():
             check_raw(batch)
             names = batch.schema.names
@@ -140,10 +140,10 @@ def ids_of(source: RunSource, *, project: str = PROJECT, window: Window | None =
 def matching(source: RunSource, text: str, *, fields: list[str] | None = None) -> list[int]:
     """The numbers of the runs that match, which the fingerprints of snapshot and day must count too."""
     tree = parse_filter(text)
-    with source.open(PROJECT, Window.of_day(DAY), fields, filter=tree) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY), fields, filter=tree) as snapshot:
         found = [UUID(run).int for batch in snapshot.batches() for run in batch.column("id").to_pylist()]
         assert snapshot.fingerprint.rows == len(found)
-    days = source.days(PROJECT, Window.of_day(DAY), filter=tree)
+    days = source.days(ProjectKey(PROJECT), Window.of_day(DAY), filter=tree)
     assert {day: counted.rows for day, counted in days.items()} == ({DAY: len(found)} if found else {})
     return found
 

@@ -3,6 +3,7 @@
 import pytest
 
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.sources.stores import DAY, Store, matching, rows_of
 
 AT = "2026-03-14 10:00:00+00:00"
@@ -35,7 +36,7 @@ def test_projects_that_differ_in_case_or_blanks_only_are_two(loose: Store) -> No
     assert [project.key for project in source.projects()] == ["Bot", "bot", "bot "]
     for key in ("Bot", "bot", "bot "):
         assert [row["id"] for row in rows_of(source, project=key)] == [f"run of {key!r}".encode()]
-        assert source.days(key)[DAY].rows == 1
+        assert source.days(ProjectKey(key))[DAY].rows == 1
     assert source.unassigned().rows == 0
     source.close()
 
@@ -62,7 +63,7 @@ def test_ids_that_differ_in_case_or_blanks_only_are_no_versions_of_each_other(lo
             (b"a", b"new"), (b"A", b"new"), (b"a ", b"new"), (b"b", b"new"),
         ]  # fmt: skip
         assert [b'"run_id"' in row["feedbacks"] for row in rows] == [False, True, False, False]
-        assert source.days("p")[DAY].superseded == 4
+        assert source.days(ProjectKey("p"))[DAY].superseded == 4
         source.close()
 
 

@@ -11,6 +11,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.postgres import PostgresSource
 from export_pipeline.sources.postgres_session import stream_sql
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite import SqliteSource
 from export_pipeline_tests.servers import Postgres
@@ -117,8 +118,8 @@ def test_the_index_is_searched_for_every_form_of_time(sqlite_store: Store) -> No
     sqlite_store.run("CREATE INDEX by_day ON runs (session_id, start_time)")
     source = sqlite_store.source()
     assert isinstance(source, SqliteSource)
-    with source._session(PROJECT) as session:
-        sql = RunQueries(source._plan(session), PROJECT).keys(Window.of_day(DAY))
+    with source._session(ProjectKey(PROJECT)) as session:
+        sql = RunQueries(source._plan(session), ProjectKey(PROJECT)).keys(Window.of_day(DAY))
         steps = [row[3].decode() for row in session.rows(f"EXPLAIN QUERY PLAN {sql}")]
     searches = [step for step in steps if "by_day (session_id=? AND start_time>? AND start_time<?)" in step]
     assert len(searches) == 5
@@ -131,8 +132,8 @@ def test_the_order_of_a_day_comes_from_the_index(postgres_store: Store) -> None:
     postgres_store.run("CREATE INDEX by_day ON runs (session_id, start_time, id)")
     source = postgres_store.source()
     assert isinstance(source, PostgresSource)
-    with source._session(PROJECT) as session:
-        queries = RunQueries(source._plan(session), PROJECT)
+    with source._session(ProjectKey(PROJECT)) as session:
+        queries = RunQueries(source._plan(session), ProjectKey(PROJECT))
         sql = stream_sql(queries, Window.of_day(DAY), queries.outputs(None))
     with postgres_store.connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")

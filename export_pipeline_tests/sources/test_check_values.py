@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store
 
 START = "2026-03-14 10:00:00+00:00"
@@ -21,7 +22,7 @@ def test_a_store_without_a_readable_time_is_not_ok_and_shows_examples(store: Sto
         "no row would be exported: start_time is no time in any row, such as 'Sat, 14 Mar 2026 10:00:00 +0000' and "
         "'03/14/2026' and '14.03.2026 10:00'; map an expression that gives ISO 8601 or an epoch number"
     )
-    assert source.days(PROJECT) == {}
+    assert source.days(ProjectKey(PROJECT)) == {}
     source.close()
 
 
@@ -38,7 +39,7 @@ def test_rows_without_a_readable_time_among_others_are_counted(store: Store) -> 
         "end_time: 1 of the first 3 rows hold no time, such as 'noon'",
         "modified_at: 1 of the first 3 rows hold no time, such as 'yesterday'",
     ]
-    assert source.days(PROJECT)[DAY].rows == 2
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 2
     source.close()
 
 

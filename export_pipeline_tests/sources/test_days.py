@@ -7,7 +7,7 @@ import pytest
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, OutsideRows
+from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, ProjectKey
 from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of, rows_of, uuid
 
 BOUNDARIES = {
@@ -38,7 +38,7 @@ def test_a_day_is_its_24_hours_to_the_microsecond(store: Store, indexed: bool) -
     assert ids_of(source, window=Window.of_day(date(2026, 3, 15))) == [4]
     assert ids_of(source, window=Window.of_day(date(1, 1, 1))) == [7]
     assert ids_of(source, window=Window.of_day(date(1969, 12, 31))) == [9]
-    found = {day: fingerprint.rows for day, fingerprint in source.days(PROJECT).items()}
+    found = {day: fingerprint.rows for day, fingerprint in source.days(ProjectKey(PROJECT)).items()}
     assert found == {
         date(1, 1, 1): 1, date(1969, 12, 31): 1, date(1970, 1, 1): 1, date(2026, 3, 13): 1,
         DAY: 4, date(2026, 3, 15): 1, date(9999, 12, 31): 1,
@@ -46,7 +46,7 @@ def test_a_day_is_its_24_hours_to_the_microsecond(store: Store, indexed: bool) -
     assert list(found) == sorted(found)
     cut = Window(datetime(2026, 3, 14, 0, 0, 0, 1, tzinfo=UTC), datetime(2026, 3, 14, 23, tzinfo=UTC))
     assert ids_of(source, window=cut) == [6]
-    assert {day: each.rows for day, each in source.days(PROJECT, cut).items()} == {DAY: 1}
+    assert {day: each.rows for day, each in source.days(ProjectKey(PROJECT), cut).items()} == {DAY: 1}
     source.close()
 
 
@@ -87,9 +87,9 @@ def test_of_versions_the_one_modified_last_wins_wherever_it_lies(store: Store, i
     assert names == ["newest", "today now", "of this project", "inserted last", "starts last", "later twin"]
     assert [row["name"] for row in rows_of(source, project=OTHER)] == [b"of the other project"]
     assert [row["name"] for row in rows_of(source, window=Window.of_day(date(2026, 3, 13)))] == [b"yesterday now"]
-    counted = {day: (each.rows, each.superseded) for day, each in source.days(PROJECT).items()}
+    counted = {day: (each.rows, each.superseded) for day, each in source.days(ProjectKey(PROJECT)).items()}
     assert counted == {date(2026, 3, 13): (1, 2), DAY: (6, 5)}
-    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         assert (snapshot.fingerprint.rows, snapshot.fingerprint.superseded) == (6, 5)
     source.close()
 
@@ -106,7 +106,7 @@ def test_versions_are_told_apart_in_a_view_too(store: Store) -> None:
     for relation in ("table: seen", "query: SELECT * FROM runs", "table: runs"):
         source = store.source(f"runs: {{{relation}}}")
         assert sorted(row["name"] for row in rows_of(source)) == expected
-        assert source.days(PROJECT)[DAY].rows == 4
+        assert source.days(ProjectKey(PROJECT))[DAY].rows == 4
         source.close()
 
 
@@ -147,7 +147,7 @@ def test_rows_marked_deleted_are_not_there(store: Store, kind: str) -> None:
         kept += [] if deleted else [number]
     source = store.source()
     assert ids_of(source) == kept
-    assert source.days(PROJECT)[DAY] == DayFingerprint(len(kept))
+    assert source.days(ProjectKey(PROJECT))[DAY] == DayFingerprint(len(kept))
     source.close()
 
 
@@ -157,7 +157,7 @@ def test_a_run_whose_newest_version_is_deleted_is_gone(store: Store) -> None:
     store.add(1, "2026-03-14 10:00:00+00:00", is_deleted=True, modified_at="2026-03-21 00:00:00+00:00")
     source = store.source()
     assert ids_of(source) == []
-    assert source.days(PROJECT) == {DAY: DayFingerprint(0, superseded=1)}
+    assert source.days(ProjectKey(PROJECT)) == {DAY: DayFingerprint(0, superseded=1)}
     source.close()
 
 
@@ -168,9 +168,9 @@ def test_rows_outside_the_window_and_without_a_readable_start_are_counted(store:
     for number, odd in enumerate([None, "", "soon", "2026-02-30", "2026-03-14T25:00:00Z", "99999999999999999999"]):
         store.add(100 + number, odd)
     source = store.source()
-    assert source.outside(PROJECT, Window.of_day(DAY)) == OutsideRows(before=4, after=3, unreadable=5)
-    assert source.outside(PROJECT, Window.of_day(DAY)).total == 12
-    assert source.outside(OTHER, Window.of_day(DAY)).total == 0
+    assert source.outside(ProjectKey(PROJECT), Window.of_day(DAY)) == OutsideRows(before=4, after=3, unreadable=5)
+    assert source.outside(ProjectKey(PROJECT), Window.of_day(DAY)).total == 12
+    assert source.outside(ProjectKey(OTHER), Window.of_day(DAY)).total == 0
     source.close()
 
 
@@ -181,8 +181,8 @@ def test_an_infinite_start_lies_after_every_partition(postgres_store: Store) -> 
     ):
         postgres_store.add(number, start)
     source = postgres_store.source()
-    assert source.outside(PROJECT, Window.of_day(DAY)) == OutsideRows(before=2, after=2, unreadable=1)
-    assert source.days(PROJECT) == {}
+    assert source.outside(ProjectKey(PROJECT), Window.of_day(DAY)) == OutsideRows(before=2, after=2, unreadable=1)
+    assert source.days(ProjectKey(PROJECT)) == {}
     source.close()
 
 
@@ -199,10 +199,10 @@ def test_the_fingerprint_tells_newest_changes_of_runs_and_feedback(store: Store)
     source = store.source()
     first = DayFingerprint(2, datetime(2026, 3, 22, 0, 0, 0, 1, tzinfo=UTC), 3, datetime(2026, 4, 3, tzinfo=UTC))
     second = DayFingerprint(1, datetime(2026, 3, 23, 0, 0, 0, 1, tzinfo=UTC), 0, None)
-    assert source.days(PROJECT) == {DAY: first, DAY + timedelta(days=1): second}
-    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    assert source.days(ProjectKey(PROJECT)) == {DAY: first, DAY + timedelta(days=1): second}
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         assert snapshot.fingerprint == first
-    with source.open(PROJECT, Window.of_day(date(2020, 1, 1))) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(date(2020, 1, 1))) as snapshot:
         assert snapshot.fingerprint == DayFingerprint(0, None, 0, None)
         assert list(snapshot.batches()) == []
     source.close()
@@ -217,14 +217,14 @@ def test_rows_changed_after_an_instant_are_counted(store: Store, kind: str) -> N
         store.add(number, "2026-03-14 10:00:00+00:00", modified_at=None if number == 5 else changed)
     store.add(6, "2026-03-15 10:00:00+00:00", modified_at=seconds + 9 if kind == "BIGINT" else "2026-03-21")
     source = store.source()
-    last = source.days(PROJECT)[DAY].max_modified_at
+    last = source.days(ProjectKey(PROJECT))[DAY].max_modified_at
     assert last is not None
     day = Window.of_day(DAY)
-    assert source.changed(PROJECT, day, last) == 0
-    assert source.changed(PROJECT, day, last - timedelta(seconds=2)) == 2
-    assert source.changed(PROJECT, day, last - timedelta(days=1)) == 4
+    assert source.changed(ProjectKey(PROJECT), day, last) == 0
+    assert source.changed(ProjectKey(PROJECT), day, last - timedelta(seconds=2)) == 2
+    assert source.changed(ProjectKey(PROJECT), day, last - timedelta(days=1)) == 4
     one = parse_filter(f'eq(id, "{uuid(4)}")')
-    assert source.changed(PROJECT, day, last - timedelta(days=1), filter=one) == 1
+    assert source.changed(ProjectKey(PROJECT), day, last - timedelta(days=1), filter=one) == 1
     source.close()
 
 
@@ -232,7 +232,7 @@ def test_changed_rows_are_not_counted_without_modified_at(store: Store) -> None:
     store.runs()
     store.add(1, "2026-03-14 10:00:00+00:00")
     source = store.source()
-    assert source.changed(PROJECT, Window.of_day(DAY), datetime(2026, 3, 14, tzinfo=UTC)) is None
+    assert source.changed(ProjectKey(PROJECT), Window.of_day(DAY), datetime(2026, 3, 14, tzinfo=UTC)) is None
     source.close()
 
 
@@ -240,7 +240,7 @@ def test_an_infinite_change_time_is_the_last_there_is(postgres_store: Store) -> 
     postgres_store.runs({"modified_at": "{time}"})
     postgres_store.add(1, "2026-03-14 10:00:00+00:00", modified_at="infinity")
     source = postgres_store.source()
-    assert source.days(PROJECT)[DAY].max_modified_at == datetime.max.replace(tzinfo=UTC)
+    assert source.days(ProjectKey(PROJECT))[DAY].max_modified_at == datetime.max.replace(tzinfo=UTC)
     source.close()
 
 

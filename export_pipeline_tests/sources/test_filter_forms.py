@@ -11,7 +11,7 @@ import pytest
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching, micros, uuid
 
 WINDOW = Window.of_day(DAY)
@@ -110,14 +110,14 @@ def test_filters_over_native_types_give_these_runs(native: RunSource) -> None:
 
 def test_the_feedback_that_is_counted_is_that_of_the_matching_runs(native: RunSource) -> None:
     tree = parse_filter('and(eq(feedback_key, "right"), lt(feedback_score, 0.5))')
-    with native.open(PROJECT, WINDOW, ["id", "feedbacks"], filter=tree) as snapshot:
+    with native.open(ProjectKey(PROJECT), WINDOW, ["id", "feedbacks"], filter=tree) as snapshot:
         (batch,) = snapshot.batches()
         assert [len(json.loads(cell)) for cell in batch.column("feedbacks").to_pylist()] == [2]
         assert snapshot.fingerprint.feedbacks == 2
         newest = snapshot.fingerprint.max_feedback_modified_at
     assert newest is not None
     assert newest.isoformat() == "2026-03-15T00:00:01+00:00"
-    assert native.days(PROJECT, WINDOW, filter=tree)[DAY].feedbacks == 2
+    assert native.days(ProjectKey(PROJECT), WINDOW, filter=tree)[DAY].feedbacks == 2
 
 
 def test_a_filter_is_asked_about_the_newest_version_only(store: Store) -> None:

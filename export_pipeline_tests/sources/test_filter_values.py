@@ -4,6 +4,7 @@ import json
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.source import SqlSource
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching
 
@@ -44,8 +45,8 @@ def test_no_value_of_a_filter_stands_in_the_sql(store: Store) -> None:
         "gt(latency, 987654), in(total_tokens, [987654]), lt(start_time, '1987-06-05'), "
         "and(eq(feedback_key, 'Q'), gt(feedback_score, 987654)))".replace("Q", "quux")
     )
-    with source._session(PROJECT) as session:
-        queries = source._queries(session, PROJECT, tree)
+    with source._session(ProjectKey(PROJECT)) as session:
+        queries = source._queries(session, ProjectKey(PROJECT), tree)
         found = [queries.days(WINDOW), queries.fingerprint(WINDOW), queries.stream(WINDOW)]
     assert queries.matching is not None
     assert len(queries.matching.values) == 29
@@ -78,8 +79,8 @@ def test_the_index_of_the_day_is_searched_whatever_else_a_filter_asks(sqlite_sto
     source = sqlite_store.source()
     assert isinstance(source, SqlSource)
     tree = parse_filter('and(eq(name, "a"), eq(status, "error"), eq(error, "b"), neq(id, "c"))')
-    with source._session(PROJECT) as session:
-        sql = source._queries(session, PROJECT, tree).keys(WINDOW)
+    with source._session(ProjectKey(PROJECT)) as session:
+        sql = source._queries(session, ProjectKey(PROJECT), tree).keys(WINDOW)
         steps = [row[3].decode() for row in session.rows(f"EXPLAIN QUERY PLAN {sql}")]
     assert len([step for step in steps if "by_session_id_start_time" in step]) == 5
     assert [step for step in steps if step.startswith("SCAN r") or "by_name" in step or "by_error" in step] == []
@@ -92,7 +93,7 @@ def test_a_bound_value_does_not_keep_postgresql_from_streaming(postgres_store: S
         postgres_store.add(number, START, inputs="x")
     postgres_store.run("UPDATE runs SET inputs = repeat('x', 3000000)")
     source = postgres_store.source()
-    with source.open(PROJECT, WINDOW, filter=parse_filter('like(name, "r%")')) as snapshot:
+    with source.open(ProjectKey(PROJECT), WINDOW, filter=parse_filter('like(name, "r%")')) as snapshot:
         sizes = [batch.num_rows for batch in snapshot.batches()]
     assert sum(sizes) == 16
     assert max(sizes) <= 2

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.sources.stores import BASIC, PROJECT, Store, ids_of, micros, rows_of, uuid
 
 NOON = micros("2026-03-14T12:00:00.123456+00:00")
@@ -214,5 +215,5 @@ def test_a_project_that_cannot_exist_has_no_rows(store: Store, project: str) -> 
     store.add(1, "2026-03-14 12:00:00+00:00")
     source = store.source()
     assert rows_of(source, project=project) == []
-    assert source.days(project) == {}
+    assert source.days(ProjectKey(project)) == {}
     source.close()

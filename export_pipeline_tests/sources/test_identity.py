@@ -5,6 +5,7 @@ import pytest
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of, rows_of
 
 AT = "2026-03-14 10:00:00+00:00"
@@ -28,7 +29,9 @@ def test_another_projects_rows_with_the_same_ids_take_nothing_away(store: Store,
     source = store.source()
     assert ids_of(source) == [1, 2, 3, 4, 5]
     assert ids_of(source, project=OTHER) == [1, 2, 3]
-    assert {day: (each.rows, each.superseded) for day, each in source.days(PROJECT).items()} == {DAY: (5, 0)}
+    assert {day: (each.rows, each.superseded) for day, each in source.days(ProjectKey(PROJECT)).items()} == {
+        DAY: (5, 0)
+    }
     source.close()
 
 
@@ -65,11 +68,11 @@ def test_the_mapping_says_what_tells_runs_apart(store: Store) -> None:
     for identity, (names, superseded) in expected.items():
         source = store.source(f"runs: {{identity: {identity}}}")
         assert {row["name"].decode() for row in rows_of(source)} == names
-        assert source.days(PROJECT)[DAY].superseded == superseded
+        assert source.days(ProjectKey(PROJECT))[DAY].superseded == superseded
         source.close()
     source = store.source("runs: {identity: [span, id]}")
     with pytest.raises(SourceUnusableError, match=r"runs\.identity: table runs has no column span"):
-        source.days(PROJECT)
+        source.days(ProjectKey(PROJECT))
     source.close()
 
 
@@ -85,9 +88,11 @@ def test_set_aside_rows_are_counted_with_a_filter_too(store: Store, relation: st
     store.add(3, AT, modified_at=NEW, name="kept", is_deleted=True)
     source = store.source(f"runs: {{{relation}}}")
     tree = parse_filter('eq(name, "kept")')
-    with source.open(PROJECT, Window.of_day(DAY), filter=tree) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY), filter=tree) as snapshot:
         assert sum(batch.num_rows for batch in snapshot.batches()) == 1
         assert (snapshot.fingerprint.rows, snapshot.fingerprint.superseded) == (1, 2)
-    counted = {str(day): (each.rows, each.superseded) for day, each in source.days(PROJECT, filter=tree).items()}
+    counted = {
+        str(day): (each.rows, each.superseded) for day, each in source.days(ProjectKey(PROJECT), filter=tree).items()
+    }
     assert counted == {"2026-03-13": (0, 1), "2026-03-14": (1, 2)}
     source.close()

@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.times import parse_micros
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store
 
@@ -34,13 +34,17 @@ def interruptible() -> Iterator[None]:
 
 
 def open_and_close(source: RunSource) -> None:
-    with source.open(PROJECT, Window.of_day(DAY)):
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)):
         pass
 
 
 @pytest.mark.parametrize(
     "question",
-    [lambda source: source.days(PROJECT), lambda source: source.outside(PROJECT, Window.of_day(DAY)), open_and_close],
+    [
+        lambda source: source.days(ProjectKey(PROJECT)),
+        lambda source: source.outside(ProjectKey(PROJECT), Window.of_day(DAY)),
+        open_and_close,
+    ],
     ids=["days", "outside", "open"],
 )
 def test_an_interrupt_while_times_are_parsed_is_not_swallowed(
@@ -64,5 +68,5 @@ def test_an_interrupt_while_times_are_parsed_is_not_swallowed(
     with interruptible(), pytest.raises(Interrupted):
         question(source)
     monkeypatch.setattr("export_pipeline.sources.sqlite_session.parse_micros", parse_micros)
-    assert source.days(PROJECT)[DAY].rows == 5000
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 5000
     source.close()

@@ -3,6 +3,7 @@
 import pytest
 
 from export_pipeline.sources.kept import KeptConnections
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.servers import wait_for
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers
 
@@ -48,10 +49,10 @@ def test_sessions_follow_one_another_on_one_connection_until_the_source_is_close
     postgres_store.runs()
     postgres_store.add(1, "2026-03-14 10:00:00+00:00")
     source = postgres_store.source()
-    assert source.days(PROJECT)[DAY].rows == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 1
     used = readers(postgres_store)
     assert len(used) == 1
-    assert source.days(PROJECT)[DAY].rows == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 1
     assert readers(postgres_store) == used
     source.close()
     wait_for(lambda: not readers(postgres_store), what="the end of the connection")
@@ -62,11 +63,11 @@ def test_a_kept_connection_that_the_server_has_ended_is_replaced(postgres_store:
     postgres_store.runs()
     postgres_store.add(1, "2026-03-14 10:00:00+00:00")
     source = postgres_store.source()
-    assert source.days(PROJECT)[DAY].rows == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 1
     ended = readers(postgres_store)
     postgres_store.run("SELECT pg_terminate_backend(?)", *ended)
     wait_for(lambda: not readers(postgres_store), what="the end of the connection")
-    assert source.days(PROJECT)[DAY].rows == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 1
     assert len(readers(postgres_store)) == 1
     assert readers(postgres_store) != ended
     source.close()

@@ -16,6 +16,7 @@ from export_pipeline.sources.mapping import (
     RunsMapping,
     load_mapping,
 )
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +153,7 @@ def test_names_that_need_quotes_and_a_field_that_is_denied(store: Store) -> None
     source = store.source(f"runs: {{table: odd ; runs, fields: {fields}}}")
     (row,) = rows_of(source)
     assert (row["name"], row["run_type"], row["error"]) == (b"n", b"llm", None)
-    assert source.days(PROJECT)[DAY].rows == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 1
     source.close()
 
 

@@ -8,7 +8,7 @@ from export_pipeline.sources.adbc import Adbc
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.postgres_codes import refusals
 from export_pipeline.sources.postgres_errors import PostgresErrors
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers import Postgres
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, ids_of, rows_of, settings_for
 
@@ -158,7 +158,7 @@ def test_a_store_that_hides_rows_is_refused_unless_a_part_is_meant(
     source = opened(secured, postgres_store, mapping=mapping, part=True)
     assert [warning for warning in source.check().warnings if "row-level security applies" in warning]
     assert ids_of(source) == [0, 1]
-    assert source.days(PROJECT)[DAY].rows == 2
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 2
     source.close()
 
 
@@ -197,6 +197,6 @@ def test_bytes_of_a_database_without_an_encoding_are_exported(
         report = source.check()
         assert report.sample is not None
         assert report.sample["inputs"] == expected.decode(errors="replace")
-        assert source.days(PROJECT)[DAY].rows == 1
+        assert source.days(ProjectKey(PROJECT))[DAY].rows == 1
         source.close()
         store.close()

@@ -9,7 +9,7 @@ import pytest
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers import wait_for
 from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of, rows_of
 
@@ -97,7 +97,7 @@ def filled(postgres_store: Store) -> Store:
 @pytest.mark.parametrize("statements", REWRITES.values(), ids=REWRITES)
 def test_a_day_that_begins_during_a_rewrite_waits_for_it_and_is_whole(filled: Store, statements: list[str]) -> None:
     source = filled.source()
-    assert source.days(PROJECT)[DAY].rows == len(IDS)
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == len(IDS)
     with during(filled, *statements, what=lambda: ids_of(source)) as found:
         assert found.result() == IDS
     source.close()
@@ -127,7 +127,9 @@ def test_changes_that_are_counted_during_a_rewrite_are_all_counted(filled: Store
     source = filled.source()
     since = datetime(2026, 3, 14, tzinfo=UTC)
     statement = "ALTER TABLE runs ALTER COLUMN name TYPE varchar(90)"
-    with during(filled, statement, what=lambda: source.changed(PROJECT, Window.of_day(DAY), since)) as found:
+    with during(
+        filled, statement, what=lambda: source.changed(ProjectKey(PROJECT), Window.of_day(DAY), since)
+    ) as found:
         assert found.result() == len(IDS)
     source.close()
 
@@ -183,7 +185,7 @@ def test_partitions_are_locked_first_too(postgres_store: Store) -> None:
 
 def read_after(source: RunSource, *changes: Callable[[], None]) -> list[Any]:
     """The batches of the day, read when the changes have happened after the snapshot."""
-    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         for change in changes:
             change()
         return list(snapshot.batches())
@@ -237,7 +239,7 @@ def test_a_table_that_takes_the_name_by_the_search_path_fails_the_day(filled: St
 
 def test_a_rewrite_that_waits_for_the_day_changes_nothing_of_it(filled: Store) -> None:
     source = filled.source()
-    with ThreadPoolExecutor(1) as pool, source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    with ThreadPoolExecutor(1) as pool, source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         writer = Store(filled.dialect, filled.url, filled.folder)
         truncated = pool.submit(writer.run, "TRUNCATE runs")
         wait_for(lambda: waits(filled), what="a wait for the lock")

@@ -14,7 +14,7 @@ from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.readahead import ReadAhead
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.source import SqlSource
@@ -44,7 +44,7 @@ class Reading:
         self.source, self.on_first, self.rows = source, on_first, 0
 
     def read(self) -> None:
-        with self.source.open(PROJECT, WINDOW) as snapshot:
+        with self.source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
             for batch in snapshot.batches():
                 if self.rows == 0:
                     self.on_first()
@@ -57,7 +57,7 @@ def test_rows_changed_while_a_day_is_read_are_seen_as_they_were(store: Store) ->
         store.add(number, START, name="old", modified_at=START)
     source = store.source()
     writer = Store(store.dialect, store.url, store.folder)
-    with source.open(PROJECT, WINDOW) as snapshot:
+    with source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
         before = snapshot.fingerprint
         writer.add(9, START, name="inserted", modified_at=START)
         writer.run("UPDATE runs SET name = 'updated', modified_at = '2027-01-01 00:00:00+00:00' WHERE id = ?", uuid(1))
@@ -75,7 +75,7 @@ def test_rows_are_counted_as_they_were_when_their_reading_began(store: Store) ->
     store.add(1, START, modified_at=START)
     source = store.source()
     writer = Store(store.dialect, store.url, store.folder)
-    with source.open(PROJECT, WINDOW) as snapshot:
+    with source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
         writer.add(9, START, modified_at="2027-01-01 00:00:00+00:00")
         assert sum(batch.num_rows for batch in snapshot.batches()) == 1
         assert snapshot.fingerprint.rows == 1
@@ -88,7 +88,7 @@ def test_a_snapshot_left_in_the_middle_frees_its_connection(store: Store) -> Non
     fill(store, 16, megabytes=3)
     source = store.source()
     for _ in range(10):
-        with source.open(PROJECT, WINDOW) as snapshot:
+        with source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
             assert next(iter(snapshot.batches())).num_rows < 16
     if store.dialect == "postgresql":
         wait_for(lambda: not readers(store), what="the end of the connections")
@@ -113,7 +113,7 @@ def test_an_error_of_the_consumer_closes_the_snapshot(store: Store) -> None:
 def test_batches_are_read_once(store: Store) -> None:
     store.runs()
     source = store.source()
-    with source.open(PROJECT, WINDOW) as snapshot:
+    with source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
         assert list(snapshot.batches()) == []
         with pytest.raises(RuntimeError, match="once"):
             snapshot.batches()
@@ -123,7 +123,7 @@ def test_batches_are_read_once(store: Store) -> None:
 def test_the_count_is_not_told_while_rows_are_read(store: Store) -> None:
     fill(store, 16, megabytes=3)
     source = store.source()
-    with source.open(PROJECT, WINDOW) as snapshot:
+    with source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
         batches = snapshot.batches()
         with pytest.raises(RuntimeError, match="after their end"):
             _ = snapshot.fingerprint
@@ -156,9 +156,9 @@ def test_a_broken_connection_fails_the_read_and_a_refused_one_the_next(
         assert 0 < reading.rows < 16
         proxy.refusing = True
         with pytest.raises(SourceUnreachableError):
-            source.days(PROJECT)
+            source.days(ProjectKey(PROJECT))
         proxy.refusing = False
-        assert source.days(PROJECT)[DAY].rows == 16
+        assert source.days(ProjectKey(PROJECT))[DAY].rows == 16
         source.close()
 
 
@@ -188,7 +188,7 @@ def test_time_outs_of_the_server_do_not_apply_to_a_day(postgres_store: Store) ->
 def test_a_closed_source_refuses_and_lets_readers_end(store: Store) -> None:
     fill(store, 16, megabytes=3)
     source = store.source()
-    with source.open(PROJECT, WINDOW) as snapshot:
+    with source.open(ProjectKey(PROJECT), WINDOW) as snapshot:
         batches = snapshot.batches()
         first = next(batches)
         source.close()

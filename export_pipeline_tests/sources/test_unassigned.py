@@ -7,7 +7,7 @@ import pytest
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.protocol import UNASSIGNED, UnassignedRows
+from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey, UnassignedRows
 from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of
 
 AT = "2026-03-14 10:00:00+00:00"
@@ -50,8 +50,8 @@ def test_they_are_a_project_of_their_own_where_the_settings_name_one(store: Stor
     source = open_source(settings)
     assert [(project.key, project.name) for project in source.projects()][1:] == [(UNASSIGNED, "orphans")]
     assert ids_of(source, project=UNASSIGNED) == [4, 5, 6, 7, 8, 9]
-    assert {day.day: each.rows for day, each in source.days(UNASSIGNED).items()} == {14: 6, 15: 1}
-    assert source.outside(UNASSIGNED, Window.of_day(DAY)).after == 1
+    assert {day.day: each.rows for day, each in source.days(ProjectKey(UNASSIGNED)).items()} == {14: 6, 15: 1}
+    assert source.outside(ProjectKey(UNASSIGNED), Window.of_day(DAY)).after == 1
     assert ids_of(source) == [1, 2, 3]
     assert any("they are exported as project 'orphans'" in warning for warning in source.check().warnings)
     source.close()
@@ -63,7 +63,7 @@ def test_versions_of_them_are_told_apart_by_their_unknown_projects(store: Store)
         store.add(1, AT, session_id=project, modified_at="2026-03-20 00:00:00+00:00")
         store.add(1, AT, session_id=project, modified_at="2026-03-21 00:00:00+00:00")
     source = store.source()
-    with source.open(UNASSIGNED, Window.of_day(DAY)) as snapshot:
+    with source.open(ProjectKey(UNASSIGNED), Window.of_day(DAY)) as snapshot:
         assert (snapshot.fingerprint.rows, snapshot.fingerprint.superseded) == (3, 3)
     source.close()
 

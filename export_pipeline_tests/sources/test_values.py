@@ -21,7 +21,7 @@ from export_pipeline.runs.schema import RUN_FIELDS, select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.sources import unpack
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching, uuid
 
 START = "2026-03-14 10:00:00+00:00"
@@ -38,7 +38,7 @@ def exported(source: RunSource, *, project: str = PROJECT) -> tuple[list[dict[st
     )
     rows: list[dict[str, Any]] = []
     replaced: Counter[str] = Counter()
-    with source.open(project, Window.of_day(DAY), [field.name for field in RUN_FIELDS]) as snapshot:
+    with source.open(ProjectKey(project), Window.of_day(DAY), [field.name for field in RUN_FIELDS]) as snapshot:
         for batch in transform.stream(snapshot.batches()):
             assert batch.rejected == ()
             rows += batch.rows.to_pylist()
@@ -146,7 +146,7 @@ def test_a_marker_of_deletion_that_is_the_null_of_json_deletes_nothing(store: St
         store.add(number, START, is_deleted=cell)
     source = store.source()
     assert [UUID(row["id"]).int for row in exported(source)[0]] == [0, 1, 2, 3, 4]
-    assert source.days(PROJECT)[DAY].rows == 5
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == 5
     source.close()
 
 
@@ -282,7 +282,7 @@ def test_packed_payloads_are_cut_into_batches_by_what_they_unpack_to(store: Stor
     for number in range(20):
         store.add(number, START, inputs=gzip.compress(b" " * 1_000_000))
     source = store.source()
-    with source.open(PROJECT, Window.of_day(DAY), ["inputs"]) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY), ["inputs"]) as snapshot:
         sizes = [batch.num_rows for batch in snapshot.batches()]
     assert sum(sizes) == 20
     assert max(sizes) <= 5

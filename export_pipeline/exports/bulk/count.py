@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from export_pipeline.exports.bulk.records import instant, read_units
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import export_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.filter_tree import Filter, is_quick
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 
 DAYS_AT_ONCE = 31
 FILTERED_DAYS_AT_ONCE = 7
@@ -48,14 +49,14 @@ class Uncounted:
     """A table with units whose rows are still to be counted."""
 
     table_id: uuid.UUID
-    project: str
+    project: ProjectKey
     filter: str | None
 
 
 def uncounted(control: ControlDatabase) -> list[Uncounted]:
     """The tables that wait to be counted, those of the oldest exports first."""
     query = (
-        sa.select(bulk_units.c.export_id, exports.c.project, exports.c.filter)
+        sa.select(exports)
         .join(exports, exports.c.export_id == bulk_units.c.export_id)
         .join(bulk_exports, bulk_exports.c.id == bulk_units.c.bulk_id)
         .where(
@@ -63,11 +64,12 @@ def uncounted(control: ControlDatabase) -> list[Uncounted]:
             bulk_units.c.status.in_(UNFINISHED_UNITS),
             bulk_units.c.planned_rows.is_(None),
         )
-        .group_by(bulk_units.c.export_id, exports.c.project, exports.c.filter, bulk_exports.c.created_at)
-        .order_by(bulk_exports.c.created_at, bulk_units.c.export_id)
+        .group_by(exports.c.export_id, bulk_exports.c.created_at)
+        .order_by(bulk_exports.c.created_at, exports.c.export_id)
     )
     with control.read() as connection:
-        return [Uncounted(uuid.UUID(table_id), *rest) for table_id, *rest in connection.execute(query)]
+        tables = [export_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+    return [Uncounted(table.export_id, table.project_key, table.filter) for table in tables]
 
 
 def _count_some(control: ControlDatabase, source: RunSource, table: Uncounted) -> bool:

@@ -107,8 +107,7 @@ def _find(connection: sa.Connection, bulk_id: uuid.UUID) -> BulkExport | None:
 def _refuse_unknown_project(connection: sa.Connection, session_id: uuid.UUID | None, *, tenant_id: uuid.UUID) -> None:
     if session_id is None:
         return
-    project = project_by_session(connection, session_id)
-    if project is None or project.tenant_id != tenant_id:
+    if project_by_session(connection, session_id, tenant_id=tenant_id) is None:
         raise UnknownProjectError(
             f"There is no project {session_id} in workspace {tenant_id}. A new one is known a few minutes after it "
             "appears in the trace store, or at once after `export-pipeline projects sync`.",

@@ -11,6 +11,7 @@ from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.bulk.request import row_values
 from export_pipeline.exports.bulk.units import covered_projects
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ProjectRecord
 from export_pipeline.exports.control.tables import days, exports
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
@@ -44,13 +45,13 @@ def dry_run(
     with control.read() as connection:
         refuse_impossible(connection, control, request, tenant_id=tenant_id, settings=settings)
         covered = covered_projects(connection, tenant_id=tenant_id, session_id=request.session_id)
-        sizes = {project.session_id: _bytes_per_row(connection, project.session_id) for project in covered}
+        sizes = {project.session_id: _bytes_per_row(connection, project) for project in covered}
     start = instant(values["start_at"])
     hours = timedelta(hours=request.interval_hours or 0)
     window = Window(start, start + hours if values["end_at"] is None else instant(values["end_at"]))
     tree = None if request.filter is None else parse_filter(request.filter)
     rows = {
-        project.session_id: sum(day.rows for day in source.days(project.project, window, filter=tree).values())
+        project.session_id: sum(day.rows for day in source.days(project.key, window, filter=tree).values())
         for project in covered
     }
     known = [size for size in sizes.values() if size is not None]
@@ -65,12 +66,16 @@ def dry_run(
     )
 
 
-def _bytes_per_row(connection: sa.Connection, session_id: uuid.UUID) -> float | None:
+def _bytes_per_row(connection: sa.Connection, project: ProjectRecord) -> float | None:
     """What a row of the project takes up in the files that there are."""
     query = (
         sa.select(sa.func.sum(days.c.bytes), sa.func.sum(days.c.rows))
         .join(exports, exports.c.export_id == days.c.export_id)
-        .where(exports.c.session_id == str(session_id), days.c.rows > 0)
+        .where(
+            exports.c.tenant_id == str(project.tenant_id),
+            exports.c.session_id == str(project.session_id),
+            days.c.rows > 0,
+        )
     )
     size, rows = connection.execute(query).one()
     return float(size) / float(rows) if rows else None

@@ -89,6 +89,8 @@ def _plan_project(
             export_id=export_id,
             kind=BULK,
             project=project.project,
+            tenant_key=project.tenant_key,
+            untold=project.untold,
             tenant_id=str(project.tenant_id),
             session_id=str(project.session_id),
             bucket=place.bucket,

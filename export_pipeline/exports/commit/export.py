@@ -132,7 +132,7 @@ class DayExport:
             row_group_bytes=job.limits.row_group_bytes,
             footer=footer,
         )
-        with source.open(export.project, self._day.window, export.fields, filter=export.tree) as snapshot:
+        with source.open(export.project_key, self._day.window, export.fields, filter=export.tree) as snapshot:
             job.on_step("snapshot")
             streamed = stream_day(
                 snapshot, day=self._day.day, transform=transform, file=file, on_batch=self._on_batch, once=once

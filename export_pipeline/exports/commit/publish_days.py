@@ -79,7 +79,7 @@ def publish_days(
     snapshot_at = control.now(patience=plan.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
     # Days with superseded rows only are among them, so that their manifests count these.
-    rows = {day: found.rows for day, found in source.days(export.project, whole, filter=export.tree).items()}
+    rows = {day: found.rows for day, found in source.days(export.project_key, whole, filter=export.tree).items()}
     in_bucket = look_into_bucket(store, export, [request.day.day for request in todo])
     empty = [request for request in todo if request.day.day not in rows]
     settled: set[date] = set()

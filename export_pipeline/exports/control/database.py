@@ -25,7 +25,7 @@ from export_pipeline.exports.control.engine import (
 )
 from export_pipeline.settings import Settings
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The newest of `exports/control/migrations/versions`: the one that this code reads and writes."""
 
 _MIGRATION_LOCK = 0x65787069  # any constant number; PostgreSQL's advisory locks are known by number

@@ -15,11 +15,16 @@ from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.settings import Compression
+from export_pipeline.sources.protocol import ProjectKey
 
 
 @dataclass(frozen=True)
 class ProjectRecord:
-    """A project as the last sync saw it; instants are control database microseconds."""
+    """A project as the last sync saw it; instants are control database microseconds.
+
+    `project` and `tenant_key` are as the trace store writes them; without the latter the settings name the tenant.
+    `untold`: rows that name no tenant are its own.
+    """
 
     project: str
     session_id: uuid.UUID
@@ -31,11 +36,20 @@ class ProjectRecord:
     first_seen_at: int
     last_seen_at: int
     removed_at: int | None
+    tenant_key: str | None
+    untold: bool
+
+    @property
+    def key(self) -> ProjectKey:
+        """What its rows are found by in the trace store."""
+        return ProjectKey(self.project, self.tenant_key or str(self.tenant_id), untold=self.untold)
 
 
 @dataclass(frozen=True)
 class ExportRecord:
     """A table of one project in a bucket; what it says never changes, apart from `superseded_at` and `destination_id`.
+
+    `project`, `tenant_key` and `untold` follow the project's.
 
     `layout_id` is the id in `export_id=…` of its paths: its own, or that of the bulk export that it is a part of.
     `filter` is canonical text, None for every row. `destination_id` names a stored destination.
@@ -56,9 +70,16 @@ class ExportRecord:
     created_at: int
     superseded_at: int | None
     layout_id: uuid.UUID
+    tenant_key: str | None
+    untold: bool
     filter: str | None = None
     bulk_id: uuid.UUID | None = None
     destination_id: uuid.UUID | None = None
+
+    @property
+    def project_key(self) -> ProjectKey:
+        """What its rows are found by in the trace store."""
+        return ProjectKey(self.project, self.tenant_key or str(self.tenant_id), untold=self.untold)
 
     @property
     def tree(self) -> Filter | None:

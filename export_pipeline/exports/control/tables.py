@@ -29,9 +29,11 @@ facts = sa.Table(
 projects = sa.Table(
     "projects",
     metadata,
-    sa.Column("project", sa.Text, primary_key=True, comment="id as the trace store writes it"),
-    sa.Column("session_id", sa.String(36), nullable=False, unique=True, comment="the id as a UUID"),
-    sa.Column("tenant_id", sa.String(36), nullable=False),
+    sa.Column("tenant_id", sa.String(36), primary_key=True),
+    sa.Column("session_id", sa.String(36), primary_key=True, comment="the id as a UUID"),
+    sa.Column("project", sa.Text, nullable=False, comment="the id as the trace store writes it"),
+    sa.Column("tenant_key", sa.Text, comment="the tenant as the trace store writes it; null: it names none"),
+    sa.Column("untold", sa.Boolean, nullable=False, comment="rows that name no tenant are this project's"),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("is_experiment", sa.Boolean, nullable=False),
     sa.Column("asset_name", sa.String(255), nullable=False, unique=True, comment="given once, never changed"),
@@ -39,6 +41,7 @@ projects = sa.Table(
     sa.Column("first_seen_at", sa.BigInteger, nullable=False),
     sa.Column("last_seen_at", sa.BigInteger, nullable=False),
     sa.Column("removed_at", sa.BigInteger, comment="when a sync no longer found it in the trace store"),
+    comment="a project is one of a tenant: two tenants may have the same id",
 )
 
 exports = sa.Table(
@@ -62,6 +65,8 @@ exports = sa.Table(
     sa.Column("filter", sa.Text, comment="canonical text of the filter; null: every row"),
     sa.Column("bulk_id", sa.String(36), comment="the bulk export that it is a part of; null for standing ones"),
     sa.Column("destination_id", sa.String(36), comment="a stored destination; null: the settings name the bucket"),
+    sa.Column("tenant_key", sa.Text, comment="as the project has it"),
+    sa.Column("untold", sa.Boolean, nullable=False, server_default=sa.false(), comment="as the project has it"),
     sa.Index(None, "project", "kind"),
     sa.Index(None, "bulk_id"),
 )

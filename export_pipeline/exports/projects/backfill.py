@@ -54,7 +54,7 @@ def plan_backfill(
     if every:
         projects = list_projects(control, only_assets=True, settings=settings)
     else:
-        found = {project.session_id: project for project in (find_project(control, name) for name in names)}
+        found = {project.asset_name: project for project in (find_project(control, name) for name in names)}
         projects = list(found.values())
         if without := [project.name for project in projects if not is_asset(project, settings)]:
             raise InputError(

@@ -95,7 +95,7 @@ def look_for_late_days(
     if not watched:
         return Lateness()
     tree = None if export.filter is None else parse_filter(export.filter)
-    found = source.days(export.project, window, filter=tree)
+    found = source.days(export.project_key, window, filter=tree)
     if not _FEEDBACK_FIELDS & set(export.fields):
         found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}
     result = compare(watched, found, now=now)
@@ -104,7 +104,7 @@ def look_for_late_days(
     def counted(day: LateDay) -> LateDay:
         if not day.runs_moved or day.seen is None:
             return day
-        return replace(day, modified=source.changed(export.project, parts[day.day], day.seen, filter=tree))
+        return replace(day, modified=source.changed(export.project_key, parts[day.day], day.seen, filter=tree))
 
     return replace(result, late=tuple(counted(day) for day in result.late))
 

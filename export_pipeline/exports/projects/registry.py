@@ -61,20 +61,33 @@ def find_project(control: ControlDatabase, name_or_id: str) -> ProjectRecord:
     by_asset = [project for project in known if project.asset_name == name_or_id.removeprefix("runs/")]
     by_name = [project for project in known if project.name == name_or_id]
     present = [project for project in by_name if project.removed_at is None]
-    for found in (by_id, present or by_name, by_asset):
+    for found in (by_id, _first_of_several(present or by_name, by_asset), by_asset):
         if len(found) > 1:
             raise InputError(
                 f"{len(found)} projects are named {name_or_id!r}; name one by its asset or its id: "
-                + ", ".join(f"{project.asset_name} ({project.project})" for project in found)
+                + ", ".join(f"{project.asset_name} ({project.project} of {project.tenant_id})" for project in found)
             )
         if found:
             return found[0]
     raise UnknownProjectError(_unknown(name_or_id, known))
 
 
-def project_by_session(connection: sa.Connection, session_id: uuid.UUID) -> ProjectRecord | None:
-    """The project with this id."""
-    query = sa.select(projects).where(projects.c.session_id == str(session_id))
+def _first_of_several(by_name: list[ProjectRecord], by_asset: list[ProjectRecord]) -> list[ProjectRecord]:
+    """Projects of a name; where those beside the one whose asset has it are other tenants', that one.
+
+    Whoever gives a project the name of a neighbour's must not stop the commands that name it.
+    """
+    own = [project for project in by_name if project in by_asset]
+    is_alone = own and all(project.tenant_id != own[0].tenant_id for project in by_name if project != own[0])
+    return own if is_alone else by_name
+
+
+def project_by_session(
+    connection: sa.Connection, session_id: uuid.UUID, *, tenant_id: uuid.UUID
+) -> ProjectRecord | None:
+    """The tenant's project with this id."""
+    here = sa.and_(projects.c.session_id == str(session_id), projects.c.tenant_id == str(tenant_id))
+    query = sa.select(projects).where(here)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else project_of(row)  # type: ignore[arg-type]
 

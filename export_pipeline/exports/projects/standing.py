@@ -69,12 +69,15 @@ def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord 
 
 def changed_exports(control: ControlDatabase, settings: Settings) -> list[ChangedExport]:
     """The standing exports of projects with an asset that would begin a new table at the next exported day."""
-    known = {project.session_id: project for project in list_projects(control, only_assets=True, settings=settings)}
+    known = {
+        (project.tenant_id, project.session_id): project
+        for project in list_projects(control, only_assets=True, settings=settings)
+    }
     with control.read() as connection:
         settings = with_place(connection, settings)
     changed = []
     for export in list_exports(control):
-        project = known.get(export.session_id)
+        project = known.get((export.tenant_id, export.session_id))
         if export.superseded_at is None and project is not None and (changes := _changes(project, export, settings)):
             changed.append(ChangedExport(project, export, changes))
     return changed
@@ -84,7 +87,8 @@ def _take_or_begin(
     connection: sa.Connection, control: ControlDatabase, project: ProjectRecord, settings: Settings
 ) -> ExportRecord:
     # The project's row is the lock: SQLite holds the whole database, PostgreSQL this row, until the transaction ends.
-    locked = sa.select(projects.c.session_id).where(projects.c.session_id == str(project.session_id)).with_for_update()
+    here = sa.and_(projects.c.tenant_id == str(project.tenant_id), projects.c.session_id == str(project.session_id))
+    locked = sa.select(projects.c.session_id).where(here).with_for_update()
     if connection.execute(locked).first() is None:
         raise UnknownProjectError(
             f"the control database no longer knows project {project.name!r}; run `export-pipeline projects sync`"
@@ -114,7 +118,9 @@ def _standing(connection: sa.Connection, project: ProjectRecord | None) -> list[
     """Standing exports, the one in use first, then the newest first."""
     query = sa.select(exports).where(exports.c.kind == STANDING)
     if project is not None:
-        query = query.where(exports.c.session_id == str(project.session_id))
+        query = query.where(
+            exports.c.tenant_id == str(project.tenant_id), exports.c.session_id == str(project.session_id)
+        )
     query = query.order_by(
         exports.c.superseded_at.is_not(None), exports.c.superseded_at.desc(), exports.c.created_at.desc()
     )
@@ -161,6 +167,8 @@ def _new_export(project: ProjectRecord, settings: Settings, now: int) -> dict[st
         "export_id": str(uuid.uuid4()),
         "kind": STANDING,
         "project": project.project,
+        "tenant_key": project.tenant_key,
+        "untold": project.untold,
         "tenant_id": str(project.tenant_id),
         "session_id": str(project.session_id),
         "region": settings.region,

@@ -1,8 +1,7 @@
 """Reading the list of projects from the trace store into the control database."""
 
-import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,13 +10,22 @@ import sqlalchemy as sa
 from export_pipeline.errors import ControlUnreachableError, SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.inserts import insert_missing
+from export_pipeline.exports.control.records import ProjectRecord, project_of
 from export_pipeline.exports.control.tables import exports, facts, projects
+from export_pipeline.exports.projects.claims import Claim, ProjectId, claims_of, place
 from export_pipeline.exports.projects.naming import asset_name
+from export_pipeline.exports.projects.owners import (
+    claimant_sentence,
+    disputed_sentence,
+    follow_project,
+    is_project,
+    record_move,
+)
 from export_pipeline.exports.projects.unassigned import count_unassigned
-from export_pipeline.runs.ids import uuid_of
+from export_pipeline.exports.watch.notices import add_notice
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX, Settings
-from export_pipeline.sources.protocol import UNASSIGNED, OutsideRows, Project, RunSource, UnassignedRows
+from export_pipeline.sources.protocol import OutsideRows, Project, ProjectKey, RunSource, UnassignedRows
 
 LOOK_BACK_YEARS = 10
 """Rows older than this do not decide the first partition: a clock that stood at 1970 would add thousands of days."""
@@ -72,7 +80,8 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
     """Reads the trace store's projects into the control database, which is made or migrated first.
 
     Everything is read before anything is written, so a trace store that fails changes nothing. Assets' names and
-    groups are given once; a project that is gone is marked, and unmarked when it comes back. Several processes may
+    groups are given once; a project that is gone is marked, and unmarked when it comes back. Whose a project is stays
+    as it was recorded (`claims`). Several processes may
     sync at once. `count`: the rows that are not exported are counted, those that no partition covers, at two counts a
     project, and those of no project. Raises `SettingsError` for a START_DATE in the future.
     """
@@ -82,7 +91,7 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
     control.migrate()
     began = control.now()
     today = datetime.fromtimestamp(began / 1_000_000, UTC).date()
-    found, warnings = _distinct(source.projects())
+    found, warnings = source.projects(), []
     start = _recorded_start(control)
     if start is None:
         start = _first_start(source, found, settings, today)
@@ -98,6 +107,7 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
             connection.execute(sa.text("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE"))
         writing = _Writing(connection, began=began, settings=settings)
         writing.write(found)
+        warnings += writing.warnings
         if start is not None:
             insert_missing(connection, facts, {"name": START, "value": start.isoformat()})
         recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
@@ -111,22 +121,6 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
         unassigned=unassigned,
         warnings=tuple(warnings),
     )
-
-
-def _distinct(found: Iterable[Project]) -> tuple[dict[uuid.UUID, Project], list[str]]:
-    """Projects by session id; two whose ids are the same UUID would share one table, so the first one is taken."""
-    distinct: dict[uuid.UUID, Project] = {}
-    warnings = []
-    for project in found:
-        session_id = uuid_of(project.key)
-        if session_id in distinct:
-            warnings.append(
-                f"project {project.name!r} is left out: its id {project.key!r} is the same as "
-                f"{distinct[session_id].key!r} of {distinct[session_id].name!r}"
-            )
-        else:
-            distinct[session_id] = project
-    return distinct, warnings
 
 
 def _refuse_future_start(settings: Settings) -> None:
@@ -147,11 +141,11 @@ def _recorded_start(control: ControlDatabase) -> date | None:
     return None if value is None else date.fromisoformat(value)
 
 
-def _first_start(source: RunSource, found: Mapping[uuid.UUID, Project], settings: Settings, today: date) -> date | None:
+def _first_start(source: RunSource, found: Sequence[Project], settings: Settings, today: date) -> date | None:
     if settings.start_date is not None:
         return settings.start_date
     window = Window.of_days(_years_before(today, LOOK_BACK_YEARS), today)
-    firsts = [min(days) for project in found.values() if (days := source.days(project.key, window))]
+    firsts = [min(days) for key in dict.fromkeys(map(_widest, found)) if (days := source.days(key, window))]
     return min(firsts, default=None)
 
 
@@ -162,13 +156,16 @@ def _years_before(day: date, years: int) -> date:
         return day.replace(year=day.year - years, day=28)
 
 
+def _widest(project: Project) -> ProjectKey:
+    """The rows that may be the project's: whatever is decided of those that say no tenant."""
+    return ProjectKey(project.key, project.tenant_key, untold=project.untold)
+
+
 def _outside(
-    source: RunSource, found: Mapping[uuid.UUID, Project], *, start: date | None, today: date
+    source: RunSource, found: Sequence[Project], *, start: date | None, today: date
 ) -> tuple[RowsOutside, ...]:
     covered = Window.of_days(today if start is None else min(start, today), today)
-    counted = [
-        RowsOutside(project.name, project.key, source.outside(project.key, covered)) for project in found.values()
-    ]
+    counted = [RowsOutside(project.name, project.key, source.outside(_widest(project), covered)) for project in found]
     return tuple(item for item in counted if item.rows.total)
 
 
@@ -181,66 +178,96 @@ class _Writing:
     def __init__(self, connection: sa.Connection, *, began: int, settings: Settings) -> None:
         self._connection = connection
         self._began = began
-        self._tenant_id = settings.tenant_id
-        self._known = {
-            uuid.UUID(row["session_id"]): row for row in connection.execute(sa.select(projects)).mappings().all()
-        }
-        self._taken = {row["asset_name"] for row in self._known.values()}
-        self._only_tenant: uuid.UUID | None = None
+        self._default = settings.tenant_id
+        records = connection.execute(sa.select(projects)).mappings().all()
+        self._known = {(found.tenant_id, found.session_id): found for found in map(project_of, records)}  # type: ignore[arg-type]
+        self._taken = {record.asset_name for record in self._known.values()}
         self.added: list[str] = []
         self.renamed: list[tuple[str, str]] = []
         self.removed: list[str] = []
+        self.warnings: list[str] = []
 
-    def write(self, found: Mapping[uuid.UUID, Project]) -> None:
-        tenants = {uuid_of(project.tenant_key) for project in found.values() if project.tenant_key is not None}
-        self._only_tenant = tenants.pop() if len(tenants) == 1 else None
-        for session_id, project in found.items():
-            row = self._known.get(session_id)
-            if row is None:
-                self._connection.execute(sa.insert(projects).values(**self._new(session_id, project)))
-                self.added.append(project.name)
-            elif row["last_seen_at"] <= self._began:
-                self._update(session_id, project, row)
-        for session_id, row in self._known.items():
-            if session_id not in found and row["removed_at"] is None and row["last_seen_at"] <= self._began:
-                self._change(session_id, {"removed_at": self._began})
-                self.removed.append(row["name"])
+    def write(self, found: Sequence[Project]) -> None:
+        known = list(self._known.values())
+        placed = place(claims_of(found, default=self._default, known=known), known)
+        for former, id_ in placed.moved.items():
+            self._move(former, id_)
+        for id_, claim in placed.projects.items():
+            record = self._known.get(id_)
+            if record is None:
+                self._connection.execute(sa.insert(projects).values(**self._new(id_, claim)))
+                self.added.append(claim.name)
+            elif record.last_seen_at <= self._began:
+                self._update(id_, claim, record)
+            if id_ in placed.claimants:
+                self._tell_of_claimant(id_, claim, placed.claimants[id_])
+        for id_, record in self._known.items():
+            if id_ in placed.kept:
+                self._change(id_, {"last_seen_at": max(self._began, record.last_seen_at)})
+            elif id_ not in placed.projects and record.removed_at is None and record.last_seen_at <= self._began:
+                self._change(id_, {"removed_at": self._began})
+                self.removed.append(record.name)
+        self.warnings += [disputed_sentence(key, rivals) for key, rivals in placed.disputed.items()]
 
-    def _new(self, session_id: uuid.UUID, project: Project) -> dict[str, Any]:
-        name = asset_name(project.name, session_id, taken=self._taken)
+    def _new(self, id_: ProjectId, claim: Claim) -> dict[str, Any]:
+        name = asset_name(claim.name, id_[1], taken=self._taken)
         self._taken.add(name)
         return {
-            "session_id": str(session_id),
+            "tenant_id": str(id_[0]),
+            "session_id": str(id_[1]),
             "asset_name": name,
-            "group_name": EXPERIMENTS_GROUP if project.is_experiment else GROUP,
+            "group_name": EXPERIMENTS_GROUP if claim.is_experiment else GROUP,
             "first_seen_at": self._began,
-            **self._seen(project),
+            **self._seen(claim),
         }
 
-    def _seen(self, project: Project) -> dict[str, Any]:
-        tenant_id = self._tenant_id if project.tenant_key is None else uuid_of(project.tenant_key)
-        if project.key == UNASSIGNED and project.tenant_key is None:
-            tenant_id = self._only_tenant or tenant_id
+    def _seen(self, claim: Claim) -> dict[str, Any]:
         return {
-            "project": project.key,
-            "tenant_id": str(tenant_id),
-            "name": project.name,
-            "is_experiment": project.is_experiment,
+            "project": claim.project,
+            "tenant_key": claim.tenant_key,
+            "untold": claim.untold,
+            "name": claim.name,
+            "is_experiment": claim.is_experiment,
             "last_seen_at": self._began,
             "removed_at": None,
         }
 
-    def _update(self, session_id: uuid.UUID, project: Project, row: Mapping[Any, Any]) -> None:
-        never_seen = not row["last_seen_at"]  # `recover` found the project in the bucket, where names are not kept
-        if never_seen or row["removed_at"] is not None:
-            self.added.append(project.name)
-        elif row["name"] != project.name:
-            self.renamed.append((row["name"], project.name))
-        self._change(session_id, self._new(session_id, project) if never_seen else self._seen(project))
-        if row["project"] != project.key:
-            self._connection.execute(
-                sa.update(exports).where(exports.c.session_id == str(session_id)).values(project=project.key)
-            )
+    def _update(self, id_: ProjectId, claim: Claim, record: ProjectRecord) -> None:
+        never_seen = not record.last_seen_at  # `recover` found the project in the bucket, where names are not kept
+        if never_seen or record.removed_at is not None:
+            self.added.append(claim.name)
+        elif record.name != claim.name:
+            self.renamed.append((record.name, claim.name))
+        self._change(id_, self._new(id_, claim) if never_seen else self._seen(claim))
+        if (record.project, record.tenant_key, record.untold) != (claim.project, claim.tenant_key, claim.untold):
+            follow_project(self._connection, id_)
 
-    def _change(self, session_id: uuid.UUID, values: Mapping[str, Any]) -> None:
-        self._connection.execute(sa.update(projects).where(projects.c.session_id == str(session_id)).values(**values))
+    def _move(self, former: ProjectId, id_: ProjectId) -> None:
+        """The settings name another tenant for what names none; its standing table ends, as one of the former."""
+        self._connection.execute(sa.update(projects).where(is_project(former)).values(tenant_id=str(id_[0])))
+        table = sa.and_(exports.c.tenant_id == str(former[0]), exports.c.session_id == str(former[1]))
+        ends = sa.update(exports).where(table, exports.c.superseded_at.is_(None))
+        self._connection.execute(ends.values(superseded_at=self._began, untold=False))
+        self._known[id_] = replace(self._known.pop(former), tenant_id=id_[0])
+        record_move(self._connection, self._known[id_], former=former[0], actor="settings", at=self._began)
+
+    def _tell_of_claimant(self, id_: ProjectId, claim: Claim, owner: ProjectRecord) -> None:
+        project = self._connection.execute(sa.select(projects).where(is_project(id_))).mappings().one()
+        text = claimant_sentence(project_of(project), owner)  # type: ignore[arg-type]
+        self.warnings.append(text)
+        add_notice(
+            self._connection,
+            "project.claimed",
+            subject=f"{id_[0]}:{id_[1]}",
+            text=text,
+            detail={
+                "project": claim.project,
+                "name": claim.name,
+                "tenant_id": str(id_[0]),
+                "owner_tenant_id": str(owner.tenant_id),
+            },
+            at=self._began,
+        )
+
+    def _change(self, id_: ProjectId, values: Mapping[str, Any]) -> None:
+        self._connection.execute(sa.update(projects).where(is_project(id_)).values(**values))

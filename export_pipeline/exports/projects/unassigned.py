@@ -33,12 +33,12 @@ def count_unassigned(control: ControlDatabase, source: RunSource, settings: Sett
         value = json.dumps({**asdict(found), "counted_at": at})
         insert_missing(connection, facts, {"name": _FACT, "value": value})
         connection.execute(sa.update(facts).where(facts.c.name == _FACT).values(value=value))
-        if found.rows and settings.unassigned_project is None:
+        if found.missing(exported_as=settings.unassigned_project):
             add_notice(
                 connection,
                 "rows.unassigned",
                 subject=_subject(found),
-                text=found.sentence(exported_as=None),
+                text=found.sentence(exported_as=settings.unassigned_project),
                 detail=asdict(found),
                 at=at,
             )
@@ -55,9 +55,11 @@ def unassigned_rows(control: ControlDatabase, source: RunSource, settings: Setti
     value: dict[str, Any] = {} if recorded is None else json.loads(recorded)
     if now - value.pop("counted_at", 0) > YOUNG_MICROSECONDS:
         return count_unassigned(control, source, settings)
-    return UnassignedRows(**{**value, "ids": tuple((id_, rows) for id_, rows in value["ids"])})
+    lists = {name: tuple((id_, rows) for id_, rows in value.get(name, ())) for name in ("ids", "tenants")}
+    return UnassignedRows(**{**value, **lists})
 
 
 def _subject(found: UnassignedRows) -> str:
     missing = [bool(found.without_id), found.unknown_ids, sorted(id_ for id_, _ in found.ids)]
+    missing += [sorted(tenant for tenant, _ in found.tenants)] if found.foreign else []
     return hashlib.sha256(json.dumps(missing).encode()).hexdigest()

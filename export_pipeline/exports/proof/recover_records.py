@@ -72,12 +72,10 @@ class TableWriter:
         query = sa.select(exports.c.tenant_id, exports.c.session_id).where(exports.c.export_id == str(export.export_id))
         row = connection.execute(query).first()
         if row is None:
-            project = self._project(connection)
+            found_by = self._project(connection)
             values = {item.name: getattr(export, item.name) for item in exports.columns}
             ids = {name: str(value) for name, value in values.items() if isinstance(value, uuid.UUID)}
-            connection.execute(
-                sa.insert(exports).values({**values, **ids, "project": project, "fields": list(export.fields)})
-            )
+            connection.execute(sa.insert(exports).values({**values, **ids, **found_by, "fields": list(export.fields)}))
             self.result.new_export = True
             return True
         if (row.tenant_id, row.session_id) == (str(export.tenant_id), str(export.session_id)):
@@ -88,20 +86,24 @@ class TableWriter:
         )
         return False
 
-    def _project(self, connection: sa.Connection) -> str:
-        """The project's id as the trace store writes it; a project that is unknown is noted until a sync names it."""
-        session_id = str(self._export.session_id)
-        found = connection.execute(sa.select(projects.c.project).where(projects.c.session_id == session_id)).scalar()
+    def _project(self, connection: sa.Connection) -> dict[str, Any]:
+        """By what the project's rows are found; one that is unknown is noted, without rows, until a sync names it."""
+        session_id, tenant_id = str(self._export.session_id), str(self._export.tenant_id)
+        here = sa.and_(projects.c.session_id == session_id, projects.c.tenant_id == tenant_id)
+        query = sa.select(projects.c.project, projects.c.tenant_key, projects.c.untold).where(here)
+        found = connection.execute(query).mappings().first()
         if found is not None:
-            return str(found)
+            return dict(found)
         now = connection.execute(sa.select(self._control.now_sql)).scalar_one()
         values = {
             "project": session_id,
             "session_id": session_id,
-            "tenant_id": str(self._export.tenant_id),
+            "tenant_id": tenant_id,
+            "tenant_key": None,
+            "untold": False,
             "name": session_id,
             "is_experiment": False,
-            "asset_name": f"recovered_{self._export.session_id.hex}",
+            "asset_name": f"recovered_{self._export.session_id.hex}_{self._export.tenant_id.hex}",
             "group_name": GROUP,
             "first_seen_at": 0,
             "last_seen_at": 0,
@@ -109,7 +111,7 @@ class TableWriter:
         }
         insert_missing(connection, projects, values)
         self.result.new_project = True
-        return session_id
+        return {name: values[name] for name in ("project", "tenant_key", "untold")}
 
     def _write_day(
         self, connection: sa.Connection, found: RecoveredDay, row: Mapping[Any, Any] | None, now: int
@@ -188,17 +190,23 @@ def choose_in_use(connection: sa.Connection, control: ControlDatabase) -> None:
     """Leaves one standing export of each project in use: the one whose days were read from the trace store last."""
     newest = sa.func.max(days.c.snapshot_at).label("newest")
     query = (
-        sa.select(exports.c.export_id, exports.c.session_id, exports.c.superseded_at, newest)
+        sa.select(exports.c.export_id, exports.c.tenant_id, exports.c.session_id, exports.c.superseded_at, newest)
         .outerjoin(days, days.c.export_id == exports.c.export_id)
         .where(exports.c.kind == STANDING)
-        .group_by(exports.c.export_id, exports.c.session_id, exports.c.superseded_at, exports.c.created_at)
+        .group_by(
+            exports.c.export_id,
+            exports.c.tenant_id,
+            exports.c.session_id,
+            exports.c.superseded_at,
+            exports.c.created_at,
+        )
         .order_by(sa.func.coalesce(newest, -1).desc(), exports.c.created_at.desc())
     )
     now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    chosen: set[str] = set()
+    chosen: set[tuple[str, str]] = set()
     for row in connection.execute(query).all():
-        superseded_at = None if row.session_id not in chosen else (row.superseded_at or now)
-        chosen.add(row.session_id)
+        superseded_at = None if (row.tenant_id, row.session_id) not in chosen else (row.superseded_at or now)
+        chosen.add((row.tenant_id, row.session_id))
         if superseded_at != row.superseded_at:
             connection.execute(
                 sa.update(exports).where(exports.c.export_id == row.export_id).values(superseded_at=superseded_at)

@@ -206,7 +206,7 @@ class _Verification:
         if self._source is None or not self._without_rows:
             return
         window = Window(self._without_rows[0].window.start, self._without_rows[-1].window.end)
-        counted = self._source.days(self._export.project, window, filter=self._export.tree)
+        counted = self._source.days(self._export.project_key, window, filter=self._export.tree)
         self._counts.days_compared_with_source += len(self._without_rows)
         self._problems += [
             Problem(self._export.export_id, day, What.SOURCE_ROWS, "0", f"{counted[day].rows:,}")

@@ -143,6 +143,8 @@ def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest
         export_id=table.export_id,
         kind=manifest.export_kind,
         project=str(table.session_id),
+        tenant_key=None,
+        untold=True,
         tenant_id=table.tenant_id,
         session_id=table.session_id,
         bucket=store.config.bucket,

@@ -36,7 +36,7 @@ def compare_with_source(
     )
     in_file = pl.Series("ids", dtype=pl.UInt64) if ids is None else ids
     there, missing, rows = [pl.Series("ids", dtype=pl.UInt64)], _Named(), 0
-    with source.open(export.project, window, manifest.fields, filter=export.tree) as snapshot:
+    with source.open(export.project_key, window, manifest.fields, filter=export.tree) as snapshot:
         for raw in snapshot.batches():
             batch = transform(raw)
             rows += batch.rows_source

@@ -28,6 +28,8 @@ Kind = Literal[
     "days.late_failed",
     "rows.unassigned",
     "rows.rejected",
+    "project.claimed",
+    "project.moved",
 ]
 EndKind = Literal["export.completed", "export.failed", "export.timed_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -57,6 +57,7 @@ class Desk:
                     tenant_id=str(self.tenant),
                     name=name,
                     is_experiment=experiment,
+                    untold=True,
                     asset_name=f"p_{session.hex}",
                     group_name="default",
                     first_seen_at=0,

@@ -35,6 +35,8 @@ def new_export(control: ControlDatabase, bucket: str, **values: Any) -> ExportRe
         "export_id": str(uuid.uuid4()),
         "kind": "standing",
         "project": PROJECT,
+        "tenant_key": None,
+        "untold": True,
         "tenant_id": str(uuid.uuid4()),
         "session_id": str(uuid.uuid4()),
         "bucket": bucket,

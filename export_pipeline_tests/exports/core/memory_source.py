@@ -13,7 +13,14 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport, UnassignedRows
+from export_pipeline.sources.protocol import (
+    DayFingerprint,
+    OutsideRows,
+    Project,
+    ProjectKey,
+    SourceReport,
+    UnassignedRows,
+)
 
 PROJECT = "a-project"
 _SCHEMA = pa.schema([pa.field(item.name, RAW_TYPES[item.kind][0]) for item in RUN_FIELDS])
@@ -65,7 +72,7 @@ class MemorySource:
 
     def days(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the protocol's word
@@ -79,7 +86,7 @@ class MemorySource:
 
     def changed(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         since: datetime,
         *,
@@ -88,7 +95,7 @@ class MemorySource:
         """Its rows have no `modified_at`."""
         return None
 
-    def outside(self, project: str, window: Window) -> OutsideRows:
+    def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         """Not asked for by the code under test."""
         raise NotImplementedError
 
@@ -98,7 +105,7 @@ class MemorySource:
     @contextmanager
     def open(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         fields: Collection[str] | None = None,
         *,

@@ -15,7 +15,14 @@ from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, Project, SourceReport, UnassignedRows
+from export_pipeline.sources.protocol import (
+    DayFingerprint,
+    OutsideRows,
+    Project,
+    ProjectKey,
+    SourceReport,
+    UnassignedRows,
+)
 
 BATCH_ROWS = 64
 RAW_SCHEMA = pa.schema(pa.field(item.name, RAW_TYPES[item.kind][0]) for item in RUN_FIELDS)
@@ -63,7 +70,7 @@ class MemorySource:
 
     def days(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the protocol's word
@@ -76,7 +83,7 @@ class MemorySource:
 
     def changed(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         since: datetime,
         *,
@@ -84,7 +91,7 @@ class MemorySource:
     ) -> int | None:
         return None
 
-    def outside(self, project: str, window: Window) -> OutsideRows:
+    def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         times = [row["start_time"] for row in self._rows(project, None)]
         return OutsideRows(sum(time < window.start for time in times), sum(time >= window.end for time in times), 0)
 
@@ -94,7 +101,7 @@ class MemorySource:
     @contextmanager
     def open(
         self,
-        project: str,
+        project: ProjectKey,
         window: Window,
         fields: Collection[str] | None = None,
         *,
@@ -106,9 +113,9 @@ class MemorySource:
     def close(self) -> None:
         """Holds nothing."""
 
-    def _rows(self, project: str, window: Window | None) -> list[dict[str, Any]]:
+    def _rows(self, project: ProjectKey, window: Window | None) -> list[dict[str, Any]]:
         self._refuse()
-        mine = [row for row in self.rows if row["session_id"] == project]
+        mine = [row for row in self.rows if row["session_id"] == project.id]
         return [row for row in mine if window is None or window.start <= row["start_time"] < window.end]
 
     def _refuse(self) -> None:

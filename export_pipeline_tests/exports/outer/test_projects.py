@@ -117,16 +117,18 @@ def test_a_failed_read_changes_nothing(control: ControlDatabase, settings: Setti
     assert list_projects(control, only_assets=False, settings=settings) == before
 
 
-def test_two_ids_that_are_the_same_uuid_are_one_project_and_a_warning(
+def test_two_ids_that_are_the_same_uuid_are_two_projects_with_a_uuid_each(
     control: ControlDatabase, settings: Settings, source: MemorySource
 ) -> None:
     key = "ABCDEF01-2345-4678-9ABC-DEF012345678"
     twin = project("twin")
     source.listed = [type(twin)(key=key, name="first"), type(twin)(key=key.lower(), name="second")]
     report = sync_projects(control, source, settings)
-    assert report.added == ("first",)
-    assert len(report.warnings) == 1
-    assert "'second' is left out" in report.warnings[0]
+    assert (report.added, report.warnings) == (("first", "second"), ())
+    first, second = find_project(control, "first"), find_project(control, "second")
+    assert (first.project, str(first.session_id)) == (key, key.lower())
+    assert (second.project, second.session_id) == (key.lower(), uuid.uuid5(first.session_id, key.lower()))
+    assert sync_projects(control, source, settings).changed is False
 
 
 def test_an_id_that_is_written_differently_now_is_the_same_project(
@@ -232,5 +234,5 @@ def test_a_name_of_several_projects_is_answered_with_their_ids(
 ) -> None:
     source.listed = [project("twin", 1), project("twin", 2)]
     sync_projects(control, source, settings)
-    with pytest.raises(InputError, match=r"2 projects are named 'twin'; .* twin \(0+-.*1\), twin_00000000 \(0+-.*2\)"):
+    with pytest.raises(InputError, match=r"2 projects .* twin \(0+-.*1 of .*\), twin_00000000 \(0+-.*2 of .*\)"):
         find_project(control, "twin")

@@ -105,13 +105,14 @@ def test_another_workspace_begins_a_new_table(
     control: ControlDatabase, settings: Settings, source: MemorySource, chatbot: ProjectRecord
 ) -> None:
     old = standing_export(control, chatbot, settings)
-    source.listed = [project("chatbot", tenant_key="acme")]
-    sync_projects(control, source, settings)
+    other = settings.model_copy(update={"tenant_id": uuid.uuid4()})
+    sync_projects(control, source, other)
     moved = find_project(control, "chatbot")
-    (announced,) = changed_exports(control, settings)
-    assert announced.changes[0].startswith("the workspace is ")
-    new = standing_export(control, moved, settings)
-    assert (new.export_id != old.export_id, new.tenant_id) == (True, moved.tenant_id)
+    assert (moved.tenant_id, moved.asset_name) == (other.tenant_id, chatbot.asset_name)
+    new = standing_export(control, moved, other)
+    assert (new.export_id != old.export_id, new.tenant_id) == (True, other.tenant_id)
+    tables = [(each.export_id, each.superseded_at is None) for each in list_exports(control)]
+    assert tables == [(old.export_id, False), (new.export_id, True)]
 
 
 def test_a_project_that_the_database_does_not_know_gets_no_table(

@@ -19,6 +19,7 @@ from export_pipeline.runs.schema import FORMAT_VERSIONS, RUN_FIELDS, FormatVersi
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.exports.readback.round_trip import NAMES, Published, Rows, cells_of, published
 from export_pipeline_tests.runs import reference
 from export_pipeline_tests.runs.rows import NOON, ORDINARY, table
@@ -209,7 +210,7 @@ def test_hostile_rows_come_back_as_the_rules_say_and_fail_no_day(url: str, seawe
     raw = hostile_rows(url)
     fill(url, raw)
     with closing(open_source(load_settings(source_url=url, control_url="sqlite:///c", bucket="any"))) as source:
-        outside = source.outside(PROJECT, Window.of_day(DAY))
+        outside = source.outside(ProjectKey(PROJECT), Window.of_day(DAY))
     assert outside.total == sum(not starts_in_day(cells["start_time"]) for cells in raw) > 30
     assert (outside.unreadable > 25, outside.before > 5, outside.after > 3) == (True, True, True)
     for version in FORMAT_VERSIONS:
