@@ -76,6 +76,10 @@ class SourceUnreachableError(RetryableError):
     """The trace store does not answer, or broke off in the middle of a read."""
 
 
+class SourceSlowError(RetryableError):
+    """A question to the trace store took longer than it may."""
+
+
 class ControlUnreachableError(RetryableError):
     """The control database does not answer or stays locked."""
 

@@ -127,6 +127,7 @@ class Settings(BaseSettings):
     max_exports: int = Field(15, ge=1, description="Bulk exports of one workspace under way at once.")
     max_schedules: int = Field(200, ge=0, description="Scheduled bulk exports of one workspace.")
     max_exports_per_hour: int = Field(250, ge=1, description="Bulk exports that one workspace may create in an hour.")
+    max_export_days: int = Field(3660, ge=1, description="Days of a bulk export's window.")
     max_day_retries: int = Field(20, ge=0, description="Retries of a day of a bulk export.")
     retry_seconds: int = Field(30, ge=0, description="Pause before a day of a bulk export is tried again.")
     run_hours: float = Field(4, gt=0, description="Longest time of one attempt at a day of a bulk export, hours.")

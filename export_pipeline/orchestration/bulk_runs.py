@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from export_pipeline.exports.bulk.dagster_runs import CLEAN_TAG, EXPORT_TAG
+from export_pipeline.exports.bulk.dagster_runs import CLEAN_TAG, EXPORT_TAG, WORKSPACE_TAG
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT, OP
 
 if TYPE_CHECKING:
@@ -50,14 +50,15 @@ def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]")
     return _known(instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, tags=keys)))
 
 
-def request_of(start: "Start") -> dg.RunRequest:
-    """How the sensor asks for a run."""
+def request_of(start: "Start", *, workspace: uuid.UUID) -> dg.RunRequest:
+    """How the sensor asks for a run; Dagster's queue has places by the tag of the workspace."""
     first, last = start.units[0], start.units[-1]
     return dg.RunRequest(
         run_key=start.run_key,
         run_config=run_config(start.bulk_id, start.attempts),
         tags={
             EXPORT_TAG: str(start.bulk_id),
+            WORKSPACE_TAG: str(workspace),
             "export_pipeline/days": f"{first.day} to {last.day}" if len(start.units) > 1 else str(first.day),
         },
     )

@@ -69,7 +69,9 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
         planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
-    requests = [request_of(start) for start in planned.starts] + _clean(parts, instance, runs)
+    workspaces = {export.id: export.tenant_id for export in active.exports}
+    requests = [request_of(start, workspace=workspaces[start.bulk_id]) for start in planned.starts]
+    requests += _clean(parts, instance, runs)
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(skip_reason=why_nothing(planned, len(active.exports), trouble))

@@ -11,6 +11,8 @@ MAX_CHARACTERS = 20_000
 MAX_DEPTH = 50
 """How deep expressions may stand within each other."""
 MAX_CONDITIONS = 200
+MAX_SEARCHES = 32
+"""Conditions that look into metadata, inputs, outputs or feedback, each of which reads the whole payload of a row."""
 MAX_VALUES = 1_000
 """Values in all lists together."""
 
@@ -18,11 +20,26 @@ _HEADS = "and, or, not, search, eq, neq, gt, gte, lt, lte, has, in or like"
 
 
 def parse_filter(text: str) -> Filter:
-    """The tree of a filter; raises `FilterError`, which names the place and what was expected there."""
+    """The tree of a filter that somebody gives; raises `FilterError`, which names the place and what is expected there.
+
+    `read_filter` reads what `str()` makes of the tree, however long that is: what is accepted once is for good.
+    """
     if len(text) > MAX_CHARACTERS:
         raise FilterError(
             f"a filter has at most {MAX_CHARACTERS:,} characters, this one {len(text):,}", position=MAX_CHARACTERS + 1
         )
+    found = read_filter(text)
+    if (length := len(str(found))) > MAX_CHARACTERS:
+        raise FilterError(
+            f"a filter has at most {MAX_CHARACTERS:,} characters, this one has {length:,} as it is stored: control "
+            "characters take six each",
+            position=1,
+        )
+    return found
+
+
+def read_filter(text: str) -> Filter:
+    """The tree of a filter of any length; raises `FilterError`."""
     parser = _Parser(text)
     found = parser.expression(depth=1)
     parser.take("end", "the end of the filter")
@@ -35,6 +52,7 @@ class _Parser:
     place: int = 0
     conditions: int = 0
     values: int = 0
+    searches: int = 0
     ahead: Token = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +90,12 @@ class _Parser:
         self.advance()
         self.take("(", f"( after {head.text}")
         found = self.search() if head.text == "search" else self.condition(head)
+        self.searches += isinstance(found, Search) or entry_part(found) is not None
+        if self.searches > MAX_SEARCHES:
+            raise FilterError(
+                f"a filter has at most {MAX_SEARCHES} conditions on metadata, inputs, outputs and feedback",
+                position=head.position,
+            )
         self.take(")", ")")
         return found
 

@@ -193,11 +193,12 @@ class RunSource(Protocol):
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the contract's word
+        seconds: float | None = None,
     ) -> dict[date, DayFingerprint]:
         """The UTC days on which the project has rows, oldest first, within the window or over all time.
 
         Days that have superseded rows only are among them, with 0 `rows`. With a filter only the rows that match it
-        count.
+        count. Raises `SourceSlowError` where it takes more than `seconds`.
         """
 
     def changed(

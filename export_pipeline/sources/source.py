@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.errors import SourceUnusableError
+from export_pipeline.errors import ExportPipelineError, SourceSlowError, SourceUnusableError
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
@@ -39,6 +39,7 @@ from export_pipeline.sources.times import clamp
 
 ALL_TIME = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
+_CANCEL_AGAIN_SECONDS = 0.2
 _FIRST_DAY = date(1970, 1, 1)
 _START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
 
@@ -189,9 +190,10 @@ class SqlSource(ABC):
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the contract's word
+        seconds: float | None = None,
     ) -> dict[date, DayFingerprint]:
         """See `RunSource`."""
-        with self._confirmed(project) as session:
+        with self._confirmed(project) as session, _limited(session, seconds):
             queries = self._queries(session, project, filter)
             kept = {day: counted for day, *counted in session.rows(queries.days(window or ALL_TIME))}
             totals_sql = queries.totals(window or ALL_TIME)
@@ -308,6 +310,34 @@ class SqlSnapshot:
         """Stops reading; nothing is read afterwards."""
         if self._ahead is not None:
             self._ahead.close()
+
+
+@contextmanager
+def _limited(session: Session, seconds: float | None) -> Iterator[None]:
+    """Cancels what the session is asked once `seconds` have passed; raises `SourceSlowError` then."""
+    if seconds is None:
+        yield
+        return
+    done, cancelled = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            cancelled.set()
+            session.cancel()  # again and again: it reaches only a statement that is under way
+            wait = _CANCEL_AGAIN_SECONDS
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except ExportPipelineError as error:
+        if not cancelled.is_set():
+            raise
+        raise SourceSlowError(f"the trace store took more than {seconds:g} seconds to answer") from error
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -32,8 +32,8 @@ def backfill(name: str) -> dict[str, str]:
     return {"dagster/backfill": name}
 
 
-def bulk(name: str) -> dict[str, str]:
-    return {"export_pipeline/bulk_export": name}
+def bulk(name: str, workspace: str = "w") -> dict[str, str]:
+    return {"export_pipeline/bulk_export": name, "export_pipeline/workspace": workspace}
 
 
 @pytest.fixture(params=["one-machine", "postgres"])
@@ -70,6 +70,12 @@ def test_backfills_and_exports_leave_a_place_free(queue: dg.DagsterInstance, con
     found = started(queue, *waiting)
     assert len(found) < configuration["concurrency"]["runs"]["max_concurrent_runs"]
     assert {"b", "x", "y"} <= set(found)
+
+
+def test_one_workspace_with_many_exports_does_not_keep_another_one_out(queue: dg.DagsterInstance) -> None:
+    found = started(queue, *[bulk(f"x{number}") for number in range(20)], bulk("y", "v"))
+    assert found[-1] == "y"
+    assert len(found) >= 4
 
 
 def test_one_export_does_not_keep_another_one_out(queue: dg.DagsterInstance) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.errors import FilterError, InputError
-from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, parse_filter
+from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, parse_filter, read_filter
 from export_pipeline.runs.filter_fields import FIELDS, OPERATORS, documentation_table
 from export_pipeline.runs.filter_tree import (
     And,
@@ -143,6 +143,21 @@ def test_an_error_names_the_character_and_what_was_expected(text: str, position:
 def test_a_tree_written_and_read_is_the_same_tree(tree: Filter) -> None:
     assert parse_filter(str(tree)) == tree
     assert str(parse_filter(str(tree))) == str(tree)
+
+
+_ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_ESCAPED = st.sampled_from('\x01\x1f\x7f\u2028\\"')
+
+
+@given(st.lists(st.text(_ANY, max_size=400) | st.text(_ESCAPED, max_size=900)))
+def test_what_is_accepted_is_read_again_as_it_is_stored(texts: list[str]) -> None:
+    stored = str(Or(tuple(Compare("name", "eq", text) for text in texts))) if texts else 'eq(name, "")'
+    try:
+        tree = parse_filter(stored)
+    except FilterError:
+        assert len(stored) > MAX_CHARACTERS or len(texts) > MAX_CONDITIONS
+        return
+    assert parse_filter(str(tree)) == read_filter(str(tree)) == tree
 
 
 @given(st.text(max_size=60) | st.text("andoreq(),name\"'[] \\1null", max_size=60))

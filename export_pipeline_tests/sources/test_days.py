@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.errors import SourceSlowError
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, ProjectKey
@@ -278,4 +279,23 @@ def test_payloads_that_were_not_asked_for_are_not_read(store: Store) -> None:
     assert (row["inputs"], row["outputs"], row["error"]) == (None, b"out", None)
     row = rows_of(source, fields=["id", "status"])[0]
     assert (row["outputs"], row["error"]) == (None, b"wrong")
+    source.close()
+
+
+SLOW = {
+    "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c WHERE r.id <> '')",
+    "postgresql": "pg_sleep(3600)::text",
+}
+
+
+def test_a_count_that_takes_too_long_ends_and_the_next_one_is_answered(store: Store) -> None:
+    store.runs()
+    store.add(1, "2026-03-14 10:00:00+00:00")
+    slow = store.source(f'runs: {{deleted: {{sql: "{SLOW[store.dialect]}"}}}}')
+    for _ in range(2):
+        with pytest.raises(SourceSlowError, match=r"took more than 0\.3 seconds"):
+            slow.days(ProjectKey(PROJECT), seconds=0.3)
+    slow.close()
+    source = store.source()
+    assert source.days(ProjectKey(PROJECT), seconds=600)[DAY].rows == 1
     source.close()

@@ -1,36 +1,69 @@
 """Counting the rows that an export will read, for its progress and to see which days are small."""
 
+import logging
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.bulk.records import instant, read_units
+from export_pipeline.errors import ControlUnreachableError, SourceSlowError, SourceUnreachableError, SourceUnusableError
+from export_pipeline.exports.bulk.ending import fail_export
+from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
+from export_pipeline.exports.bulk.records import BulkUnit, instant, read_units
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import export_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
-from export_pipeline.runs.filter import parse_filter
+from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.filter_tree import Filter, is_quick
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 
+log = logging.getLogger(__name__)
+
 DAYS_AT_ONCE = 31
 FILTERED_DAYS_AT_ONCE = 7
 """With a filter, counting takes two to five times as long, and a round of the sensor must not."""
+STATEMENT_SECONDS = 3.0
+"""How long one count may take; what takes longer is planned without it."""
+_FIRST_TURN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Uncounted:
+    """A table with units whose rows are still to be counted."""
+
+    table_id: uuid.UUID
+    bulk_id: uuid.UUID
+    tenant_id: uuid.UUID
+    project: ProjectKey
+    filter: str | None
 
 
 def count_rows(control: ControlDatabase, source: RunSource, *, seconds: float) -> None:
-    """Counts the rows of units that wait for it, oldest exports first, for about as long.
+    """Counts the rows of units that wait for it, for about as long: each workspace in turn, its oldest exports first.
 
-    Only the rows that match the export's filter count, where that is a quick one (`counted_filter`). Raises errors of
-    the source.
+    Every workspace has a first turn. Only the rows that match the export's filter count, where that is a quick one
+    (`counted_filter`). An export that cannot be counted for its own sake fails, the others go on. Raises errors of the
+    source and of the control database.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    queues: dict[uuid.UUID, deque[Uncounted]] = {}
     for table in uncounted(control):
-        while time.monotonic() < deadline and _count_some(control, source, table):
-            continue
+        queues.setdefault(table.tenant_id, deque()).append(table)
+    limit = _FIRST_TURN_SECONDS
+    while queues:
+        for tenant_id in list(queues):
+            if time.monotonic() - began > limit:
+                return
+            tables = queues[tenant_id]
+            if not _count_or_fail(control, source, tables[0]):
+                tables.popleft()
+            if not tables:
+                del queues[tenant_id]
+        limit = seconds
 
 
 def counted_filter(text: str | None) -> Filter | None:
@@ -40,53 +73,72 @@ def counted_filter(text: str | None) -> Filter | None:
     would hold up the sensor, and with it every other export. The counts still say how much of the work lies in which
     day.
     """
-    tree = None if text is None else parse_filter(text)
+    tree = None if text is None else read_filter(text)
     return tree if tree is not None and is_quick(tree) else None
-
-
-@dataclass(frozen=True)
-class Uncounted:
-    """A table with units whose rows are still to be counted."""
-
-    table_id: uuid.UUID
-    project: ProjectKey
-    filter: str | None
 
 
 def uncounted(control: ControlDatabase) -> list[Uncounted]:
     """The tables that wait to be counted, those of the oldest exports first."""
+    waiting = sa.exists().where(
+        bulk_units.c.export_id == exports.c.export_id,
+        bulk_units.c.status.in_(UNFINISHED_UNITS),
+        bulk_units.c.planned_rows.is_(None),
+    )
     query = (
         sa.select(exports)
-        .join(exports, exports.c.export_id == bulk_units.c.export_id)
-        .join(bulk_exports, bulk_exports.c.id == bulk_units.c.bulk_id)
-        .where(
-            bulk_exports.c.status.in_(UNFINISHED_EXPORTS),
-            bulk_units.c.status.in_(UNFINISHED_UNITS),
-            bulk_units.c.planned_rows.is_(None),
-        )
-        .group_by(exports.c.export_id, bulk_exports.c.created_at)
+        .join(bulk_exports, bulk_exports.c.id == exports.c.bulk_id)
+        .where(bulk_exports.c.status.in_(UNFINISHED_EXPORTS), waiting)
         .order_by(bulk_exports.c.created_at, exports.c.export_id)
     )
     with control.read() as connection:
-        tables = [export_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
-    return [Uncounted(table.export_id, table.project_key, table.filter) for table in tables]
+        rows = [export_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+    return [Uncounted(row.export_id, row.layout_id, row.tenant_id, row.project_key, row.filter) for row in rows]
+
+
+def _count_or_fail(control: ControlDatabase, source: RunSource, table: Uncounted) -> bool:
+    """As `_count_some`; what is wrong with this one table ends its export."""
+    try:
+        return _count_some(control, source, table)
+    except (SourceUnreachableError, SourceUnusableError, ControlUnreachableError):
+        raise
+    except Exception as error:
+        log.exception("export %s cannot be counted", table.bulk_id)
+        fail_export(control, table.bulk_id, f"its rows cannot be counted: {error}")
+        return False
 
 
 def _count_some(control: ControlDatabase, source: RunSource, table: Uncounted) -> bool:
     """Counts the next days of a table; False where all are counted."""
     tree = counted_filter(table.filter)
-    uncounted = sa.and_(bulk_units.c.export_id == str(table.table_id), bulk_units.c.planned_rows.is_(None))
+    waiting = sa.and_(bulk_units.c.export_id == str(table.table_id), bulk_units.c.planned_rows.is_(None))
     with control.read() as connection:
-        units = read_units(connection, uncounted)[: DAYS_AT_ONCE if tree is None else FILTERED_DAYS_AT_ONCE]
+        units = read_units(connection, waiting)[: DAYS_AT_ONCE if tree is None else FILTERED_DAYS_AT_ONCE]
     if not units:
         return False
-    window = Window(instant(units[0].start_at), instant(units[-1].end_at))
-    found = source.days(table.project, window, filter=tree)
-    counted = [{"unit": str(unit.id), "counted": found[unit.day].rows if unit.day in found else 0} for unit in units]
+    counted = _counted(source, table.project, units, tree)
     update = (
         sa.update(bulk_units)
         .where(bulk_units.c.id == sa.bindparam("unit"))
         .values(planned_rows=sa.bindparam("counted"))
     )
-    control.run(lambda connection: connection.execute(update, counted))
+    values = [{"unit": str(unit.id), "counted": rows} for unit, rows in counted]
+    control.run(lambda connection: connection.execute(update, values))
     return True
+
+
+def _counted(
+    source: RunSource, project: ProjectKey, units: list[BulkUnit], tree: Filter | None
+) -> list[tuple[BulkUnit, int]]:
+    """Units with their rows. Where counting takes too long: all rows of the days, then those of the first day alone.
+
+    A day that cannot be counted in time is planned as a large one.
+    """
+    attempts = [(units, tree), (units, None), (units[:1], None)]
+    for some, matching in attempts if tree is not None else attempts[1:]:
+        window = Window(instant(some[0].start_at), instant(some[-1].end_at))
+        try:
+            found = source.days(project, window, filter=matching, seconds=STATEMENT_SECONDS)
+        except SourceSlowError:
+            continue
+        return [(unit, found[unit.day].rows if unit.day in found else 0) for unit in some]
+    return [(units[0], ROWS_TOGETHER)]

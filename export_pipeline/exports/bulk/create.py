@@ -133,6 +133,13 @@ def _refuse_beyond_limits(
     connection: sa.Connection, request: BulkExportRequest, *, tenant_id: uuid.UUID, settings: Settings, now: int
 ) -> None:
     mine = bulk_exports.c.tenant_id == str(tenant_id)
+    if request.end is not None and in_utc(request.end) - in_utc(request.start) > timedelta(
+        days=settings.max_export_days
+    ):
+        raise InputError(
+            f"start_time and end_time are more than {settings.max_export_days:,} days apart, the most that "
+            f"{PREFIX}MAX_EXPORT_DAYS allows: ask for several exports, or for a later start."
+        )
     if request.interval_hours is not None:
         scheduled = sa.select(sa.func.count()).where(mine, bulk_exports.c.status == "IntervalScheduled")
         if connection.execute(scheduled).scalar_one() >= settings.max_schedules:

@@ -6,6 +6,7 @@ from export_pipeline.dagster_server import ask
 from export_pipeline.errors import ExportPipelineError
 
 EXPORT_TAG = "export_pipeline/bulk_export"
+WORKSPACE_TAG = "export_pipeline/workspace"
 CLEAN_TAG = "export_pipeline/clean"
 _SECONDS = 5.0
 

@@ -1,18 +1,22 @@
-"""Ending an export before its units are done: cancelled, or out of time."""
+"""Ending an export before its units are done: cancelled, out of time, or failed for its own sake."""
 
+import uuid
 from typing import Literal
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_units
-from export_pipeline.exports.bulk.states import UNFINISHED_UNITS
+from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
+from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
 from export_pipeline.exports.commit.cancel import cancel_in
 from export_pipeline.exports.commit.claim import is_day
 from export_pipeline.exports.commit.rules import CANCELLED
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days
-from export_pipeline.exports.watch.notices import export_ended
+from export_pipeline.exports.watch.notices import EndKind, export_ended
+
+MOST_CHARACTERS = 2_000
+"""Of a stored error."""
 
 
 def end_export(
@@ -20,7 +24,7 @@ def end_export(
     control: ControlDatabase,
     export: BulkExport,
     *,
-    status: Literal["Cancelled", "TimedOut"],
+    status: Literal["Cancelled", "TimedOut", "Failed"],
     error: str | None,
     now: int,
 ) -> None:
@@ -30,8 +34,9 @@ def end_export(
     """
     ended = {"status": status, "error": error, "finished_at": now, "updated_at": now}
     connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(ended))
-    if status == "TimedOut":
-        export_ended(connection, "export.timed_out", bulk_id=export.id, tenant_id=export.tenant_id, error=error, at=now)
+    if status != "Cancelled":
+        kind: EndKind = "export.timed_out" if status == "TimedOut" else "export.failed"
+        export_ended(connection, kind, bulk_id=export.id, tenant_id=export.tenant_id, error=error, at=now)
     here = bulk_units.c.bulk_id == str(export.id)
     # Days without rows are committed together by the run that has taken them, without a word that they begin.
     taken = sa.or_(bulk_units.c.status == "Running", bulk_units.c.dagster_run_id.is_not(None))
@@ -39,6 +44,18 @@ def end_export(
     decided = [str(unit.id) for unit in at_work if not stop_unit(connection, control, unit, now=now)]
     stoppable = sa.and_(here, bulk_units.c.status.in_(UNFINISHED_UNITS), bulk_units.c.id.not_in(decided))
     connection.execute(sa.update(bulk_units).where(stoppable).values(status=status, finished_at=now, updated_at=now))
+
+
+def fail_export(control: ControlDatabase, bulk_id: uuid.UUID, error: str) -> None:
+    """Ends an export that cannot be planned or counted for its own sake, so that no other waits for it."""
+
+    def end(connection: sa.Connection) -> None:
+        found = read_export(connection, bulk_id, lock=True)
+        if found.status in UNFINISHED_EXPORTS:
+            now = connection.execute(sa.select(control.now_sql)).scalar_one()
+            end_export(connection, control, found, status="Failed", error=error[:MOST_CHARACTERS], now=now)
+
+    control.run(end)
 
 
 def stop_unit(connection: sa.Connection, control: ControlDatabase, unit: BulkUnit, *, now: int) -> bool:

@@ -20,7 +20,7 @@ MOST_UNITS = 200
 ROWS_TOGETHER = 50_000
 """Rows in one Dagster run of several units; a day with more has a run of its own."""
 QUEUE_AHEAD = 10
-"""Runs that wait in Dagster's queue at once: what comes later is still ours to order."""
+"""Runs of one workspace that wait in Dagster's queue at once: what comes later is still ours to order."""
 _HOUR = 3600 * 1_000_000
 
 
@@ -182,7 +182,7 @@ def _start(
     limits: Limits,
     now: int,
 ) -> None:
-    """Adds starts, one for each export in turn, and what keeps the rest from starting."""
+    """Adds starts, each workspace in turn and of it each export, and what keeps the rest from starting."""
     runs_of: dict[uuid.UUID, list[Run]] = defaultdict(list)
     for run in live:
         runs_of[run.bulk_id].append(run)
@@ -195,21 +195,33 @@ def _start(
         _say_what_waits(planned.waits, export, units, now=now)
     used = {export.id: sum(run.width for run in runs_of[export.id]) for export in admitted}
     started = Counter({export.id: len(runs_of[export.id]) for export in admitted})
-    room = limits.queue_ahead - sum(run.queued for run in live)
-    while room > 0:
-        able = [export for export in admitted if groups[export.id] and _fits(groups[export.id][0], used, limits)]
+    tenants = {export.id: export.tenant_id for export in admitted}
+    queued = Counter(tenants[run.bulk_id] for run in live if run.queued)
+    of_tenant = Counter(tenants[run.bulk_id] for run in live)
+
+    def has_room(export: BulkExport) -> bool:
+        return queued[export.tenant_id] < limits.queue_ahead
+
+    def turn(export: BulkExport) -> tuple[int, int, int, str]:
+        return of_tenant[export.tenant_id], started[export.id], export.created_at, str(export.id)
+
+    while True:
+        ready = [export for export in admitted if groups[export.id] and has_room(export)]
+        able = [export for export in ready if _fits(groups[export.id][0], used, limits)]
         if not able:
             break
-        export = min(able, key=lambda export: (started[export.id], export.created_at, str(export.id)))
+        export = min(able, key=turn)
         start = groups[export.id].pop(0)
         planned.starts.append(start)
         used[export.id] += min(SIDE_BY_SIDE, len(start.units))
         started[export.id] += 1
-        room -= 1
+        of_tenant[export.tenant_id] += 1
+        queued[export.tenant_id] += 1
     for export in admitted:
         if groups[export.id]:
             days = sum(len(start.units) for start in groups[export.id])
-            why = f"{used[export.id]} under way, limit {limits.units_per_export}" if room else "Dagster's queue is full"
+            under_way = f"{used[export.id]} under way, limit {limits.units_per_export}"
+            why = under_way if has_room(export) else f"{queued[export.tenant_id]} runs of its workspace are queued"
             planned.waits.append(f"export {export.id}: {days} days wait ({why})")
 
 

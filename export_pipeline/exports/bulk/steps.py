@@ -1,5 +1,6 @@
 """One round of the sensor, without Dagster: what is read before planning, and what planning changes afterwards."""
 
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
@@ -7,9 +8,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import RetryableError
+from export_pipeline.errors import ControlUnreachableError, RetryableError
 from export_pipeline.exports.bulk.children import spawn_children
-from export_pipeline.exports.bulk.ending import end_export, stop_unit
+from export_pipeline.exports.bulk.ending import end_export, fail_export, stop_unit
 from export_pipeline.exports.bulk.plan import Planned
 from export_pipeline.exports.bulk.records import (
     BulkExport,
@@ -21,10 +22,13 @@ from export_pipeline.exports.bulk.records import (
 )
 from export_pipeline.exports.bulk.results import Retries, end_if_done, fail_unit
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS, UnitStatus
+from export_pipeline.exports.bulk.turns import in_turns
 from export_pipeline.exports.bulk.units import plan_units
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, uploads
 from export_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MOST_WAITING = 2_000
 """Waiting units of one export that a round looks at."""
@@ -47,8 +51,14 @@ def prepare(control: ControlDatabase) -> None:
     with control.read() as connection:
         found = connection.execute(sa.select(bulk_exports).where(unplanned).order_by(bulk_exports.c.created_at))
         waiting = [export_of_row(row) for row in found.mappings()]
-    for export in waiting:
-        plan_units(control, export, seconds=_PLANNING_SECONDS / len(waiting))
+    for export in in_turns(waiting, lambda export: export.tenant_id):
+        try:
+            plan_units(control, export, seconds=_PLANNING_SECONDS / len(waiting))
+        except ControlUnreachableError:
+            raise
+        except Exception as error:
+            log.exception("export %s cannot be planned", export.id)
+            fail_export(control, export.id, f"it cannot be planned: {error}")
 
 
 def read_active(control: ControlDatabase) -> Active:

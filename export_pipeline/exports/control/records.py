@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from export_pipeline.exports.control.tables import days
 from export_pipeline.files.manifest import ExportKind
 from export_pipeline.files.paths import DayKey
-from export_pipeline.runs.filter import parse_filter
+from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.settings import Compression
@@ -84,7 +84,7 @@ class ExportRecord:
     @property
     def tree(self) -> Filter | None:
         """The filter as the trace store takes it."""
-        return None if self.filter is None else parse_filter(self.filter)
+        return None if self.filter is None else read_filter(self.filter)
 
     def key(self, day: date) -> DayKey:
         """What the paths of a day are made of."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_days
-from export_pipeline.runs.filter import parse_filter
+from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, RunSource
 
@@ -94,7 +94,7 @@ def look_for_late_days(
     watched = [record for record in records if record.day not in left_out and _is_at_rest(record, now)]
     if not watched:
         return Lateness()
-    tree = None if export.filter is None else parse_filter(export.filter)
+    tree = None if export.filter is None else read_filter(export.filter)
     found = source.days(export.project_key, window, filter=tree)
     if not _FEEDBACK_FIELDS & set(export.fields):
         found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}

@@ -144,7 +144,17 @@ def test_exports_take_turns_in_a_queue_that_is_kept_short() -> None:
     units = [*units_of(first, 30, planned_rows=60_000), *units_of(second, 3, planned_rows=60_000)]
     found = planned([first, second], units, queue_ahead=6)
     assert [start.bulk_id for start in found.starts] == [first.id, second.id] * 3
-    assert found.waits == [f"export {first.id}: 27 days wait (Dagster's queue is full)"]
+    assert found.waits == [f"export {first.id}: 27 days wait (6 runs of its workspace are queued)"]
+
+
+def test_workspaces_take_turns_and_have_places_of_their_own_in_the_queue() -> None:
+    many = [export(number) for number in range(5)]
+    other = export(9, tenant_id=uuid.UUID(int=7))
+    units = [unit for of in (*many, other) for unit in units_of(of, 4, planned_rows=60_000)]
+    queued = [run_of(units_of(many[0], 1), f"q{number}", queued=True) for number in range(3)]
+    found = planned([*many, other], units, queued, queue_ahead=6)
+    assert [start.bulk_id == other.id for start in found.starts[:3]] == [True, True, True]
+    assert (started(found)[other.id], len(found.starts)) == (4, 7)
 
 
 def test_what_a_live_run_was_started_for_is_not_started_again() -> None:

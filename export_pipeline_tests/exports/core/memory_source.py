@@ -76,6 +76,7 @@ class MemorySource:
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the protocol's word
+        seconds: float | None = None,
     ) -> dict[date, DayFingerprint]:
         """Rows counted by day."""
         found: dict[date, DayFingerprint] = {}

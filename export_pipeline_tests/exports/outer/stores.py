@@ -74,6 +74,7 @@ class MemorySource:
         window: Window | None = None,
         *,
         filter: Filter | None = None,  # noqa: A002 - the protocol's word
+        seconds: float | None = None,
     ) -> dict[date, DayFingerprint]:
         counts: dict[date, int] = {}
         for row in self._rows(project, window):
