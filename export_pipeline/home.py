@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import socket
+import stat
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,8 +50,8 @@ def embedded_bucket(home: Path) -> EmbeddedBucket:
     """
     path = home / _FILE
     try:
+        make_private(home, ours=path.exists())
         if not path.exists():
-            home.mkdir(parents=True, exist_ok=True)
             made = EmbeddedBucket(free_ports(S3_PORTS), secrets.token_hex(10), secrets.token_hex(20))
             _make(path, json.dumps(asdict(made)))
         return EmbeddedBucket(**json.loads(path.read_text()))
@@ -69,12 +70,21 @@ def embedded_secret_key(home: Path) -> str:
     """
     path = home / _KEY_FILE
     try:
+        make_private(home, ours=path.exists())
         if not path.exists():
-            home.mkdir(parents=True, exist_ok=True)
             _make(path, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
         return path.read_text().strip()
     except OSError as error:
         raise SettingsError(f"EXPORT_PIPELINE_HOME: {error.filename or home}: {error.strerror}") from None
+
+
+def make_private(home: Path, *, ours: bool) -> None:
+    """Makes the folder for this user alone; takes the rights of others from one that is `ours` already."""
+    if ours:
+        if stat.S_IMODE(home.stat().st_mode) & 0o077 and home.stat().st_uid == os.getuid():
+            home.chmod(0o700)
+    else:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def free_ports(count: int) -> int:

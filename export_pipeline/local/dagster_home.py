@@ -56,5 +56,5 @@ class DagsterHome:
         }
 
     def command(self, program: str, *arguments: str) -> list[str]:
-        """How to start one of Dagster's programs: "dagster", "dagster_webserver", "dagster._daemon"."""
+        """How to start one of Dagster's programs: "dagster", "dagster._daemon", "export_pipeline.orchestration.web"."""
         return [sys.executable, "-m", program, *arguments]

@@ -4,6 +4,7 @@ Everything lies in `HOME`, is kept, and is used again by the next demo and by de
 """
 
 import json
+import os
 import time
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ def run_demo(settings: Settings, screen: Screen) -> None:
     refuse_own_settings(settings, "demo")
     if find_spec("duckdb") is None:
         raise EmbeddedError("the demo needs DuckDB: pip install 'export-pipeline[demo]'")
+    os.umask(0o077)  # what lies in HOME is nobody else's
     with interruptible(), EmbeddedStore(settings) as embedded:
         resolved = embedded.resolved
         write_traces(resolved, screen)

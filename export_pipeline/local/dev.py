@@ -33,6 +33,7 @@ def run_dev(settings: Settings, screen: Screen) -> None:
     ends by itself.
     """
     port = _port(settings)
+    os.umask(0o077)  # what lies in HOME is nobody else's
     try:
         with interruptible(), EmbeddedStore(settings, exclusive=True) as embedded:
             _run(settings, embedded, port, screen)
@@ -85,7 +86,7 @@ def _commands(home: DagsterHome, settings: Settings, port: int) -> dict[str, lis
     here = ["--host", HOST, "--port", str(settings.api_port)]
     return {
         "daemon": home.command("dagster._daemon", "run", *workspace),
-        "web": home.command("dagster_webserver", "-h", HOST, "-p", str(port), *workspace),
+        "web": home.command("export_pipeline.orchestration.web", "-h", HOST, "-p", str(port), *workspace),
         "api": home.command("uvicorn", _API, "--factory", "--no-access-log", *here, *quietly),
     }
 

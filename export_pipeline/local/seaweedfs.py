@@ -6,6 +6,7 @@ not exist, so an answer to a signed request shows that it is our server that ans
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from export_pipeline.local.processes import ended_with_us
 
 REGION = "us-east-1"
 
+_KEYS = ("WEED_JWT_SIGNING_KEY", "WEED_JWT_SIGNING_READ_KEY")
 _READY_SECONDS = 60.0
 _READY_KEY = ".ready"
 _EVERYTHING = ("Admin", "Read", "Write", "List", "Tagging")
@@ -218,10 +220,11 @@ def _as_json(identity: Identity) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    # AWS keys in the environment would be one more identity. One volume a bucket at a time instead of seven: the first
-    # PUT into a bucket is quicker, and a small disk holds more buckets.
+    # The volume server takes anybody who can reach its port, unless calls are signed by a key that nobody is told. AWS
+    # keys in the environment would be one more identity. One volume a bucket at a time instead of seven: the first PUT
+    # into a bucket is quicker, and a small disk holds more buckets.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WEED_"))}
-    return kept | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+    return kept | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"} | {name: secrets.token_hex(32) for name in _KEYS}
 
 
 def _arguments(port: int) -> list[str]:
@@ -249,6 +252,9 @@ def _arguments(port: int) -> list[str]:
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
         "-s3.config=s3.json",
+        "-disableHttp",  # of master and filer, which take anybody: a form on any web page could wipe the bucket
+        f"-filer.allowedOrigins=http://{HOST}:{port}",
+        f"-s3.allowedOrigins=http://{HOST}:{port}",
         "-s3.autoCreateBucket=false",
         "-volume.max=0",
         "-volume.preStopSeconds=1",

@@ -58,7 +58,9 @@ class Live:
     def start_web(self) -> None:
         """The web server, until it answers."""
         port = self.url.rpartition(":")[2]
-        self._start("web", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self.workspace))
+        self._start(
+            "web", "export_pipeline.orchestration.web", "-h", "127.0.0.1", "-p", port, "-w", str(self.workspace)
+        )
         wait_for(self._answers, what="an answer of the web server", seconds=PATIENCE)
 
     def start_daemon(self) -> None:

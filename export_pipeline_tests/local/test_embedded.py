@@ -1,5 +1,6 @@
 """The embedded bucket comes up where the settings say, is shared, and leaves nothing behind."""
 
+import http.client
 import os
 import signal
 import socket
@@ -104,3 +105,38 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed(tmp_path: Pa
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     wait_for(lambda: taken_ports(port, S3_PORTS) == [], what="the end of the server")
+
+
+@pytest.mark.slow
+def test_the_embedded_server_answers_nobody_but_signed_requests_for_s3(tmp_path: Path) -> None:
+    admin = Identity("a", "k", "s")
+    with SeaweedFS(tmp_path / "s3", identities=[admin], buckets=["traces"]) as server:
+        assert server.port is not None
+        client = probe_client(server.endpoint_url, admin.access_key_id, admin.secret_access_key)
+        client.put_object(Bucket="traces", Key="day", Body=b"x" * 100_000)
+        evil = {"Origin": "http://evil.example", "Content-Type": "application/x-www-form-urlencoded"}
+        for path in (
+            "/buckets/traces?recursive=true",
+            "/col/delete?collection=traces",
+            "/vol/vacuum",
+            "/submit",
+            "/1,01",
+        ):
+            for port in range(server.port, server.port + 8):
+                for method in ("GET", "POST", "DELETE"):
+                    status = ask_port(port, method, path, evil)
+                    assert status is None or status >= 400, (port - server.port, method, path)
+        assert len(client.get_object(Bucket="traces", Key="day")["Body"].read()) == 100_000
+        client.close()
+
+
+def ask_port(port: int, method: str, path: str, headers: dict[str, str]) -> int | None:
+    """The status, or None where no HTTP is spoken."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, body=b"" if method == "POST" else None, headers=headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

@@ -29,6 +29,7 @@ def test_embedded_settings_resolve_to_paths_and_keys_in_home_and_stay_the_same(t
     assert load_settings(home=home).resolved() == resolved
     assert resolved.resolved() is resolved
     assert {stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()} == {0o600}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert sorted(path.name for path in home.iterdir()) == ["embedded.json", "secret.key"]
     assert resolved.secret_access_key is not None
     assert resolved.secret_access_key.get_secret_value() not in repr(resolved)
@@ -78,3 +79,11 @@ def test_what_describes_a_bucket_without_a_bucket_is_refused(monkeypatch: pytest
     monkeypatch.setenv(f"EXPORT_PIPELINE_{name}", "x")
     with pytest.raises(SettingsError, match=f"EXPORT_PIPELINE_{name} is set, but EXPORT_PIPELINE_BUCKET is not"):
         load_settings()
+
+
+def test_a_home_that_others_could_read_becomes_private(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    load_settings(home=home).resolved()
+    home.chmod(0o755)
+    load_settings(home=home).resolved()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
