@@ -19,6 +19,17 @@ from export_pipeline_tests.sources.stores import Store
 _AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
 Server = TypeVar("Server", bound=S3Server)
 _running: list[S3Server | Postgres] = []
+_LONGEST = [
+    "live/test_browser.py",
+    "live/test_command_line.py",
+    "live/test_daemon.py",
+    "live/test_documented_commands.py",
+    "orchestration/test_bulk_live.py",
+    "live/test_backfill.py",
+    "local/test_demo.py",
+    "api/test_properties.py",
+    "cli/test_backfill.py",
+]
 
 
 def pytest_configure() -> None:
@@ -32,10 +43,21 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts PostgreSQL is slow; tests that ask for it by a parameter mark that themselves."""
+    """Marks what is slow and what one worker runs in one go, and puts first what takes longest.
+
+    What starts PostgreSQL is slow; tests that ask for it by a parameter mark that themselves. A file is run by one
+    worker, for its fixtures are made once then, and so are all tests on the live instance.
+    """
     for item in items:
-        if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
+        if "postgres" in fixtures:
             item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group("live" if "live" in fixtures else _file(item)))
+    items.sort(key=lambda item: _LONGEST.index(_file(item)) if _file(item) in _LONGEST else len(_LONGEST))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.fixture(scope="session", autouse=True)
