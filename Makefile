@@ -7,10 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Worker processes of the test run, one more than cores: many tests wait. Each starts its own servers, and runs whole
+# Worker processes of the test run, one more than cores: many tests wait. Each starts its own servers and runs whole
 # files, in the order in which they are collected: conftest.py puts those first that take longest.
 JOBS ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 # Options for a single target: make test ARGS="-k manifest", make bench ARGS="--preset small"
 ARGS ?=
 

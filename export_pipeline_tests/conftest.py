@@ -12,6 +12,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
 from export_pipeline_tests.sources.stores import Store
@@ -19,11 +20,9 @@ from export_pipeline_tests.sources.stores import Store
 _AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
 Server = TypeVar("Server", bound=S3Server)
 _running: list[S3Server | Postgres] = []
+_LIVE = ["live/test_browser.py", "live/test_command_line.py", "live/test_daemon.py", "live/test_documented_commands.py"]
 _LONGEST = [
-    "live/test_browser.py",
-    "live/test_command_line.py",
-    "live/test_daemon.py",
-    "live/test_documented_commands.py",
+    *_LIVE,
     "orchestration/test_bulk_live.py",
     "live/test_backfill.py",
     "local/test_demo.py",
@@ -43,21 +42,30 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is slow and what one worker runs in one go, and puts first what takes longest.
+    """Puts the files first that take longest; marks what starts PostgreSQL as slow.
 
-    What starts PostgreSQL is slow; tests that ask for it by a parameter mark that themselves. A file is run by one
-    worker, for its fixtures are made once then, and so are all tests on the live instance.
+    Tests that ask for PostgreSQL by a parameter mark that themselves.
     """
     for item in items:
-        fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
-        if "postgres" in fixtures:
+        if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("live" if "live" in fixtures else _file(item)))
-    items.sort(key=lambda item: _LONGEST.index(_file(item)) if _file(item) in _LONGEST else len(_LONGEST))
+    items.sort(key=lambda item: _LONGEST.index(name) if (name := _file(item.nodeid)) in _LONGEST else len(_LONGEST))
 
 
-def _file(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
+    """A file is run by one worker, for its fixtures are made once then; so are all files on the live instance."""
+    return _ByFile(config)
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    def _split_scope(self, nodeid: str) -> str:
+        name = _file(nodeid)
+        return "live" if name in _LIVE else name
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].rpartition("export_pipeline_tests/")[2]
 
 
 @pytest.fixture(scope="session", autouse=True)
