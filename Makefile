@@ -7,8 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Worker processes of the test run, one more than cores: many tests wait. Each starts its own servers.
+# Worker processes of the test run, one more than cores: many tests wait. Each starts its own servers and runs whole
+# files, in the order in which they are collected: conftest.py puts those first that take longest.
 JOBS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 # Options for a single target: make test ARGS="-k manifest", make bench ARGS="--preset small"
 ARGS ?=
 
@@ -43,10 +45,11 @@ dev: $(STAMP) ## The Dagster UI and the HTTP API on the demo's data, until Ctrl-
 # With ARGS it may be a few tests only; the browser test then says by itself what it lacks.
 test: $(STAMP) ## All tests; installs a Chromium for the browser test where there is none
 	@$(if $(ARGS),,$(BIN)/python -m export_pipeline_tests.live.browser)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@$(PYTEST) $(ARGS)
 
+test-quick: JOBS = 2
 test-quick: $(STAMP) ## The tests that need no PostgreSQL, no daemon, no browser and not many processes
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 lint: $(STAMP) ## Style, mistakes, and which room may import which
 	@$(BIN)/ruff check

@@ -8,10 +8,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
 from export_pipeline_tests.sources.stores import Store
@@ -19,6 +20,15 @@ from export_pipeline_tests.sources.stores import Store
 _AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
 Server = TypeVar("Server", bound=S3Server)
 _running: list[S3Server | Postgres] = []
+_LIVE = ["live/test_browser.py", "live/test_command_line.py", "live/test_daemon.py", "live/test_documented_commands.py"]
+_LONGEST = [
+    *_LIVE,
+    "orchestration/test_bulk_live.py",
+    "live/test_backfill.py",
+    "local/test_demo.py",
+    "api/test_properties.py",
+    "cli/test_backfill.py",
+]
 
 
 def pytest_configure() -> None:
@@ -32,10 +42,30 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts PostgreSQL is slow; tests that ask for it by a parameter mark that themselves."""
+    """Puts the files first that take longest; marks what starts PostgreSQL as slow.
+
+    Tests that ask for PostgreSQL by a parameter mark that themselves.
+    """
     for item in items:
         if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _LONGEST.index(name) if (name := _file(item.nodeid)) in _LONGEST else len(_LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """A file is run by one worker, for its fixtures are made once then; so are all files on the live instance."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    def _split_scope(self, nodeid: str) -> str:
+        name = _file(nodeid)
+        return "live" if name in _LIVE else name
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].rpartition("export_pipeline_tests/")[2]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,14 +7,14 @@ import pytest
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.api.house import House, make_house
+from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.servers import Weed
 
 
 @pytest.fixture
 def house(tmp_path: Path, seaweedfs: Weed) -> Iterator[House]:
     """A house over SQLite."""
-    control = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
-    control.migrate()
+    control = new_sqlite(tmp_path)
     yield make_house(tmp_path, control, seaweedfs)
     control.close()
 
@@ -23,10 +23,9 @@ def house(tmp_path: Path, seaweedfs: Weed) -> Iterator[House]:
 def any_house(request: pytest.FixtureRequest, tmp_path: Path, seaweedfs: Weed) -> Iterator[House]:
     """A house over SQLite, and one over PostgreSQL."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/control.db"
+        control = new_sqlite(tmp_path)
     else:
-        url = request.getfixturevalue("postgres").new_database()
-    control = ControlDatabase(url)
-    control.migrate()
+        control = ControlDatabase(request.getfixturevalue("postgres").new_database())
+        control.migrate()
     yield make_house(tmp_path, control, seaweedfs)
     control.close()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,11 @@ from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline_tests import quick_daemon
 from export_pipeline_tests.cli.command import Ended, run, run_process
 from export_pipeline_tests.cli.house import FIRST_DAY, NAME, settings_of, write_store
+from export_pipeline_tests.clock import on_one_day
 from export_pipeline_tests.servers import Rclone, wait_for
-
-TODAY = datetime.now(UTC).date()
-YESTERDAY = TODAY - timedelta(days=1)
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ CASES = {
     "a project beside all": ([NAME], "--all --from 2026-03-01", "--all is every project: name none beside it"),
     "a misspelt project": (["suport bot"], "--from 2026-03-01", f"did you mean '{NAME}'"),
     "a day before the first": ([NAME], "--from 2026-02-28", "2026-02-28 is before the first day 2026-03-01"),
-    "today": ([NAME], f"--from 2026-03-01 --to {TODAY}", f"{TODAY} is not over yet (UTC)"),
+    "today": ([NAME], "--from 2026-03-01 --to TODAY", "TODAY is not over yet (UTC)"),
     "the future": ([NAME], "--from 2026-03-01 --to 2999-01-01", "2999-01-01 lies in the future"),
     "days that end before they begin": ([NAME], "--from 2026-03-02 --to 2026-03-01", "end before they begin"),
     "a server that is away": (
@@ -63,9 +62,15 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_cannot_be_queued_is_refused_in_a_sentence(case: str, settings: dict[str, str], tmp_path: Path) -> None:
     projects, options, sentence = CASES[case]
-    ended = run("backfill", *projects, *options.split(), folder=tmp_path, settings=settings)
+
+    def command(today: date) -> tuple[str, Ended]:
+        words = options.replace("TODAY", str(today)).split()
+        ended = run("backfill", *projects, *words, folder=tmp_path, settings=settings)
+        return sentence.replace("TODAY", str(today)), ended
+
+    expected, ended = on_one_day(command)
     assert ended.status == 1
-    assert sentence in ended.err
+    assert expected in ended.err
     assert ended.out == ""
 
 
@@ -76,16 +81,21 @@ def test_wrong_usage_ends_with_2(options: str, settings: dict[str, str], tmp_pat
 
 def test_a_dry_run_says_what_would_be_queued_and_asks_nobody(settings: dict[str, str], tmp_path: Path) -> None:
     words = ("backfill", "--all", "--from", str(FIRST_DAY), "--dry-run")
-    ended = run(*words, folder=tmp_path, settings=settings)
-    days = (YESTERDAY - FIRST_DAY).days + 1
-    assert ended.out == f"Would queue {days} days ({FIRST_DAY} to {YESTERDAY}) of 1 projects: runs/support_bot\n"
-    answer = json.loads(run(*words, "--json", folder=tmp_path, settings=settings).out)
+
+    def command(*more: str) -> tuple[date, Ended]:
+        return on_one_day(lambda today: (today, run(*words, *more, folder=tmp_path, settings=settings)))
+
+    today, ended = command()
+    days, last = (today - FIRST_DAY).days, today - timedelta(days=1)
+    assert ended.out == f"Would queue {days} days ({FIRST_DAY} to {last}) of 1 projects: runs/support_bot\n"
+    today, ended = command("--json")
+    answer = json.loads(ended.out)
     assert answer == {
         "backfill_id": None,
         "assets": ["runs/support_bot"],
         "first_day": str(FIRST_DAY),
-        "last_day": str(YESTERDAY),
-        "days": days,
+        "last_day": str(today - timedelta(days=1)),
+        "days": (today - FIRST_DAY).days,
     }
 
 
@@ -114,6 +124,7 @@ def dagster(settings: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]
     resolved = load_settings(**{name.lower(): value for name, value in named.items()}, home=tmp_path).resolved()
     home = DagsterHome(resolved)
     home.prepare()
+    quick_daemon.configure(home.folder)
     environment = {**home.environment(), **{f"EXPORT_PIPELINE_{name}": value for name, value in named.items()}}
     workspace = ["-w", str(home.workspace)]
     with ExitStack() as stack:
@@ -121,7 +132,7 @@ def dagster(settings: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]
         with first:
             assert first.wait(120) == 0, first.last_words()
         commands = {
-            "daemon": home.command("dagster._daemon", "run", *workspace),
+            "daemon": home.command(quick_daemon.PROGRAM, "run", *workspace),
             "web": home.command("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *workspace),
         }
         children = [

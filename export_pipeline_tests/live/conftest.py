@@ -1,20 +1,20 @@
-"""Instances with their servers: one for all tests of a session, one over PostgreSQL."""
+"""The instance with its servers that all tests of a session share."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from export_pipeline.settings import PREFIX
+from export_pipeline_tests.clock import today
 from export_pipeline_tests.live.dagster import Live
 from export_pipeline_tests.orchestration.house import House
 from export_pipeline_tests.servers import Weed
 
-TODAY = datetime.now(UTC).date()
 OUTAGE = 10
 """Days that the daemon was away."""
 
-DAYS = [TODAY - timedelta(days=back) for back in range(OUTAGE, 0, -1)]
+DAYS = [today() - timedelta(days=back) for back in range(OUTAGE, 0, -1)]
 PROJECTS = ("chat", "agent", "search")
 
 
@@ -22,7 +22,7 @@ PROJECTS = ("chat", "agent", "search")
 def live(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Weed) -> Iterator[Live]:
     """Web server and daemon over three projects, after an outage: for ten days neither ran, and no day was exported.
 
-    By now every day is; each test works on rows that it adds.
+    By now every day is, and a day that ends is exported at once. Each test works on rows that it adds.
     """
     folder = tmp_path_factory.mktemp("live")
     house = House(folder, seaweedfs, start=DAYS[0])

@@ -20,6 +20,7 @@ from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
 from export_pipeline.orchestration.reload import LOCATION
 from export_pipeline.settings import PREFIX
+from export_pipeline_tests import quick_daemon
 from export_pipeline_tests.orchestration.house import House, instance_of, materialized
 from export_pipeline_tests.project.test_documents import in_the_readme
 from export_pipeline_tests.servers import wait_for
@@ -40,6 +41,7 @@ class Live:
         house.variables[PREFIX + "SECRET_KEYS"] = self.secret_keys
         self._home = DagsterHome(house.settings)
         self._home.prepare()
+        quick_daemon.configure(self._home.folder)
         code = in_the_readme("downstream").removeprefix("```python\n").removesuffix("```")
         code = code.replace("support_agent", "chat").replace("2026-11-13", house.start.isoformat())
         (folder / "location.py").write_text(code)
@@ -65,7 +67,7 @@ class Live:
 
     def start_daemon(self) -> None:
         """The daemon."""
-        self.daemon = self._start("daemon", "dagster._daemon", "run", "-w", str(self.workspace))
+        self.daemon = self._start("daemon", quick_daemon.PROGRAM, "run", "-w", str(self.workspace))
 
     def code_servers(self) -> list[psutil.Process]:
         """The daemon's code servers; for some seconds after it has loaded the location again there are two."""
@@ -139,6 +141,12 @@ class Live:
         run = self.instance.get_run_by_id(run_id)
         assert run is not None
         return run.status.value
+
+    def add_runs(self, name: str, day: date, *, runs: int) -> int:
+        """More runs of a project on a day; how many that has now."""
+        project = self.house.project(name)
+        self.house.add_runs(project, day, runs=runs)
+        return self.house.count_runs(project, day)
 
     def rows(self, name: str, day: date) -> int | None:
         """How many rows Dagster says the newest materialization of a project's day has."""

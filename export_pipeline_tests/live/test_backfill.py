@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import data_key, manifest_folder
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.cli.command import run
+from export_pipeline_tests.clock import today
 from export_pipeline_tests.live.dagster import PATIENCE, Live
 from export_pipeline_tests.orchestration.house import House
 from export_pipeline_tests.servers import Postgres, Weed, wait_for
@@ -30,7 +31,7 @@ from export_pipeline_tests.servers import Postgres, Weed, wait_for
 pytestmark = pytest.mark.slow
 
 PROJECTS = ("agent", "chat")
-LAST = datetime.now(UTC).date() - timedelta(days=1)
+LAST = today() - timedelta(days=1)
 DAYS = [LAST - timedelta(days=back) for back in range(32, -1, -1)]
 """More than one run holds: a run has 31 days at most."""
 

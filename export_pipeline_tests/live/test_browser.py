@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from export_pipeline_tests.clock import days_over, on_one_day
 from export_pipeline_tests.live import browser
 from export_pipeline_tests.live.conftest import DAYS
 from export_pipeline_tests.live.dagster import PATIENCE, Live
@@ -33,14 +34,18 @@ def page(tmp_path: Path) -> Iterator[Page]:
         context.close()
 
 
+def see_the_partitions(live: Live, page: Page) -> None:
+    """Opens the list of assets, which says of each how many days it has."""
+    page.goto(f"{live.url}/assets")
+    page.get_by_text(f"{days_over(DAYS[0])} partitions").first.wait_for()
+
+
 def test_several_projects_are_backfilled_together(live: Live, page: Page) -> None:
     first, last = DAYS[8], DAYS[9]
     projects = ("agent", "search")
-    for name in projects:
-        for day in (first, last):
-            live.house.add_runs(live.house.project(name), day, runs=1)
-    page.goto(f"{live.url}/assets")
-    page.get_by_text("10 partitions").first.wait_for()
+    rows = {(name, day): live.add_runs(name, day, runs=1) for name in projects for day in (first, last)}
+    earlier = {each.backfill_id for each in live.instance.get_backfills()}
+    on_one_day(lambda _: see_the_partitions(live, page))
     for name in projects:
         page.get_by_test_id(f"checkbox-runs/{name}").locator("xpath=..").click()
     page.get_by_role("button", name="Materialize selected").click()
@@ -49,10 +54,10 @@ def test_several_projects_are_backfilled_together(live: Live, page: Page) -> Non
     days.blur()
     page.get_by_text("2 partitions", exact=True).wait_for()
     page.get_by_role("button", name="Launch backfill").click()
-    for name in projects:
-        for day in (first, last):
-            live.wait_for_rows(name, day, 4)
-    (backfill,) = [one for one in live.instance.get_backfills() if one.is_asset_backfill]
+    for (name, day), count in rows.items():
+        live.wait_for_rows(name, day, count)
+    (backfill,) = [each for each in live.instance.get_backfills() if each.backfill_id not in earlier]
+    assert backfill.is_asset_backfill
     runs = live.runs({"dagster/backfill": backfill.backfill_id})
     assert {key.path[-1] for run in runs for key in run.asset_selection or ()} == set(projects)
     assert len(runs) == 1

@@ -34,6 +34,7 @@ def test_a_browser_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatc
     assert browser.find() == wanted
 
 
+@pytest.mark.slow
 def test_without_a_browser_one_sentence_says_what_to_install(tmp_path: Path) -> None:
     nowhere = {"PATH": "", "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "PLAYWRIGHT_DOWNLOAD_HOST": "http://127.0.0.1:9"}
     done = subprocess.run(

@@ -28,15 +28,15 @@ def test_assets_are_listed(live: Live) -> None:
 def test_a_day_and_the_asset_downstream_of_it_are_materialized(live: Live) -> None:
     """The README's example reads what was just committed, as a Polars LazyFrame."""
     day = DAYS[1]
-    live.house.add_runs(live.house.project("chat"), day, runs=2)
+    rows = live.add_runs("chat", day, runs=2)
     done = live.dagster(
         "asset", "materialize", "-f", "location.py", "--select", "runs/chat,failures", "--partition", str(day)
     )
     assert done.returncode == 0, done.stderr
-    assert live.rows("chat", day) == 5
+    assert live.rows("chat", day) == rows
     (made,) = live.instance.fetch_materializations(dg.AssetKey("failures"), limit=1).records
     assert made.asset_materialization is not None
-    assert made.asset_materialization.metadata["pending"].value == 5
+    assert made.asset_materialization.metadata["pending"].value == rows
 
 
 def test_a_range_is_refused_with_a_sentence_that_names_what_to_use(live: Live) -> None:
@@ -60,26 +60,24 @@ def test_a_day_in_the_future_is_refused(live: Live) -> None:
 
 def test_a_job_that_is_launched_takes_a_range_by_tags(live: Live) -> None:
     first, last = DAYS[2], DAYS[3]
-    for day in (first, last):
-        live.house.add_runs(live.house.project("agent"), day, runs=1)
+    rows = {day: live.add_runs("agent", day, runs=1) for day in (first, last)}
     span = f'"dagster/asset_partition_range_start": "{first}", "dagster/asset_partition_range_end": "{last}"'
     done = live.dagster("job", "launch", "-w", str(live.workspace), "-j", "export_runs", "--tags", f"{{{span}}}")
     assert done.returncode == 0, done.stderr
     for day in (first, last):
-        live.wait_for_rows("agent", day, 4)
+        live.wait_for_rows("agent", day, rows[day])
 
 
 def test_a_job_is_backfilled_one_run_for_each_day(live: Live) -> None:
     days = DAYS[4:6]
-    for day in days:
-        live.house.add_runs(live.house.project("search"), day, runs=1)
+    rows = {day: live.add_runs("search", day, runs=1) for day in days}
     done = live.dagster(
         "job", "backfill", "-w", str(live.workspace), "-j", "export_runs", "--partitions",
         ",".join(map(str, days)), "--noprompt",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for day in days:
-        live.wait_for_rows("search", day, 4)
+        live.wait_for_rows("search", day, rows[day])
         (run,) = live.runs({"dagster/partition": str(day), "dagster/partition_set": "export_runs_partition_set"})
         wait_for(
             lambda run_id=run.run_id: live.status(run_id) == "SUCCESS",  # type: ignore[misc]

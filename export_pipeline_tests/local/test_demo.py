@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,10 +27,10 @@ from export_pipeline.local import prepare
 from export_pipeline.local.demo import failures, run_demo
 from export_pipeline.local.dev import run_dev
 from export_pipeline.settings import load_settings
+from export_pipeline_tests.clock import half_a_day_away, on_one_day
 from export_pipeline_tests.servers import wait_for
 
 DAYS = 4
-YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 
 
 @dataclass
@@ -52,20 +52,28 @@ class Screen:
         yield lambda done, total: self.seen.setdefault(what, []).append((done, total))
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+@dataclass(frozen=True)
+class Demo:
+    """A demo on an empty HOME: what it showed, and the day that was yesterday."""
+
+    home: Path
+    screen: Screen
+    yesterday: date
 
 
 @pytest.fixture(scope="module")
-def first(home: Path) -> Screen:
-    """A demo on an empty HOME, small."""
-    screen = Screen()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "DAYS", DAYS)
-        patch.setattr(prepare, "RUNS_PER_DAY", 30)
-        run_demo(load_settings(home=home), screen)
-    return screen
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A small one, during which the day has not turned."""
+
+    def run(today: date) -> Demo:
+        made = Demo(tmp_path_factory.mktemp("home"), Screen(), today - timedelta(days=1))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepare, "DAYS", DAYS)
+            patch.setattr(prepare, "RUNS_PER_DAY", 30)
+            run_demo(load_settings(home=made.home), made.screen)
+        return made
+
+    return on_one_day(run)
 
 
 def _running(home: Path) -> list[str]:
@@ -83,14 +91,15 @@ def _running(home: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_demo_exports_checks_and_queries_every_row_and_leaves_nothing_running(home: Path, first: Screen) -> None:
+def test_the_demo_exports_checks_and_queries_every_row_and_leaves_nothing_running(demo: Demo) -> None:
+    home, first = demo.home, demo.screen
     (columns, bucket), (asked, answer) = first.tables
     assert columns == ["project", "days", ">without rows", ">files", ">rows", ">MB"]
     assert [row[0] for row in bucket] == ["docs-rag", "invoice-extraction", "support-agent"]
     settings = load_settings(home=home).resolved()
     with closing(open_control(settings)) as control:
         for export in list_exports(control):
-            assert max(completed_days_of(control, export.export_id)) == YESTERDAY
+            assert max(completed_days_of(control, export.export_id)) == demo.yesterday
     with closing(sqlite3.connect(home / "traces.db")) as traces:
         where = (
             "SELECT count(*) FROM runs r JOIN sessions s ON s.id = r.session_id WHERE s.reference_dataset_id IS NULL"
@@ -109,18 +118,29 @@ def test_the_demo_exports_checks_and_queries_every_row_and_leaves_nothing_runnin
 
 
 @pytest.mark.slow
-def test_a_second_demo_uses_what_is_there_and_commits_nothing_anew(home: Path, first: Screen) -> None:
-    screen = Screen()
-    run_demo(load_settings(home=home), screen)
+def test_a_second_demo_uses_what_is_there_and_commits_nothing_anew(demo: Demo) -> None:
+    def again(today: date) -> tuple[Screen, date]:
+        screen = Screen()
+        run_demo(load_settings(home=demo.home), screen)
+        return screen, today - timedelta(days=1)
+
+    screen, yesterday = on_one_day(again)
+    (columns, bucket), answer = demo.screen.tables
+    passed = (yesterday - demo.yesterday).days  # since the first demo: days without rows, and without files
+    grown = [
+        (name, str(days).replace(str(demo.yesterday), str(yesterday)), int(str(empty)) + passed, *files)
+        for name, days, empty, *files in bucket
+    ]
     assert "is there already" in screen.lines[0]
-    assert screen.tables == first.tables
+    assert screen.tables == [(columns, grown), answer]
     assert [line for line in screen.lines if line.startswith("For example")] == [
-        line for line in first.lines if line.startswith("For example")
+        line for line in demo.screen.lines if line.startswith("For example")
     ]
 
 
 @pytest.mark.slow
-def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Path, first: Screen) -> None:
+def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(demo: Demo) -> None:
+    home = demo.home
     url, api_port = f"http://127.0.0.1:{free_ports(1)}", free_ports(1)
     code = (
         "import sys; from export_pipeline.cli import output; from export_pipeline.local.dev import run_dev\n"
@@ -134,6 +154,7 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
             "EXPORT_PIPELINE_HOME": str(home),
             "EXPORT_PIPELINE_DAGSTER_URL": url,
             "EXPORT_PIPELINE_API_PORT": str(api_port),
+            "EXPORT_PIPELINE_DAILY_AT": half_a_day_away(),
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -145,18 +166,10 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
         try:
             wait_for(lambda: any("Ctrl-C" in line for line in lines) or dev.poll() is not None, what="dev", seconds=180)
             assert dev.poll() is None, "".join(lines)
-            nodes = _ask(url, "{assetNodes {assetKey {path} partitionStats {numMaterialized numPartitions}}}")[
-                "assetNodes"
-            ]
+            assert on_one_day(lambda today: _days_shown(url) == _days_there(home, demo, today))
             runs = _ask(url, "{runsOrError {... on Runs {results {jobName status}}}}")["runsOrError"]["results"]
-            assert {node["assetKey"]["path"][1] for node in nodes} == {
-                "docs_rag",
-                "invoice_extraction",
-                "support_agent",
-            }
-            assert all(node["partitionStats"] == {"numMaterialized": DAYS, "numPartitions": DAYS} for node in nodes)
             assert {"jobName": "export_runs", "status": "SUCCESS"} in runs
-            _export_through_the_api(home, f"http://127.0.0.1:{api_port}")
+            _export_through_the_api(home, f"http://127.0.0.1:{api_port}", demo.yesterday)
             other = load_settings(home=home, dagster_url=f"http://127.0.0.1:{free_ports(1)}", api_port=free_ports(1))
             with pytest.raises(EmbeddedError, match="in use, perhaps by another"):
                 run_dev(other, Screen())
@@ -169,13 +182,29 @@ def test_dev_shows_the_demos_days_and_ends_at_once_with_all_it_started(home: Pat
     assert taken_ports(embedded_bucket(home).port, S3_PORTS) == []
 
 
-def _export_through_the_api(home: Path, api: str) -> None:
+def _days_shown(url: str) -> dict[str, tuple[int, int]]:
+    """By asset, how many days the Dagster UI shows as exported, of how many."""
+    nodes = _ask(url, "{assetNodes {assetKey {path} partitionStats {numMaterialized numPartitions}}}")["assetNodes"]
+    stats = {node["assetKey"]["path"][1]: node["partitionStats"] for node in nodes}
+    return {name: (found["numMaterialized"], found["numPartitions"]) for name, found in stats.items()}
+
+
+def _days_there(home: Path, demo: Demo, today: date) -> dict[str, tuple[int, int]]:
+    """What it should show: the days that the demos have exported, of all that are over."""
+    partitions = (today - demo.yesterday).days + DAYS - 1
+    with closing(open_control(load_settings(home=home).resolved())) as control:
+        (exported,) = {len(completed_days_of(control, export.export_id)) for export in list_exports(control)}
+    assert DAYS <= exported <= partitions
+    return dict.fromkeys(("docs_rag", "invoice_extraction", "support_agent"), (exported, partitions))
+
+
+def _export_through_the_api(home: Path, api: str, day: date) -> None:
     """Asks for a day of a project, without a key, and waits until the daemon has exported them."""
     settings = load_settings(home=home).resolved()
     with closing(sqlite3.connect(home / "traces.db")) as traces:
         session, rows = traces.execute(
             "SELECT session_id, count(*) FROM runs WHERE start_time >= ? AND start_time < ? GROUP BY 1 LIMIT 1",
-            (str(YESTERDAY), str(YESTERDAY + timedelta(days=1))),
+            (str(day), str(day + timedelta(days=1))),
         ).fetchone()
     assert settings.secret_access_key is not None
     keys = {
@@ -185,7 +214,7 @@ def _export_through_the_api(home: Path, api: str) -> None:
     config = {"bucket_name": settings.bucket, "prefix": "bulk", "endpoint_url": settings.endpoint_url}
     exports = f"{api}/api/v1/bulk-exports"
     made = _call(f"{exports}/destinations", {"display_name": "here", "config": config, "credentials": keys})
-    window = {"start_time": f"{YESTERDAY}T00:00:00", "end_time": f"{YESTERDAY + timedelta(days=1)}T00:00:00"}
+    window = {"start_time": f"{day}T00:00:00", "end_time": f"{day + timedelta(days=1)}T00:00:00"}
     wish = {"bulk_export_destination_id": made["id"], "session_id": session, **window}
     export = _call(exports, wish)["id"]
     wait_for(lambda: bool(_call(f"{exports}/{export}")["finished_at"]), what="the end of the export", seconds=240)

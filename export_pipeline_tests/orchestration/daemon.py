@@ -10,6 +10,7 @@ import dagster as dg
 
 from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
+from export_pipeline_tests import quick_daemon
 from export_pipeline_tests.orchestration.house import House, instance_of
 
 
@@ -20,6 +21,7 @@ class Daemon:
         self._house = house
         self._home = DagsterHome(house.settings, folder=folder)
         self._home.prepare()
+        quick_daemon.configure(self._home.folder)
         self._child: Child | None = None
         self._starts = 0
         self._killed: list[Child] = []
@@ -33,7 +35,7 @@ class Daemon:
         """Starts the daemon; the next sensor tick is a few seconds away."""
         self._starts += 1
         command = self._home.command(
-            "dagster._daemon", "run", "-w", str(self._home.workspace), "--log-level", "warning"
+            quick_daemon.PROGRAM, "run", "-w", str(self._home.workspace), "--log-level", "warning"
         )
         environment = {**os.environ, **self._home.environment(), **self._house.variables}
         self._child = Child(command, environment=environment, log=self._home.logs / f"daemon-{self._starts}.log")

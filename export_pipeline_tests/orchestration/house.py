@@ -94,6 +94,12 @@ class House:
         with closing(self._traces()) as traces, traces:
             traces.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def count_runs(self, project: str, day: date) -> int:
+        """How many runs of a project the trace store has on a day."""
+        query = "SELECT count(*) FROM runs WHERE session_id = ? AND start_time LIKE ?"
+        with closing(self._traces()) as traces:
+            return int(traces.execute(query, (project, f"{day}%")).fetchone()[0])
+
     def delete_runs(self, project: str, day: date) -> None:
         """Purges the runs of a day."""
         with closing(self._traces()) as traces, traces:

@@ -1,13 +1,14 @@
 """A project's asset from end to end, against a real S3 server, in one process."""
 
 import io
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from export_pipeline.orchestration.checks import OUTSIDE_CHECK
+from export_pipeline_tests.clock import on_one_day
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
 
 pytestmark = pytest.mark.slow
@@ -59,8 +60,9 @@ def test_a_new_launch_reads_the_day_anew_and_a_retry_does_not(house: House, inst
 def test_today_is_refused_with_a_sentence_and_nothing_is_written(house: House, instance: dg.DagsterInstance) -> None:
     house.add_project("chat", days=[START])
     house.sync()
-    today = datetime.now(UTC).date()
-    result = materialize(house.definitions(), instance, "chat", first=today - timedelta(days=1), last=today)
+    result = on_one_day(
+        lambda today: materialize(house.definitions(), instance, "chat", first=today - timedelta(days=1), last=today)
+    )
     assert not result.success
     assert "can be exported is" in failure_text(instance, result.run_id)
     assert house.keys() == []

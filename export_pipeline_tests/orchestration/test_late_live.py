@@ -12,6 +12,7 @@ import pytest
 
 from export_pipeline.exports.watch.overdue import last_due
 from export_pipeline.settings import PREFIX
+from export_pipeline_tests.clock import half_a_day_away, today
 from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.orchestration.daemon import Daemon
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
@@ -20,8 +21,7 @@ from export_pipeline_tests.servers import Rclone, wait_for
 pytestmark = pytest.mark.slow
 
 SECONDS = 300.0
-TODAY = datetime.now(UTC).date()
-FIRST, LAST = TODAY - timedelta(days=5), TODAY - timedelta(days=3)
+FIRST, LAST = today() - timedelta(days=5), today() - timedelta(days=3)
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_the_daemon_exports_late_days_again_and_posts_notices(
     address, got = posted
     house = House(tmp_path, rclone, start=FIRST)
     house.variables |= {PREFIX + "WEBHOOK_URL": address, PREFIX + "WEBHOOK_SECRET": "a key"}
+    house.variables[PREFIX + "DAILY_AT"] = half_a_day_away()
     project = house.add_project("chat", days=[FIRST, LAST])
     house.sync()
     known_for_years(house.control)

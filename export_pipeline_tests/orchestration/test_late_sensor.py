@@ -1,6 +1,6 @@
 """The sensor that reads days again whose rows have changed since."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,12 +13,13 @@ from export_pipeline.exports.control.tables import notices
 from export_pipeline.orchestration.late_sensor import LateRound
 from export_pipeline.orchestration.parts import Parts
 from export_pipeline.settings import PREFIX
+from export_pipeline_tests.clock import today
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
 from export_pipeline_tests.servers import Rclone
 
 pytestmark = pytest.mark.slow
 
-TODAY = datetime.now(UTC).date()
+TODAY = today()
 
 
 def back(days: int) -> date:

@@ -9,12 +9,13 @@ from dagster._core.test_utils import create_run_for_test
 
 from export_pipeline.orchestration.parts import Parts
 from export_pipeline.orchestration.schedule import plan_tick
+from export_pipeline_tests.clock import today
 from export_pipeline_tests.orchestration.house import House, materialize
 from export_pipeline_tests.servers import Rclone
 
 pytestmark = pytest.mark.slow  # ticks of real schedules over whole trace stores
 
-TODAY = datetime.now(UTC).date()
+TODAY = today()
 
 
 def back(days: int) -> date:
@@ -110,8 +111,8 @@ def test_a_tick_evaluated_twice_asks_for_the_same_runs_and_tomorrow_s_for_others
     house.add_project("chat", days=[back(10)])
     house.sync()
     keys = []
-    for today in (TODAY, TODAY, TODAY + timedelta(days=1)):
-        requests = plan_tick(Parts(house.settings), instance, projects=house.projects(), start=house.start, today=today)
+    for day in (TODAY, TODAY, TODAY + timedelta(days=1)):
+        requests = plan_tick(Parts(house.settings), instance, projects=house.projects(), start=house.start, today=day)
         assert isinstance(requests, list)
         keys.append([request.run_key for request in requests])
     assert keys[0] == keys[1] != keys[2]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.exports.core.bench import Bench, make_store, new_export
 from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
 
@@ -22,8 +23,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[ControlDatabase]:
     """A migrated SQLite control database."""
-    database = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
-    database.migrate()
+    database = new_sqlite(tmp_path)
     yield database
     database.close()
 

@@ -12,6 +12,7 @@ from export_pipeline.destinations.secrets import new_key
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.destinations.stored import NewDestination
 from export_pipeline.settings import Settings, load_settings
+from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.servers import BUCKET, S3Server
 
 TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
@@ -28,11 +29,10 @@ BOTH = pytest.mark.parametrize("control", ["sqlite", pytest.param("postgres", ma
 def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlDatabase]:
     """A control database with its schema, on SQLite unless the test is marked `BOTH`."""
     if getattr(request, "param", "sqlite") == "sqlite":
-        url = f"sqlite:///{tmp_path}/control.db"
+        database = new_sqlite(tmp_path)
     else:
-        url = request.getfixturevalue("postgres").new_database()
-    database = ControlDatabase(url)
-    database.migrate()
+        database = ControlDatabase(request.getfixturevalue("postgres").new_database())
+        database.migrate()
     yield database
     database.close()
 

@@ -10,6 +10,7 @@ import pytest
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.protocol import Project
+from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.exports.outer.stores import MemorySource
 
 TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
@@ -20,8 +21,7 @@ MakeSettings = Callable[..., Settings]
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[ControlDatabase]:
     """An SQLite control database with its schema."""
-    database = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
-    database.migrate()
+    database = new_sqlite(tmp_path)
     yield database
     database.close()
 
