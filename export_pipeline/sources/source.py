@@ -3,7 +3,7 @@
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
@@ -64,6 +64,10 @@ class Session(Protocol):
     Its methods raise only `SourceUnusableError` and `SourceUnreachableError`.
     """
 
+    @property
+    def definition(self) -> Hashable:
+        """Another one where the tables, as this session sees them, are not those that a plan was made from."""
+
     def bind(self, values: Sequence[str | int]) -> None:
         """Makes a filter's values known to the queries that follow (`FilterWords.bound`), numbered from 1."""
 
@@ -108,7 +112,7 @@ class SqlSource(ABC):
         self._unassigned, self._workspace = unassigned, "" if workspace is None else str(workspace)
         self._slots = Slots()
         self._lock = threading.Lock()
-        self._known: Plan | None = None
+        self._known: tuple[Hashable, Plan] | None = None
         give_back_large_buffers()
 
     @abstractmethod
@@ -145,12 +149,12 @@ class SqlSource(ABC):
 
     def _plan(self, session: Session) -> Plan:
         with self._lock:
-            if self._known is None:
+            if self._known is None or self._known[0] != session.definition:
                 plan = self._made_plan(session)
                 if plan.problems:
                     return plan
-                self._known = plan
-            return self._known
+                self._known = session.definition, plan
+            return self._known[1]
 
     def _made_plan(self, session: Session) -> Plan:
         return make_plan(self._mapping, self._catalog(session), self._dialect, workspace=self._workspace)

@@ -17,6 +17,7 @@ from export_pipeline.sources.projects import as_key, canonical, unescaped
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_apart import apart
+from export_pipeline.sources.sqlite_file import FileState
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_sql import (
@@ -48,17 +49,26 @@ class SqliteSession:
         tenant = None if project is None or project.tenant is None else canonical(project.tenant)
         self._parameters[TENANT_PARAMETER] = None if tenant is None else tenant.encode("utf-8", "surrogatepass")
         with self._translated():
+            opened = FileState.of(path)
             self._connection = _connect(path)
             try:
                 _add_functions(self._connection, unit)
                 # Sorting spills to files, so that memory stays flat.
                 self._connection.execute("PRAGMA temp_store = FILE")
                 self._connection.execute("BEGIN")
-                self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                self.definition = tuple(self._connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+                self._file = self._still(opened)
                 self._refuse_utf16()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _still(self, opened: FileState | None) -> FileState | None:
+        """The state of the file, whose log and locks are opened at the first read by its name."""
+        if opened is None or not opened.is_at(self._path):
+            raise SourceUnreachableError(f"the trace store {self._path} was replaced while it was opened; try again")
+        (journal,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+        return None if journal == b"wal" else FileState.of(self._path)
 
     def _refuse_utf16(self) -> None:
         """The bytes of such a file's text are not those that times, ids and filters are read from."""
@@ -105,7 +115,12 @@ class SqliteSession:
         return SqliteReading(self, queries=queries, window=window, fields=fields)
 
     def confirm(self) -> None:
-        """See `source.Session`."""
+        """See `source.Session`. While a file without WAL is read, SQLite lets nobody write to it."""
+        if self._file is not None and self._file.was_written_at(self._path):
+            raise SourceUnreachableError(
+                f"the trace store {self._path} was written to by something other than SQLite while it was read; "
+                "replace it by renaming a new file, never by copying over it"
+            )
 
     def cancel(self) -> None:
         """See `source.Session`."""
