@@ -86,7 +86,7 @@ class SqliteCatalog:
         try:
             return self._session.names(f"SELECT * FROM {source} AS r LIMIT 0")
         except SourceUnusableError as error:
-            return str(error).partition("cannot be read: ")[2]
+            return str(error).rpartition("cannot be read: ")[2]
 
     def _row_key(self, quoted: str, columns: dict[str, str]) -> str | None:
         """The name of the row's number; views and tables WITHOUT ROWID have none."""
@@ -118,7 +118,7 @@ class SqliteCatalog:
         try:
             self._session.names(f"SELECT ({sql}\n) FROM {relation.from_(alias)} LIMIT 0")
         except SourceUnusableError as error:
-            return str(error).partition("cannot be read: ")[2]
+            return str(error).rpartition("cannot be read: ")[2]
         types = self._types(f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)})")
         return Column(f"({sql}\n)", types.get("value", ""), "expression")
 

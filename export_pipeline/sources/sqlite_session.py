@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from export_pipeline.sources.projects import as_key, canonical, unescaped
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_apart import apart
+from export_pipeline.sources.sqlite_errors import BUSY_SECONDS, of_connecting, of_first_read, of_query
 from export_pipeline.sources.sqlite_file import FileState
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
@@ -33,10 +34,10 @@ from export_pipeline.sources.sqlite_sql import (
 )
 from export_pipeline.sources.times import DAY_MICROS, parse_micros, path_stamp
 
-BUSY_SECONDS = 30.0
+Translate = Callable[[sqlite3.Error, Path], ExportPipelineError]
+
 _HEX = re.compile("(?:[0-9A-F]{2})+")
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
-_PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
 
 
 class SqliteSession:
@@ -48,9 +49,9 @@ class SqliteSession:
         self._parameters: dict[str, Any] = dict(zip(PROJECT_PARAMETERS, forms, strict=True))
         tenant = None if project is None or project.tenant is None else canonical(project.tenant)
         self._parameters[TENANT_PARAMETER] = None if tenant is None else tenant.encode("utf-8", "surrogatepass")
-        with self._translated():
-            opened = FileState.of(path)
-            self._connection = _connect(path)
+        opened = FileState.of(path)
+        self._connection = _connect(path)
+        with self._translated(of_first_read):
             try:
                 _add_functions(self._connection, unit)
                 # Sorting spills to files, so that memory stays flat.
@@ -80,11 +81,11 @@ class SqliteSession:
             )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, translate: Translate = of_query) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise _failed(error, self._path) from None
+            raise translate(error, self._path) from None
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """See `source.Session`; text comes as bytes."""
@@ -132,12 +133,15 @@ class SqliteSession:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise SourceUnusableError(
-            f"{PREFIX}SOURCE_URL names {path}, which {'is no file' if path.exists() else 'does not exist'}"
-        )
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        if not path.is_file():
+            raise SourceUnusableError(
+                f"{PREFIX}SOURCE_URL names {path}, which {'is no file' if path.exists() else 'does not exist'}"
+            )
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except (sqlite3.Error, OSError):
+        raise of_connecting(path) from None
     connection.text_factory = bytes
     return connection
 
@@ -195,16 +199,3 @@ def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int
     blob = bytes.fromhex(project) if _HEX.fullmatch(project) else None
     number = int(project) if _INTEGER.fullmatch(project) and -(2**63) <= int(project) < 2**63 else None
     return text, blob, number, unescaped(text)
-
-
-def _failed(error: sqlite3.Error, path: Path) -> ExportPipelineError:
-    text = str(error)
-    if "not a database" in text:
-        return SourceUnusableError(f"{PREFIX}SOURCE_URL names {path}, which is no SQLite database")
-    if "unable to open" in text:
-        return SourceUnusableError(
-            f"{PREFIX}SOURCE_URL: {path} cannot be opened; it and its folder must be readable for this user"
-        )
-    if any(sign in text for sign in _PASSING):
-        return SourceUnreachableError(f"the trace store {path} broke off: {text}")
-    return SourceUnusableError(f"the trace store {path} cannot be read: {text}")
