@@ -17,6 +17,7 @@ from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.allocator import give_back_large_buffers
+from export_pipeline.sources.failing import ExpressionError
 from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
@@ -73,6 +74,9 @@ class Session(Protocol):
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; instants as microseconds since 1970."""
+
+    def failure(self, sql: str) -> ExpressionError | None:
+        """How a small query fails on the values that it meets; the session stays usable."""
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> Reading:
         """Makes ready to read the rows of the window; once in a session."""
@@ -136,6 +140,9 @@ class SqlSource(ABC):
                     yield session
                 finally:
                     session.close()
+        except ExpressionError as error:
+            advice = "export-pipeline source check tries the mapping's expressions"
+            raise SourceUnusableError(f"{error}; {advice}") from None
         finally:
             if self._slots.deserted:
                 self._release()
@@ -175,7 +182,7 @@ class SqlSource(ABC):
 
         with self._session() as session:
             plan = self._made_plan(session)
-            return report(plan, session.rows, place=self._place, unassigned=self._unassigned)
+            return report(plan, session, place=self._place, unassigned=self._unassigned)
 
     def projects(self) -> list[Project]:
         """See `RunSource`."""

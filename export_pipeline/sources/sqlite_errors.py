@@ -10,6 +10,7 @@ from pathlib import Path
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.failing import ExpressionError
 
 BUSY_SECONDS = 30.0
 """How long a lock of a writer is waited for."""
@@ -85,7 +86,7 @@ def of_query(error: sqlite3.Error, path: Path) -> ExportPipelineError:
     if kind in _PASSING:
         cause = "its disk or network share failed: " if kind == sqlite3.SQLITE_IOERR else ""
         return SourceUnreachableError(f"{store} broke off: {cause}{told}")
-    return SourceUnusableError(f"{store} cannot be read: {error}")
+    return ExpressionError(f"{store} cannot be read: {error}")
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -13,6 +13,7 @@ from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources import unpack
+from export_pipeline.sources.failing import ExpressionError
 from export_pipeline.sources.projects import as_key, canonical, unescaped
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
@@ -91,6 +92,14 @@ class SqliteSession:
         """See `source.Session`; text comes as bytes."""
         with self._translated():
             return apart(lambda: self._connection.execute(sql, self._parameters).fetchall(), cancel=self.cancel)
+
+    def failure(self, sql: str) -> ExpressionError | None:
+        """See `source.Session`."""
+        try:
+            self.rows(sql)
+        except ExpressionError as error:
+            return error
+        return None
 
     def bind(self, values: Sequence[str | int]) -> None:
         """See `source.Session`."""

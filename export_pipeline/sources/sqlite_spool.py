@@ -12,6 +12,9 @@ from export_pipeline.sources.plan import RunsPlan
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sql import Column, Relation
 
+ROW_KEYS = ("rowid", "_rowid_", "oid")
+"""SQLite's names for a row's number, where no column has them."""
+
 _TABLE = 'temp."export pipeline rows"'
 
 
@@ -38,6 +41,19 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
         f"FROM {queries.source} WHERE {queries.all_versions(window)}"
     )
     return statement, queries.over(replace(queries.plan, runs=_copied(runs, named)))
+
+
+def spool_whole(queries: RunQueries, window: Window) -> tuple[str, RunQueries]:
+    """The same with all columns of the relation, over which expressions are evaluated later, row by row."""
+    runs, _ = queries.plan.usable()
+    names = {name.lower() for name in runs.relation.columns}
+    key = next(name for name in ROW_KEYS if name not in names)
+    statement = (
+        f"CREATE TEMP TABLE {_TABLE.removeprefix('temp.')} AS SELECT r.* "
+        f"FROM {queries.source} WHERE {queries.all_versions(window)}"
+    )
+    copy = replace(runs.relation, source=_TABLE, identity=(key,), indexes=())
+    return statement, queries.over(replace(queries.plan, runs=replace(runs, relation=copy)))
 
 
 def _is_payload(name: str) -> bool:
