@@ -23,6 +23,10 @@ _UNUSABLE = ("42", "22", "0A", "3D", "3F", "28", "2F", "38", "39", "P0", "21", "
 _OF_VALUES = ("22", "2F", "38", "39", "P0")
 _CONFLICTS = {"40001", "40P01"}
 """A read-only transaction is cancelled with these on a replica only."""
+_CONFLICTING = (
+    "conflicts with what it replays from its primary: on it set hot_standby_feedback = on (against VACUUM) and raise "
+    "max_standby_streaming_delay (against locks), or read from the primary"
+)
 
 _CLIENT_REFUSES = (
     "no password supplied",
@@ -111,14 +115,11 @@ class PostgresErrors:
                 "cannot be read in one transaction; use transaction or session pooling, or PostgreSQL itself"
             )
         if sqlstate is None:
-            cause = " or a replica that ended it for recovery (see max_standby_streaming_delay)" if on_replica else ""
-            hint = f"; the server, the network{cause}" if cause else ""
-            return SourceUnreachableError(f"the trace store ({self._place}) broke off: {reason}{hint}")
+            cause = f"; it is a replica, which may have ended what {_CONFLICTING}" if on_replica else ""
+            return SourceUnreachableError(f"the trace store ({self._place}) broke off: {reason}{cause}")
         if sqlstate in _CONFLICTS and on_replica:
             return PassingServerError(
-                f"the trace store ({self._place}) is a replica and cancelled the read, which conflicts with what it "
-                "replays from its primary; set hot_standby_feedback = on or raise max_standby_streaming_delay on the "
-                f"replica, or read from the primary ({reason})",
+                f"the trace store ({self._place}) is a replica and cancelled the read, which {_CONFLICTING} ({reason})",
                 sqlstate=sqlstate,
             )
         if sqlstate == LOCK_NOT_AVAILABLE:
