@@ -141,11 +141,18 @@ class SqlSource(ABC):
                 finally:
                     session.close()
         except ExpressionError as error:
+            if not self._has_expressions:
+                raise
             advice = "export-pipeline source check tries the mapping's expressions"
             raise SourceUnusableError(f"{error}; {advice}") from None
         finally:
             if self._slots.deserted:
                 self._release()
+
+    @property
+    def _has_expressions(self) -> bool:
+        runs = None if self._known is None else self._known[1].runs
+        return runs is not None and not runs.plain
 
     @contextmanager
     def _confirmed(self, project: ProjectKey | None = None) -> Iterator[Session]:

@@ -24,8 +24,11 @@ class Session(Protocol):
     def run(self, sql: str) -> None:
         """Runs a statement that gives no rows."""
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a small query."""
+
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query one by one."""
+        """The rows of a query one by one; not in the main thread."""
 
     def failure(self, sql: str) -> ExpressionError | None:
         """How a small query fails on the values that it meets."""
@@ -43,9 +46,9 @@ class SqliteReading:
             queries = self._copied(queries, window)
         self._queries = queries
         session.run(f"CREATE TEMP TABLE {_KEYS.removeprefix('temp.')} AS {queries.keys(window)}")
-        ((rows, newest),) = session.stream(f"SELECT count(*), max(changed) FROM {_KEYS}")
+        ((rows, newest),) = session.rows(f"SELECT count(*), max(changed) FROM {_KEYS}")
         total_sql = queries.total(window)
-        total = None if total_sql is None else next(session.stream(total_sql))[0]
+        total = None if total_sql is None else session.rows(total_sql)[0][0]
         self.counted: tuple[int, int | None, int | None] = (rows, newest, total)
 
     def _copied(self, queries: RunQueries, window: Window) -> RunQueries:
