@@ -11,7 +11,6 @@ from export_pipeline.runs.rejected import RejectedRow
 from export_pipeline.runs.schema import select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.failing import MOST_FAILING
 from export_pipeline.sources.protocol import RunSource
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, uuid
 
@@ -117,14 +116,17 @@ def test_versions_of_a_run_are_told_apart_before_its_expressions_are_asked(store
     source.close()
 
 
-def test_an_expression_that_fails_on_too_many_rows_fails_the_day_and_is_named_with_a_row(store: Store) -> None:
+def test_an_expression_that_fails_on_too_many_rows_fails_the_day_and_is_named_with_a_row(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export_pipeline.sources.failing.MOST_FAILING", 5)
     store.runs({"inputs": "TEXT"}, unique=True)
-    for number in range(MOST_FAILING + 1):
+    for number in range(6):
         store.add(number, START, inputs="[")
     source = store.source(f'runs: {{fields: {{inputs: {{sql: "{EXTRACT[store.dialect]}"}}}}}}')
     words = (
-        rf"cannot be read: .*(?i:json).*; runs.fields.inputs of the mapping fails on more than {MOST_FAILING} rows of "
-        rf"a day, such as the run {uuid(MOST_FAILING)} at 2026-03-14T10:00:00\+00:00"
+        rf"cannot be read: .*(?i:json).*; runs.fields.inputs of the mapping fails on more than 5 rows of "
+        rf"a day, such as the run {uuid(5)} at 2026-03-14T10:00:00\+00:00"
     )
     with pytest.raises(SourceUnusableError, match=words):
         exported(source)
