@@ -173,3 +173,19 @@ def test_an_expression_of_a_field_that_is_not_exported_rejects_no_row(store: Sto
     _, (row,) = exported(source, ["id", "start_time", "total_tokens"])
     assert (row.id, row.reason) == (uuid(1), f"total_tokens: {REASON}")
     source.close()
+
+
+def test_the_check_names_expressions_of_projects_and_feedback_too(store: Store) -> None:
+    store.runs({"inputs": "TEXT"})
+    store.add(1, START, inputs="{}")
+    store.run("ALTER TABLE sessions ADD COLUMN inputs TEXT")
+    store.run("UPDATE sessions SET inputs = '['")
+    store.table("feedbacks", {"run_id": "{uuid}", "inputs": "TEXT"})
+    store.insert("feedbacks", run_id=uuid(1), inputs="{}")
+    store.insert("feedbacks", run_id=uuid(1), inputs="[")
+    sql = f'{{sql: "{EXTRACT[store.dialect]}"}}'
+    source = store.source(f"projects: {{name: {sql}}}\nfeedbacks: {{table: feedbacks, key: {sql}}}")
+    projects, feedbacks = source.check().problems
+    assert projects.startswith("the expression of projects.name in the mapping fails on row 1: ")
+    assert feedbacks.startswith("the expression of feedbacks.key in the mapping fails on row 2: ")
+    source.close()
