@@ -55,8 +55,9 @@ def look_at_expressions(plan: Plan, runs: RunsPlan, session: Session) -> Failing
 
 def _of_runs(plan: Plan, runs: RunsPlan) -> dict[str, Column]:
     mapped = plan.mapping.runs
-    extras = ("deleted", "inserted_at", "modified_at")
-    columns = runs.fields | {name: column for name in extras if (column := getattr(runs, name)) is not None}
+    extras = {"deleted": runs.deleted, "inserted_at": runs.inserted_at, "modified_at": runs.modified_at}
+    extras["tenant_id"] = runs.tenant
+    columns = runs.fields | {name: column for name, column in extras.items() if column is not None}
     refs = mapped.fields | {name: getattr(mapped, name) for name in extras}
     return {name: columns[name] for name, ref in refs.items() if isinstance(ref, Expression) and name in columns}
 

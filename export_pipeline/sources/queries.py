@@ -234,7 +234,7 @@ class RunQueries:
     @property
     def has_places(self) -> bool:
         """Whether the order is total, so that the same snapshot always gives the rows in the same one."""
-        by_id = len(self._runs.identity.columns) == 1 and self.project != UNASSIGNED
+        by_id = len(self._runs.identity.columns) == 1 and self.project.id != UNASSIGNED
         return bool(self._runs.relation.identity) or by_id
 
     @property

@@ -11,7 +11,7 @@ from export_pipeline.runs.rejected import RejectedRow
 from export_pipeline.runs.schema import select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, uuid
 
 START = "2026-03-14 10:00:00+00:00"
@@ -27,7 +27,7 @@ def exported(source: RunSource, fields: list[str] | None = None) -> tuple[dict[i
     )
     rows: dict[int, str | None] = {}
     rejected: list[RejectedRow] = []
-    with source.open(PROJECT, Window.of_day(DAY), fields) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY), fields) as snapshot:
         last: datetime | None = None
         for batch in transform.stream(snapshot.batches()):
             assert batch.rows_source == batch.rows.num_rows + len(batch.rejected)
@@ -41,7 +41,7 @@ def exported(source: RunSource, fields: list[str] | None = None) -> tuple[dict[i
             last = starts[-1] if starts else last
             rejected += batch.rejected
         assert snapshot.fingerprint.rows == len(rows) + len(rejected)
-    assert source.days(PROJECT)[DAY].rows == len(rows) + len(rejected)
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == len(rows) + len(rejected)
     return rows, rejected
 
 
@@ -159,7 +159,7 @@ def test_an_expression_that_chooses_rows_is_a_problem_where_it_fails(store: Stor
     assert told.startswith(f"the expression of {field} in the mapping fails on row 4, the run '{uuid(3)}': ")
     assert "no day can be read" in told
     with pytest.raises(SourceUnusableError, match=r"cannot be read: .*; export-pipeline source check tries"):
-        source.days(PROJECT)
+        source.days(ProjectKey(PROJECT))
     source.close()
 
 

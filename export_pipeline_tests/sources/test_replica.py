@@ -8,7 +8,7 @@ import pytest
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers import Postgres, Replica
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, ids_of, settings_for
 
@@ -74,7 +74,7 @@ def test_a_day_is_read_from_a_replica_as_from_its_primary(
     source = on_replica(replica, written, mapping)
     assert replica.execute("SELECT pg_is_in_recovery()") == [(True,)]
     assert ids_of(source) == plain(replica.primary, written) == IDS
-    assert source.days(PROJECT)[DAY].rows == len(IDS)
+    assert source.days(ProjectKey(PROJECT))[DAY].rows == len(IDS)
     assert source.check().problems == ()
     written.run("DELETE FROM runs WHERE id < '00000000-0000-0000-0000-00000000000b'")
     replica.catch_up()
@@ -86,7 +86,7 @@ def test_an_expression_that_fails_on_a_row_is_found_on_a_replica_too(replica: Re
     written.run("UPDATE runs SET inputs = CASE WHEN id::text LIKE '%3e8' THEN '[' ELSE '{}' END")
     replica.catch_up()
     source = on_replica(replica, written, "runs: {fields: {inputs: {sql: 'CAST(inputs AS json)'}}}")
-    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         batches = [(batch.num_rows, batch.schema.metadata) for batch in snapshot.batches()]
         assert snapshot.fingerprint.rows == sum(rows for rows, _ in batches) == len(IDS)
     assert [rows for rows, marked in batches if marked] == [1]
@@ -112,7 +112,7 @@ def drop(store: Store) -> None:
 
 def read(source: RunSource, change: Callable[[], None], *, first: int = 0) -> int:
     """The number of the day's rows; the change comes to the replica after so many batches."""
-    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         if first == 0:
             change()
         rows = 0

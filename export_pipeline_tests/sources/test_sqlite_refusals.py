@@ -18,6 +18,8 @@ import pytest
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.sources import sqlite_errors
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.failing import ExpressionError
+from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_session import SqliteSession
 from export_pipeline_tests.sources.stores import PROJECT, Store, ids_of, settings_for
@@ -99,7 +101,7 @@ def test_a_source_that_loses_its_rights_says_so_at_every_question(folder: Path) 
     source = store.source()
     assert source.check().problems == ()
     store.close()
-    for question in (ids_of, lambda source: source.days(PROJECT), lambda source: source.check()):
+    for question in (ids_of, lambda source: source.days(ProjectKey(PROJECT)), lambda source: source.check()):
         with without_rights(folder), pytest.raises(SourceUnusableError, match="is in WAL mode"):
             question(source)
     assert ids_of(source) == list(range(10))
@@ -147,11 +149,13 @@ from datetime import date
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.protocol import ProjectKey
+project = ProjectKey(sys.argv[2])
 source = open_source(load_settings(source_url=sys.argv[1], control_url="sqlite:///control.db", bucket="bucket"))
-assert source.days(sys.argv[2])
+assert source.days(project)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 try:
-    with source.open(sys.argv[2], Window.of_day(date(2026, 3, 14))) as snapshot:
+    with source.open(project, Window.of_day(date(2026, 3, 14))) as snapshot:
         print(sum(batch.num_rows for batch in snapshot.batches()))
 except Exception as error:
     print(type(error).__name__, error)
@@ -211,8 +215,8 @@ def test_a_file_that_was_cut_off_is_told_as_damaged(folder: Path, length: int) -
         ("SQLITE_PROTOCOL", SourceUnreachableError, "broke off"),
         ("SQLITE_NOMEM", SourceUnreachableError, "broke off"),
         ("SQLITE_NOTADB", SourceUnusableError, "is no SQLite database"),
-        ("SQLITE_ERROR", SourceUnusableError, "cannot be read: words"),
-        (None, SourceUnusableError, "cannot be read: words"),
+        ("SQLITE_ERROR", ExpressionError, "cannot be read: words"),
+        (None, ExpressionError, "cannot be read: words"),
     ],
 )
 def test_every_code_has_its_kind_and_words(code: str | None, kind: type[Exception], words: str) -> None:

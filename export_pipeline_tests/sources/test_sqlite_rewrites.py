@@ -13,7 +13,7 @@ from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.window import Window
 from export_pipeline.sources import sqlite_session
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.sources.stores import BASIC, DAY, PROJECT, settings_for, uuid
 
 START = "2026-03-14 10:00:00+00:00"
@@ -68,7 +68,7 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[File]:
 
 def read(source: RunSource, change: Callable[[], object] = lambda: None) -> list[int]:
     """The ids of the day; the change happens after the snapshot, before its rows are read."""
-    with source.open(PROJECT, Window.of_day(DAY)) as snapshot:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
         change()
         found = [UUID(id_).int for batch in snapshot.batches() for id_ in batch.column("id").to_pylist()]
         assert snapshot.fingerprint.rows == len(found)
@@ -106,7 +106,7 @@ def test_what_another_connection_does_to_the_tables_is_seen_by_the_next_day_only
     if file.writer.in_transaction:
         file.script("COMMIT")
     assert read(source) == file.plain
-    assert {day: counted.rows for day, counted in source.days(PROJECT).items()} == (
+    assert {day: counted.rows for day, counted in source.days(ProjectKey(PROJECT)).items()} == (
         {DAY: len(file.plain)} if file.plain else {}
     )
     source.close()
@@ -157,7 +157,7 @@ def test_a_file_that_is_replaced_while_a_day_is_read_is_seen_by_the_next_day_onl
     assert read(source, replace) == list(range(1, 41))
     assert file.plain == [1, 2, 2, 3]
     assert read(source) == [1, 2, 3]
-    assert source.days(PROJECT)[DAY].superseded == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].superseded == 1
     source.close()
 
 
@@ -200,7 +200,7 @@ def test_another_file_of_the_same_age_and_schema_version_is_planned_anew(tmp_pat
     shutil.copyfile(fresh.path, file.path)
     assert file.plain == [1, 2, 2, 3]
     assert read(source) == [1, 2, 3]
-    assert source.days(PROJECT)[DAY].superseded == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].superseded == 1
     source.close()
 
 
@@ -210,7 +210,7 @@ def test_a_plan_follows_the_columns_and_keys_of_the_table(file: File) -> None:
     file.script("DROP INDEX one_id")
     file.add([2])
     assert read(source) == list(range(1, 21))
-    assert source.days(PROJECT)[DAY].superseded == 1
+    assert source.days(ProjectKey(PROJECT))[DAY].superseded == 1
     file.script("ALTER TABLE runs ADD COLUMN is_deleted; UPDATE runs SET is_deleted = 1 WHERE id LIKE '%1'")
     assert read(source) == [number for number in range(1, 21) if number % 16 != 1]
     file.script("ALTER TABLE runs RENAME COLUMN is_deleted TO something_else")
@@ -226,10 +226,10 @@ def test_a_plan_follows_the_columns_and_keys_of_the_table(file: File) -> None:
 def test_days_of_two_schemas_that_are_read_side_by_side_are_each_read_by_its_own(tmp_path: Path) -> None:
     file = File(tmp_path / "store.db", "wal", [1, 2, 3])
     source = file.source()
-    with source.open(PROJECT, Window.of_day(DAY)) as before:
+    with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as before:
         file.script("DROP INDEX one_id")
         file.add([2])
-        with source.open(PROJECT, Window.of_day(DAY)) as after:
+        with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as after:
             assert (before.fingerprint.rows, before.fingerprint.superseded) == (3, 0)
             assert (after.fingerprint.rows, after.fingerprint.superseded) == (3, 1)
         assert sum(batch.num_rows for batch in before.batches()) == 3
