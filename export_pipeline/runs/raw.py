@@ -1,5 +1,7 @@
 """The raw form of run rows: what a trace store hands over before anything is parsed or checked."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from export_pipeline.runs.schema import RUN_FIELDS, Kind
@@ -34,3 +36,17 @@ def check_raw(batch: pa.RecordBatch) -> None:
     for field in RUN_FIELDS:
         if (found := batch.schema.field(field.name).type) not in RAW_TYPES[field.kind]:
             raise TypeError(f"raw column {field.name} may be one of {RAW_TYPES[field.kind]}, not {found}")
+
+
+_FAILED = b"export_pipeline.failed"
+
+
+def with_failed(batch: pa.RecordBatch, fields: Sequence[str]) -> pa.RecordBatch:
+    """The batch with the mark that the store fails to give these fields of any of its rows; they are null in it."""
+    return batch.replace_schema_metadata({_FAILED: ",".join(fields).encode()})
+
+
+def failed_fields(batch: pa.RecordBatch) -> list[str]:
+    """The fields that a batch is marked with. Rows of which one is exported are rejected."""
+    marked = (batch.schema.metadata or {}).get(_FAILED)
+    return [] if marked is None else marked.decode().split(",")

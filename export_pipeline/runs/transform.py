@@ -24,7 +24,7 @@ from export_pipeline.runs.cells import with_original_ids
 from export_pipeline.runs.gather import Gathered, gather
 from export_pipeline.runs.odd import DERIVED_FROM, OddCells
 from export_pipeline.runs.ordinary import OrdinaryCells, ordinary_cells
-from export_pipeline.runs.raw import check_raw
+from export_pipeline.runs.raw import check_raw, failed_fields
 from export_pipeline.runs.rejected import RejectedRow, rejected_row
 from export_pipeline.runs.schema import (
     RUN_FIELDS,
@@ -167,6 +167,10 @@ class RunTransform:
         for each in self._finished_fields:
             if each.name in odd_rows:
                 found[each.name] = self._finished(each, odd)
+        for place, raw in enumerate(raws):
+            if failed := [name for name in failed_fields(raw) if name in {each.name for each in self._needed}]:
+                rows = range(gathered.starts[place], gathered.starts[place + 1])
+                odd.rejected |= dict.fromkeys(rows, f"{', '.join(failed)}: the mapping's expression fails")
         self._check_window(found["start_time"], odd)
         replaced = self._replaced(gathered, odd)
         return [

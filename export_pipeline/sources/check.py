@@ -3,12 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from export_pipeline.runs.ids import uuid_of
 from export_pipeline.runs.odd import DERIVED_FROM
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.check_expressions import Session, look_at_expressions, without
 from export_pipeline.sources.check_values import look
 from export_pipeline.sources.mapping import Expression
 from export_pipeline.sources.plan import Plan, RunsPlan, indexes_on
@@ -22,7 +24,7 @@ _MOST_WORKSPACES = 5
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
-def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> SourceReport:
+def report(plan: Plan, session: Session, *, place: str, unassigned: str | None) -> SourceReport:
     """Everything about the plan, with a sample row and the number of projects where the store can be read.
 
     `unassigned` names the project that the rows of no project are exported as.
@@ -31,17 +33,23 @@ def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> Sou
         return SourceReport(
             url=place, columns=_columns(plan), problems=tuple(plan.problems), warnings=tuple(plan.warnings)
         )
+    rows, failing = session.rows, look_at_expressions(plan, plan.runs, session)
+    if failing.problems:
+        return SourceReport(url=place, columns=_columns(plan), problems=tuple(failing.problems))
+    runs = without(plan.runs, failing.fields)
+    plan = replace(plan, runs=runs)
     projects = read_projects(plan, rows)
-    values = look(plan, plan.runs, rows)
-    serving = [index.name for index in indexes_on(plan.runs.relation, plan, *_day_columns(plan.runs))]
+    values = look(plan, runs, rows)
+    serving = [index.name for index in indexes_on(runs.relation, plan, *_day_columns(runs))]
     return SourceReport(
         url=place,
         columns=_columns(plan),
         problems=tuple(values.problems),
         warnings=(
             *plan.warnings,
+            *failing.warnings,
             *values.warnings,
-            *_index_warnings(plan, plan.runs, served=bool(serving)),
+            *_index_warnings(plan, runs, served=bool(serving)),
             *_unassigned_warnings(plan, rows, unassigned),
         ),
         sample=_sample(plan, rows),
@@ -49,13 +57,13 @@ def report(plan: Plan, rows: Rows, *, place: str, unassigned: str | None) -> Sou
         projects=len(projects),
         extra={
             "dialect": plan.dialect.name,
-            "runs": plan.runs.relation.label,
+            "runs": runs.relation.label,
             "feedback": "none" if plan.feedbacks is None else plan.feedbacks.relation.label,
             "epoch unit": plan.mapping.epoch_unit,
             "workspaces": _workspaces(projects),
-            "a run is identified by": _identity(plan, plan.runs, rows),
+            "a run is identified by": _identity(plan, runs, rows),
             **values.facts,
-            **_left_out(plan, plan.runs),
+            **_left_out(plan, runs),
         },
     )
 

@@ -71,7 +71,7 @@ class PostgresSource(SqlSource):
         """The tables that the plan reads; None where there is no plan yet, because there are problems."""
         session = self._open(None)
         try:
-            plan = self._plan(session)
+            plan = self._made_plan(session)
             if plan.problems:
                 return None
             for relation in plan.relations:
@@ -80,13 +80,14 @@ class PostgresSource(SqlSource):
             found = Tables(names, session.rows(f"SELECT {definition(names)}")[0][0])
         finally:
             session.close()
-        self._tables = found
+        with self._lock:
+            self._tables, self._known = found, (found.definition, plan)
         return found
 
     def _forget(self, tables: Tables) -> None:
         with self._lock:
             if self._tables is tables:
-                self._tables = self._known = None
+                self._tables = None
 
     def _catalog(self, session: Session) -> Catalog:
         assert isinstance(session, PostgresSession)  # noqa: S101

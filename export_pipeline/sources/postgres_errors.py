@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.settings import PREFIX
+from export_pipeline.sources.failing import ExpressionError
 
 NOT_PERMITTED = "42501"
 LOCK_NOT_AVAILABLE = "55P03"
@@ -19,8 +20,13 @@ LOCK_SECONDS = 30
 # expression cannot take (22), what is not there (3D, 3F) or not supported (0A), who is refused (28), what a function
 # raises (2F, 38, 39, P0), limits of a statement (21, 54), pages that are damaged (XX001, XX002).
 _UNUSABLE = ("42", "22", "0A", "3D", "3F", "28", "2F", "38", "39", "P0", "21", "54", "XX001", "XX002")
+_OF_VALUES = ("22", "2F", "38", "39", "P0")
 _CONFLICTS = {"40001", "40P01"}
 """A read-only transaction is cancelled with these on a replica only."""
+_CONFLICTING = (
+    "conflicts with what it replays from its primary: on it set hot_standby_feedback = on (against VACUUM) and raise "
+    "max_standby_streaming_delay (against locks), or read from the primary"
+)
 
 _CLIENT_REFUSES = (
     "no password supplied",
@@ -46,6 +52,10 @@ class RefusedByServerError(SourceUnusableError):
     def __init__(self, message: str, *, sqlstate: str) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+
+
+class RefusedValueError(RefusedByServerError, ExpressionError):
+    """An error that the server's or a user's function raises because of what it was given."""
 
 
 class PassingServerError(SourceUnreachableError):
@@ -105,14 +115,11 @@ class PostgresErrors:
                 "cannot be read in one transaction; use transaction or session pooling, or PostgreSQL itself"
             )
         if sqlstate is None:
-            cause = " or a replica that ended it for recovery (see max_standby_streaming_delay)" if on_replica else ""
-            hint = f"; the server, the network{cause}" if cause else ""
-            return SourceUnreachableError(f"the trace store ({self._place}) broke off: {reason}{hint}")
+            cause = f"; it is a replica, which may have ended what {_CONFLICTING}" if on_replica else ""
+            return SourceUnreachableError(f"the trace store ({self._place}) broke off: {reason}{cause}")
         if sqlstate in _CONFLICTS and on_replica:
             return PassingServerError(
-                f"the trace store ({self._place}) is a replica and cancelled the read, which conflicts with what it "
-                "replays from its primary; set hot_standby_feedback = on or raise max_standby_streaming_delay on the "
-                f"replica, or read from the primary ({reason})",
+                f"the trace store ({self._place}) is a replica and cancelled the read, which {_CONFLICTING} ({reason})",
                 sqlstate=sqlstate,
             )
         if sqlstate == LOCK_NOT_AVAILABLE:
@@ -122,5 +129,6 @@ class PostgresErrors:
                 sqlstate=sqlstate,
             )
         if sqlstate.startswith(_UNUSABLE):
-            return RefusedByServerError(f"the trace store ({self._place}) cannot be read: {reason}", sqlstate=sqlstate)
+            kind = RefusedValueError if sqlstate.startswith(_OF_VALUES) else RefusedByServerError
+            return kind(f"the trace store ({self._place}) cannot be read: {reason}", sqlstate=sqlstate)
         return PassingServerError(f"the trace store ({self._place}) broke off: {reason}", sqlstate=sqlstate)

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +13,8 @@ from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.adbc import BATCH_BYTES, Adbc
-from export_pipeline.sources.postgres_errors import LOCK_SECONDS, is_lost
+from export_pipeline.sources.failing import ExpressionError, read_around_failing
+from export_pipeline.sources.postgres_errors import LOCK_SECONDS, RefusedByServerError, is_lost
 from export_pipeline.sources.postgres_filter import SETTING
 from export_pipeline.sources.postgres_sql import PROJECT_SETTING, TENANT_SETTING, can_be_text
 from export_pipeline.sources.postgres_tables import NO_TABLES, REWRITTEN, Tables, definition
@@ -88,6 +91,15 @@ class PostgresSession:
         """See `source.Session`."""
         return self._adbc.rows(self._connection, sql, parameters)
 
+    def failure(self, sql: str) -> ExpressionError | None:
+        """See `source.Session`."""
+        try:
+            with self.guarded():
+                self.rows(sql)
+        except ExpressionError as error:
+            return error
+        return None
+
     def run(self, sql: str) -> None:
         """Statements that give no rows."""
         self._adbc.run(self._connection, sql)
@@ -104,6 +116,17 @@ class PostgresSession:
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> "PostgresReading":
         """See `source.Session`."""
         return PostgresReading(self, queries=queries, window=window, fields=fields)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """A refused statement in the block leaves the transaction usable."""
+        self.run("SAVEPOINT export_pipeline")
+        try:
+            yield
+        except RefusedByServerError:
+            self.run("ROLLBACK TO SAVEPOINT export_pipeline")
+            raise
+        self.run("RELEASE SAVEPOINT export_pipeline")
 
     def stream(self, sql: str) -> Generator[pa.RecordBatch]:
         """The batches of a query as they come."""
@@ -138,10 +161,9 @@ class PostgresReading:
         window: Window,
         fields: Collection[str] | None,
     ) -> None:
-        self._session = session
+        self._session, self._queries, self._window = session, queries, window
         self._count = queries.fingerprint(window)
         self._outputs = queries.outputs(fields)
-        self._sql = stream_sql(queries, window, self._outputs)
 
     @property
     def counted(self) -> tuple[int, int | None, int | None]:
@@ -151,21 +173,53 @@ class PostgresReading:
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """See `source.Reading`."""
-        stream = self._session.stream(self._sql)
+        if self._queries.has_places and not self._queries.is_plain:
+            fields = [output.field.name for output in self._outputs if output.sql and not _rules(output.field)]
+            return read_around_failing(self, fields)
+        return self._read(self._outputs, "OFFSET 0")
+
+    def stream(
+        self, first: int, count: int | None = None, *, without: Collection[str] = ()
+    ) -> Generator[pa.RecordBatch]:
+        """See `failing.OrderedRows`."""
+        outputs = [
+            replace(output, sql=f"CASE WHEN false THEN {output.sql} END") if output.field.name in without else output
+            for output in self._outputs
+        ]
+        with self._session.guarded():
+            yield from self._read(outputs, _places(first, count))
+
+    def failure(self, first: int, count: int, fields: Collection[str]) -> ExpressionError | None:
+        """See `failing.OrderedRows`."""
+        counts = [f"count({output.sql})" for output in self._outputs if output.field.name in fields]
+        rows = f"({self._queries.stream(self._window)} {_places(first, count)}) AS r"
+        return self._session.failure(f"SELECT {', '.join(['count(*)', *counts])} FROM {rows}")
+
+    def _read(self, outputs: Sequence[Output], places: str) -> Generator[pa.RecordBatch]:
+        stream = self._session.stream(stream_sql(self._queries, self._window, outputs, places=places))
         try:
             for batch in stream:
                 for part in unpacked_parts(batch):
-                    yield _raw(part, self._outputs)
+                    yield _raw(part, outputs)
                     del part
                 del batch
         finally:
             stream.close()
 
 
-def stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output]) -> str:
+def _rules(field: RunField) -> bool:
+    """Whether rows are chosen and ordered by the field, so that they have no places where it fails."""
+    return field.name in {"id", "session_id", "start_time"}
+
+
+def _places(first: int, count: int | None) -> str:
+    return f"OFFSET {first}" if count is None else f"OFFSET {first} LIMIT {count}"
+
+
+def stream_sql(queries: RunQueries, window: Window, outputs: Sequence[Output], *, places: str = "OFFSET 0") -> str:
     """Ordered inside, cast outside: without an index the server then sorts pointers to payloads, not their text."""
     casts = ", ".join(f'{output.sql} AS "{output.field.name}"' for output in outputs if output.sql is not None)
-    return f"SELECT {casts} FROM ({queries.stream(window)} OFFSET 0) AS r"
+    return f"SELECT {casts} FROM ({queries.stream(window)} {places}) AS r"
 
 
 def unpacked_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

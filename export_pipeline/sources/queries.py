@@ -227,6 +227,17 @@ class RunQueries:
         return self._runs.relation.from_("r")
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the runs' columns are read as they are, and no expression of a mapping can fail."""
+        return self._runs.plain
+
+    @property
+    def has_places(self) -> bool:
+        """Whether the order is total, so that the same snapshot always gives the rows in the same one."""
+        by_id = len(self._runs.identity.columns) == 1 and self.project.id != UNASSIGNED
+        return bool(self._runs.relation.identity) or by_id
+
+    @property
     def row_key(self) -> str | None:
         """The one column that tells rows apart and finds them quickly, where there is one."""
         identity = self._runs.relation.identity

@@ -3,7 +3,7 @@
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.allocator import give_back_large_buffers
+from export_pipeline.sources.failing import ExpressionError
 from export_pipeline.sources.filter_words import FilterWords
 from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.plan import Catalog, Plan, make_plan
@@ -64,11 +65,18 @@ class Session(Protocol):
     Its methods raise only `SourceUnusableError` and `SourceUnreachableError`.
     """
 
+    @property
+    def definition(self) -> Hashable:
+        """Another one where the tables, as this session sees them, are not those that a plan was made from."""
+
     def bind(self, values: Sequence[str | int]) -> None:
         """Makes a filter's values known to the queries that follow (`FilterWords.bound`), numbered from 1."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; instants as microseconds since 1970."""
+
+    def failure(self, sql: str) -> ExpressionError | None:
+        """How a small query fails on the values that it meets; the session stays usable."""
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> Reading:
         """Makes ready to read the rows of the window; once in a session."""
@@ -108,7 +116,7 @@ class SqlSource(ABC):
         self._unassigned, self._workspace = unassigned, "" if workspace is None else str(workspace)
         self._slots = Slots()
         self._lock = threading.Lock()
-        self._known: Plan | None = None
+        self._known: tuple[Hashable, Plan] | None = None
         give_back_large_buffers()
 
     @abstractmethod
@@ -132,9 +140,19 @@ class SqlSource(ABC):
                     yield session
                 finally:
                     session.close()
+        except ExpressionError as error:
+            if not self._has_expressions:
+                raise
+            advice = "export-pipeline source check tries the mapping's expressions"
+            raise SourceUnusableError(f"{error}; {advice}") from None
         finally:
             if self._slots.deserted:
                 self._release()
+
+    @property
+    def _has_expressions(self) -> bool:
+        runs = None if self._known is None else self._known[1].runs
+        return runs is not None and not runs.plain
 
     @contextmanager
     def _confirmed(self, project: ProjectKey | None = None) -> Iterator[Session]:
@@ -145,12 +163,12 @@ class SqlSource(ABC):
 
     def _plan(self, session: Session) -> Plan:
         with self._lock:
-            if self._known is None:
+            if self._known is None or self._known[0] != session.definition:
                 plan = self._made_plan(session)
                 if plan.problems:
                     return plan
-                self._known = plan
-            return self._known
+                self._known = session.definition, plan
+            return self._known[1]
 
     def _made_plan(self, session: Session) -> Plan:
         return make_plan(self._mapping, self._catalog(session), self._dialect, workspace=self._workspace)
@@ -171,7 +189,7 @@ class SqlSource(ABC):
 
         with self._session() as session:
             plan = self._made_plan(session)
-            return report(plan, session.rows, place=self._place, unassigned=self._unassigned)
+            return report(plan, session, place=self._place, unassigned=self._unassigned)
 
     def projects(self) -> list[Project]:
         """See `RunSource`."""

@@ -11,10 +11,10 @@ from export_pipeline.sources.source import Session, SqlSource
 from export_pipeline.sources.sql import Column, Index, Relation
 from export_pipeline.sources.sqlite_filter import SqliteFilterWords
 from export_pipeline.sources.sqlite_session import SqliteSession
+from export_pipeline.sources.sqlite_spool import ROW_KEYS
 from export_pipeline.sources.sqlite_sql import SqliteDialect
 
 _TYPES = '"export pipeline types"'
-_ROW_KEYS = ("rowid", "_rowid_", "oid")
 
 
 class SqliteSource(SqlSource):
@@ -86,11 +86,11 @@ class SqliteCatalog:
         try:
             return self._session.names(f"SELECT * FROM {source} AS r LIMIT 0")
         except SourceUnusableError as error:
-            return str(error).partition("cannot be read: ")[2]
+            return str(error).rpartition("cannot be read: ")[2]
 
     def _row_key(self, quoted: str, columns: dict[str, str]) -> str | None:
         """The name of the row's number; views and tables WITHOUT ROWID have none."""
-        key = next((name for name in _ROW_KEYS if name not in {column.lower() for column in columns}), None)
+        key = next((name for name in ROW_KEYS if name not in {column.lower() for column in columns}), None)
         literal = "'" + quoted[1:-1].replace('""', '"').replace("'", "''") + "'"
         kinds = self._session.rows(f"SELECT type FROM sqlite_master WHERE name = {literal} COLLATE NOCASE")
         if key is None or (b"table",) not in kinds:
@@ -118,7 +118,7 @@ class SqliteCatalog:
         try:
             self._session.names(f"SELECT ({sql}\n) FROM {relation.from_(alias)} LIMIT 0")
         except SourceUnusableError as error:
-            return str(error).partition("cannot be read: ")[2]
+            return str(error).rpartition("cannot be read: ")[2]
         types = self._types(f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)})")
         return Column(f"({sql}\n)", types.get("value", ""), "expression")
 

@@ -1,6 +1,7 @@
 """The rows of one window out of SQLite: keys are sorted, then payloads looked up in their order."""
 
 from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -9,8 +10,9 @@ from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.arrays import instants_array, text_array
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.failing import ExpressionError, read_around_failing
 from export_pipeline.sources.queries import Output, RunQueries
-from export_pipeline.sources.sqlite_spool import spool
+from export_pipeline.sources.sqlite_spool import spool, spool_whole
 
 BATCH_BYTES = 4 * 1024 * 1024
 _KEYS = 'temp."export pipeline keys"'
@@ -22,8 +24,14 @@ class Session(Protocol):
     def run(self, sql: str) -> None:
         """Runs a statement that gives no rows."""
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a small query."""
+
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query one by one."""
+        """The rows of a query one by one; not in the main thread."""
+
+    def failure(self, sql: str) -> ExpressionError | None:
+        """How a small query fails on the values that it meets."""
 
 
 class SqliteReading:
@@ -35,34 +43,63 @@ class SqliteReading:
         self._session = session
         self._fields = frozenset(DEFAULT_FIELDS if fields is None else fields)
         if queries.row_key is None:
-            copy, queries = spool(queries, window, fields=self._fields)
-            session.run(copy)
+            queries = self._copied(queries, window)
         self._queries = queries
         session.run(f"CREATE TEMP TABLE {_KEYS.removeprefix('temp.')} AS {queries.keys(window)}")
-        ((rows, newest),) = session.stream(f"SELECT count(*), max(changed) FROM {_KEYS}")
+        ((rows, newest),) = session.rows(f"SELECT count(*), max(changed) FROM {_KEYS}")
         total_sql = queries.total(window)
-        total = None if total_sql is None else next(session.stream(total_sql))[0]
+        total = None if total_sql is None else session.rows(total_sql)[0][0]
         self.counted: tuple[int, int | None, int | None] = (rows, newest, total)
+
+    def _copied(self, queries: RunQueries, window: Window) -> RunQueries:
+        copy, copied = spool(queries, window, fields=self._fields)
+        try:
+            self._session.run(copy)
+        except ExpressionError:
+            if queries.is_plain:
+                raise
+            copy, copied = spool_whole(queries, window)
+            self._session.run(copy)
+        return copied
 
     def batches(self) -> Generator[pa.RecordBatch]:
         """See `source.Reading`."""
+        found = 0
+        fields = [output.field.name for output in self._outputs() if output.sql is not None and not _is_start(output)]
+        for batch in self.stream(0) if self._queries.is_plain else read_around_failing(self, fields):
+            found += batch.num_rows
+            yield batch
+            del batch
+        if found != self.counted[0]:
+            raise SourceUnreachableError("the trace store changed while a snapshot of it was read")
+
+    def _outputs(self, without: Collection[str] = ()) -> list[Output]:
         outputs = self._queries.outputs(self._fields)
+        return [replace(output, sql="NULL") if output.field.name in without else output for output in outputs]
+
+    def stream(
+        self, first: int, count: int | None = None, *, without: Collection[str] = ()
+    ) -> Generator[pa.RecordBatch]:
+        """See `failing.OrderedRows`."""
+        outputs = self._outputs(without)
         present = [output for output in outputs if output.sql is not None]
-        for chunk in _chunks(self._rows(present), present):
+        columns = ["wanted.instant" if _is_start(output) else str(output.sql) for output in present]
+        rows = self._session.stream(f"{self._select(columns, first, count)} ORDER BY wanted.rowid")
+        for chunk in _chunks(rows, present):
             yield _raw(chunk, outputs)
             del chunk
 
-    def _rows(self, present: Sequence[Output]) -> Iterator[tuple[Any, ...]]:
-        columns = ", ".join("wanted.instant" if _is_start(output) else str(output.sql) for output in present)
-        found = 0
-        for row in self._session.stream(
-            f"SELECT {columns} FROM {_KEYS} AS wanted "
-            f"CROSS JOIN {self._queries.source} ON {self._queries.row_key} = wanted.found ORDER BY wanted.rowid"
-        ):
-            found += 1
-            yield row
-        if found != self.counted[0]:
-            raise SourceUnreachableError("the trace store changed while a snapshot of it was read")
+    def failure(self, first: int, count: int, fields: Collection[str]) -> ExpressionError | None:
+        """See `failing.OrderedRows`."""
+        counts = [f"count({output.sql})" for output in self._outputs() if output.field.name in fields]
+        return self._session.failure(self._select(["count(*)", *counts], first, count))
+
+    def _select(self, columns: Sequence[str], first: int, count: int | None) -> str:
+        last = "" if count is None else f" AND wanted.rowid <= {first + count}"
+        return (
+            f"SELECT {', '.join(columns)} FROM {_KEYS} AS wanted CROSS JOIN {self._queries.source} "
+            f"ON {self._queries.row_key} = wanted.found WHERE wanted.rowid > {first}{last}"
+        )
 
 
 def _chunks(rows: Iterator[tuple[Any, ...]], present: Sequence[Output]) -> Iterator[list[tuple[Any, ...]]]:

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources import unpack
+from export_pipeline.sources.failing import ExpressionError
 from export_pipeline.sources.projects import as_key, canonical, unescaped
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_apart import apart
+from export_pipeline.sources.sqlite_errors import BUSY_SECONDS, of_connecting, of_first_read, of_query
+from export_pipeline.sources.sqlite_file import FileState
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
 from export_pipeline.sources.sqlite_reading import SqliteReading
 from export_pipeline.sources.sqlite_sql import (
@@ -32,10 +35,10 @@ from export_pipeline.sources.sqlite_sql import (
 )
 from export_pipeline.sources.times import DAY_MICROS, parse_micros, path_stamp
 
-BUSY_SECONDS = 30.0
+Translate = Callable[[sqlite3.Error, Path], ExportPipelineError]
+
 _HEX = re.compile("(?:[0-9A-F]{2})+")
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
-_PASSING = ("locked", "busy", "interrupted", "disk I/O error", "database or disk is full", "out of memory")
 
 
 class SqliteSession:
@@ -47,18 +50,27 @@ class SqliteSession:
         self._parameters: dict[str, Any] = dict(zip(PROJECT_PARAMETERS, forms, strict=True))
         tenant = None if project is None or project.tenant is None else canonical(project.tenant)
         self._parameters[TENANT_PARAMETER] = None if tenant is None else tenant.encode("utf-8", "surrogatepass")
-        with self._translated():
-            self._connection = _connect(path)
+        opened = FileState.of(path)
+        self._connection = _connect(path)
+        with self._translated(of_first_read):
             try:
                 _add_functions(self._connection, unit)
                 # Sorting spills to files, so that memory stays flat.
                 self._connection.execute("PRAGMA temp_store = FILE")
                 self._connection.execute("BEGIN")
-                self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                self.definition = tuple(self._connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+                self._file = self._still(opened)
                 self._refuse_utf16()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _still(self, opened: FileState | None) -> FileState | None:
+        """The state of the file, whose log and locks are opened at the first read by its name."""
+        if opened is None or not opened.is_at(self._path):
+            raise SourceUnreachableError(f"the trace store {self._path} was replaced while it was opened; try again")
+        (journal,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+        return None if journal == b"wal" else FileState.of(self._path)
 
     def _refuse_utf16(self) -> None:
         """The bytes of such a file's text are not those that times, ids and filters are read from."""
@@ -70,16 +82,24 @@ class SqliteSession:
             )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, translate: Translate = of_query) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise _failed(error, self._path) from None
+            raise translate(error, self._path) from None
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """See `source.Session`; text comes as bytes."""
         with self._translated():
             return apart(lambda: self._connection.execute(sql, self._parameters).fetchall(), cancel=self.cancel)
+
+    def failure(self, sql: str) -> ExpressionError | None:
+        """See `source.Session`."""
+        try:
+            self.rows(sql)
+        except ExpressionError as error:
+            return error
+        return None
 
     def bind(self, values: Sequence[str | int]) -> None:
         """See `source.Session`."""
@@ -105,7 +125,12 @@ class SqliteSession:
         return SqliteReading(self, queries=queries, window=window, fields=fields)
 
     def confirm(self) -> None:
-        """See `source.Session`."""
+        """See `source.Session`. While a file without WAL is read, SQLite lets nobody write to it."""
+        if self._file is not None and self._file.was_written_at(self._path):
+            raise SourceUnreachableError(
+                f"the trace store {self._path} was written to by something other than SQLite while it was read; "
+                "replace it by renaming a new file, never by copying over it"
+            )
 
     def cancel(self) -> None:
         """See `source.Session`."""
@@ -117,12 +142,15 @@ class SqliteSession:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise SourceUnusableError(
-            f"{PREFIX}SOURCE_URL names {path}, which {'is no file' if path.exists() else 'does not exist'}"
-        )
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        if not path.is_file():
+            raise SourceUnusableError(
+                f"{PREFIX}SOURCE_URL names {path}, which {'is no file' if path.exists() else 'does not exist'}"
+            )
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except (sqlite3.Error, OSError):
+        raise of_connecting(path) from None
     connection.text_factory = bytes
     return connection
 
@@ -180,16 +208,3 @@ def _project_forms(project: str | None) -> tuple[bytes | None, bytes | None, int
     blob = bytes.fromhex(project) if _HEX.fullmatch(project) else None
     number = int(project) if _INTEGER.fullmatch(project) and -(2**63) <= int(project) < 2**63 else None
     return text, blob, number, unescaped(text)
-
-
-def _failed(error: sqlite3.Error, path: Path) -> ExportPipelineError:
-    text = str(error)
-    if "not a database" in text:
-        return SourceUnusableError(f"{PREFIX}SOURCE_URL names {path}, which is no SQLite database")
-    if "unable to open" in text:
-        return SourceUnusableError(
-            f"{PREFIX}SOURCE_URL: {path} cannot be opened; it and its folder must be readable for this user"
-        )
-    if any(sign in text for sign in _PASSING):
-        return SourceUnreachableError(f"the trace store {path} broke off: {text}")
-    return SourceUnusableError(f"the trace store {path} cannot be read: {text}")

@@ -12,6 +12,9 @@ from export_pipeline.sources.plan import RunsPlan
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sql import Column, Relation
 
+ROW_KEYS = ("rowid", "_rowid_", "oid")
+"""SQLite's names for a row's number, where no column has them."""
+
 _TABLE = 'temp."export pipeline rows"'
 
 
@@ -26,6 +29,7 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
     read |= queries.asked
     kept = {name: column for name, column in runs.fields.items() if name in read or not _is_payload(name)}
     extras = {"deleted": runs.deleted, "inserted_at": runs.inserted_at, "modified_at": runs.modified_at}
+    extras["tenant"] = runs.tenant
     # Small columns first: SQLite reads a row's pages only as far as it has to.
     order = sorted(kept, key=_is_payload)
     named = {f"field {name}": kept[name] for name in order if not _is_payload(name)}
@@ -38,6 +42,19 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
         f"FROM {queries.source} WHERE {queries.all_versions(window)}"
     )
     return statement, queries.over(replace(queries.plan, runs=_copied(runs, named)))
+
+
+def spool_whole(queries: RunQueries, window: Window) -> tuple[str, RunQueries]:
+    """The same with all columns of the relation, over which expressions are evaluated later, row by row."""
+    runs, _ = queries.plan.usable()
+    names = {name.lower() for name in runs.relation.columns}
+    key = next(name for name in ROW_KEYS if name not in names)
+    statement = (
+        f"CREATE TEMP TABLE {_TABLE.removeprefix('temp.')} AS SELECT r.* "
+        f"FROM {queries.source} WHERE {queries.all_versions(window)}"
+    )
+    copy = replace(runs.relation, source=_TABLE, identity=(key,), indexes=())
+    return statement, queries.over(replace(queries.plan, runs=replace(runs, relation=copy)))
 
 
 def _is_payload(name: str) -> bool:
@@ -53,6 +70,7 @@ def _copied(runs: RunsPlan, named: dict[str, Column]) -> RunsPlan:
         deleted=copies.get("extra deleted"),
         inserted_at=copies.get("extra inserted_at"),
         modified_at=copies.get("extra modified_at"),
+        tenant=copies.get("extra tenant"),
         identity=replace(
             runs.identity,
             columns=tuple(column for name, column in copies.items() if name.startswith("identity ")),

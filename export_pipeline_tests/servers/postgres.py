@@ -27,6 +27,8 @@ class Postgres:
         self.user = "nobody" if os.geteuid() == 0 else None
         # Not below pytest's folder: that one has mode 700, and `nobody` could not pass through.
         self.folder = Path(tempfile.mkdtemp(prefix="export-pipeline-pg-"))
+        self.options: dict[str, object] = {}
+        """Parameters of the server beside those of every one, from its next start on."""
         self._process: subprocess.Popen[bytes] | None = None
         self._bin = self._reachable_programs()
 
@@ -92,6 +94,7 @@ class Postgres:
             "fsync": "off",
             "full_page_writes": "off",
             "max_connections": 200,
+            **self.options,
         }
         arguments = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
@@ -158,6 +161,39 @@ class Postgres:
                 shutil.copytree(libraries, self.folder / libraries.name)
             return self.folder / installed.parent.name / "pginstall" / "bin"
         return installed / "bin"
+
+
+class Replica(Postgres):
+    """A streaming replica of another server, that plays back what comes without delay."""
+
+    def __init__(self, primary: Postgres) -> None:
+        self.primary = primary
+        super().__init__()
+        self.password = primary.password
+
+    def initialise(self) -> None:
+        """Copies the primary's data folder while it runs."""
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        source = f"host=127.0.0.1 port={self.primary.port} user=postgres password={self.password}"
+        done = subprocess.run(
+            [str(self._bin / "pg_basebackup"), "-d", source, "-D", str(self.folder / "data"), "-R", "-c", "fast"],
+            user=self.user,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def catch_up(self) -> None:
+        """Waits until it has played back all that the primary has written so far."""
+        ((written,),) = self.primary.execute("SELECT pg_current_wal_insert_lsn()::text")
+        reached = f"SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn"
+        wait_for(lambda: self.execute(reached) == [(True,)], what="the replay of what the primary has written")
+
+    def _reachable_programs(self) -> Path:
+        return self.primary._bin
 
 
 def _runs(process: psutil.Process) -> bool:

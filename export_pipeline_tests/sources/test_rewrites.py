@@ -106,8 +106,8 @@ def test_a_day_that_begins_during_a_rewrite_waits_for_it_and_is_whole(filled: St
 @pytest.mark.parametrize(
     "question",
     [
-        lambda source: source.days(PROJECT)[DAY].rows,
-        lambda source: source.outside(PROJECT, Window.of_day(DAY)).total + len(IDS),
+        lambda source: source.days(ProjectKey(PROJECT))[DAY].rows,
+        lambda source: source.outside(ProjectKey(PROJECT), Window.of_day(DAY)).total + len(IDS),
         lambda source: len(source.projects()) * len(IDS),
     ],
     ids=["days", "outside", "projects"],

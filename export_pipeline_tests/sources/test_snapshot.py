@@ -10,7 +10,7 @@ from datetime import datetime
 import pyarrow as pa
 import pytest
 
-from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
+from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
@@ -160,17 +160,6 @@ def test_a_broken_connection_fails_the_read_and_a_refused_one_the_next(
         proxy.refusing = False
         assert source.days(ProjectKey(PROJECT))[DAY].rows == 16
         source.close()
-
-
-def test_a_row_that_an_expression_cannot_take_fails_the_read(store: Store) -> None:
-    store.runs({"inputs": "TEXT"})
-    store.add(1, START, inputs="1")
-    store.add(2, START, inputs="[")
-    sql = "json(inputs)" if store.dialect == "sqlite" else "CAST(inputs AS json)"
-    source = store.source(f"runs: {{fields: {{inputs: {{sql: {sql}}}}}}}")
-    with pytest.raises(SourceUnusableError, match=r"cannot be read: .*(?i:json)"):
-        rows_of(source)
-    source.close()
 
 
 def test_time_outs_of_the_server_do_not_apply_to_a_day(postgres_store: Store) -> None:

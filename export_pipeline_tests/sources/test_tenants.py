@@ -208,3 +208,16 @@ def test_a_table_of_projects_without_tenants_asks_nothing_of_the_runs(store: Sto
     assert source.unassigned().missing(exported_as=None) == 0
     assert {day: each.rows for day, each in source.days(ProjectKey(PROJECT, A)).items()} == {date(2026, 3, 14): 2}
     source.close()
+
+
+@pytest.mark.parametrize("relation", ["table: shown", "query: SELECT * FROM runs"])
+@pytest.mark.parametrize("expression", ["", ", fields: {name: {sql: upper(run_type)}}"], ids=["columns", "expression"])
+def test_tenants_are_told_apart_in_views_and_queries(store: Store, relation: str, expression: str) -> None:
+    listed(store, (PROJECT, A))
+    for number, owner in enumerate([A, B, A], 1):
+        store.add(number, AT, tenant_id=owner)
+    store.run("CREATE VIEW shown AS SELECT * FROM runs")
+    source = store.source(f"runs: {{{relation}{expression}}}")
+    assert ids(source, ProjectKey(PROJECT, A)) == [1, 3]
+    assert ids(source, ProjectKey(PROJECT, B, untold=False)) == [2]
+    source.close()

@@ -15,6 +15,7 @@ from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.proof.verify import verify_export
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import manifests_root, project_root
 from export_pipeline.orchestration.reading import storage_options
@@ -98,20 +99,23 @@ def published(
     project: str,
     days: Iterable[date],
     format_version: FormatVersion,
+    mapping: Path | None = None,
 ) -> Iterator[Published]:
-    """Publishes days of a project, all 30 columns; every day must succeed."""
+    """Publishes days of a project, all 30 columns; every day must succeed and agree with the trace store."""
     folder.mkdir()
     bucket = server.new_bucket()
     control = ControlDatabase(f"sqlite:///{folder}/control.db")
     control.migrate()
     export = new_export(control, bucket, project=project, format_version=format_version, fields=NAMES)
     requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in days]
-    settings = load_settings(source_url=url, control_url="sqlite:///c", bucket=bucket)
+    settings = load_settings(source_url=url, control_url="sqlite:///c", bucket=bucket, mapping=mapping)
     source, store = open_source(settings), make_store(server, bucket)
     with closing(control), closing(store), closing(source):
         found = dict(publish_days(requests, control=control, store=store, source=source, limits=QUICK))
         outcomes = {day: result for day, result in found.items() if isinstance(result, DayOutcome)}
         assert outcomes.keys() == found.keys(), found
+        report = verify_export(export, store=store, source=source, control=control, deep=True)
+        assert [str(problem) for problem in report.problems] == []
         yield Published(server, export, outcomes, folder / "mirror")
 
 

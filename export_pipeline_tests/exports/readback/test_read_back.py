@@ -24,6 +24,8 @@ from export_pipeline_tests.exports.readback.round_trip import NAMES, Published, 
 from export_pipeline_tests.runs import reference
 from export_pipeline_tests.runs.rows import NOON, ORDINARY, table
 from export_pipeline_tests.servers import Postgres, Weed
+from export_pipeline_tests.sources.stores import PROJECT as MAPPED
+from export_pipeline_tests.sources.stores import Store
 
 pytestmark = pytest.mark.slow
 
@@ -256,3 +258,32 @@ def starts_in_day(cell: bytes | None) -> bool:
     except UnicodeDecodeError:
         return False
     return found is not None and DAY_STARTS <= found < DAY_ENDS
+
+
+# A mapping
+
+
+def test_rows_on_which_an_expression_fails_are_named_by_the_manifest_and_all_others_published(
+    url: str, seaweedfs: Weed, tmp_path: Path
+) -> None:
+    dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
+    store = Store(dialect, url, tmp_path)
+    store.runs({"inputs": "TEXT"}, unique=True)
+    for number in range(40):
+        text = "{" if number in {5, 17, 39} else f'{{"q": "question {number}"}}'
+        store.add(number, f"2026-01-09T10:00:{number:02}+00:00", inputs=text)
+    question = "json_extract(inputs, '$.q')" if dialect == "sqlite" else "CAST(inputs AS json) ->> 'q'"
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(f'runs: {{fields: {{inputs: {{sql: "{question}"}}}}}}')
+    with published(
+        url, server=seaweedfs, folder=tmp_path / "v1", project=MAPPED, days=[DAY], format_version="v1", mapping=mapping
+    ) as export:
+        wanted = select(url, f"SELECT id, {question} FROM runs WHERE inputs LIKE '%}}' ORDER BY id")
+        assert [(row["id"], row["inputs"]) for row in export.by_duckdb()] == [
+            tuple(cell.decode() if isinstance(cell, bytes) else str(cell) for cell in row) for row in wanted
+        ]
+        manifest = export.manifest()
+        assert (manifest.rows, manifest.rows_read, export.outcomes[DAY].rejected) == (37, 40, 3)
+        assert export.rejected() == {"inputs: the mapping's expression fails": 3}
+        assert [row.id for row in manifest.rejected.rows] == [str(uuid.UUID(int=number)) for number in (5, 17, 39)]
+    store.close()
