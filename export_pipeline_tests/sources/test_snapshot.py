@@ -265,11 +265,13 @@ def test_reading_imports_neither_pandas_nor_polars(sqlite_store: Store, postgres
     program = (
         "import sys; from export_pipeline.runs.window import Window; from datetime import date\n"
         "from export_pipeline.sources.factory import open_source; from export_pipeline.settings import load_settings\n"
+        "from export_pipeline.sources.protocol import ProjectKey\n"
+        "project = ProjectKey(sys.argv[1])\n"
         "for url in sys.argv[2:]:\n"
         "    source = open_source(load_settings(source_url=url, control_url='sqlite:///control.db', bucket='bucket'))\n"
-        "    with source.open(sys.argv[1], Window.of_day(date(2026, 3, 14))) as snapshot:\n"
+        "    with source.open(project, Window.of_day(date(2026, 3, 14))) as snapshot:\n"
         "        print(sum(batch.num_rows for batch in snapshot.batches()))\n"
-        "    print(len(source.projects()), len(source.days(sys.argv[1])))\n"
+        "    print(len(source.projects()), len(source.days(project)))\n"
         "    source.close()\n"
         "print('pandas' in sys.modules, 'polars' in sys.modules)"
     )

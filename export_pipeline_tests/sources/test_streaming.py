@@ -16,6 +16,7 @@ from datetime import date
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.protocol import ProjectKey
 from pathlib import Path
 
 mapping = Path(sys.argv[2]) if sys.argv[2] else None
@@ -23,7 +24,7 @@ settings = load_settings(source_url=sys.argv[1], control_url="sqlite:///c.db", b
 source = open_source(settings)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = size = 0
-with source.open(sys.argv[3], Window.of_day(date(2026, 3, 14))) as snapshot:
+with source.open(ProjectKey(sys.argv[3]), Window.of_day(date(2026, 3, 14))) as snapshot:
     for batch in snapshot.batches():
         rows, size = rows + batch.num_rows, size + batch.nbytes
 source.close()
