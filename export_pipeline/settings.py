@@ -123,6 +123,11 @@ class Settings(BaseSettings):
     allow_process_credentials: bool = Field(
         False, description="Lets stored destinations without keys use the process's own AWS credentials."
     )
+    allow_proxy: bool = Field(
+        False,
+        description="Lets endpoints of stored destinations be reached through the proxy that the environment names, "
+        "which private addresses are not kept from.",
+    )
     max_runs_per_export: int = Field(45, ge=1, description="Days of one bulk export under way at once.")
     max_exports: int = Field(15, ge=1, description="Bulk exports of one workspace under way at once.")
     max_schedules: int = Field(200, ge=0, description="Scheduled bulk exports of one workspace.")

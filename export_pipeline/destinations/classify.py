@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from export_pipeline.destinations.config import DestinationConfig
-from export_pipeline.destinations.endpoint import PeerBlockedError
+from export_pipeline.destinations.endpoint import PeerBlockedError, is_discreet, no_public_address
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
 
 ErrorClass = Literal[
@@ -174,6 +174,8 @@ def classify(error: Exception, config: DestinationConfig, operation: str) -> Des
         return _of_response(response, config, operation)
     inner = getattr(error, "kwargs", {}).get("error")
     if isinstance(inner, PeerBlockedError):
+        if is_discreet(config):
+            return no_public_address(config, inner.host)
         return DestinationRefusedError(f"{config.names.endpoint_url}: {inner}.", error_class="Invalid endpoint")
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_CLASS:

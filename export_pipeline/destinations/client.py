@@ -51,7 +51,8 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
 
     try:
         with _making:
-            client = _create(config, credentials, _options(config, attempts, local=any(map(is_private, addresses))))
+            directly = any(map(is_private, addresses)) or (endpoint is not None and not config.use_proxy)
+            client = _create(config, credentials, _options(config, attempts, directly=directly))
     except (BotoCoreError, ValueError) as error:
         from export_pipeline.destinations.classify import classify
 
@@ -67,7 +68,7 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
     return client
 
 
-def _options(config: DestinationConfig, attempts: int, *, local: bool) -> dict[str, Any]:
+def _options(config: DestinationConfig, attempts: int, *, directly: bool) -> dict[str, Any]:
     own_store = config.endpoint_url is not None
     # AWS takes and gives checksums of its own, and buckets with Object Lock demand them; others refuse them.
     checksums = "when_required" if own_store else "when_supported"
@@ -86,8 +87,9 @@ def _options(config: DestinationConfig, attempts: int, *, local: bool) -> dict[s
     }
     if not config.include_bucket_in_prefix:
         options["s3"]["addressing_style"] = "path"  # which `_leave_bucket_out` makes of
-    # The way to a private address does not lead through a proxy that the environment may name.
-    return options | ({"proxies": {}} if local else {})
+    # The way to a private address does not lead through a proxy that the environment may name; and a proxy connects to
+    # whatever a name leads to, which is checked here only where the connection is ours.
+    return options | ({"proxies": {}} if directly else {})
 
 
 def _create(config: DestinationConfig, credentials: Credentials | None, options: dict[str, Any]) -> Any:

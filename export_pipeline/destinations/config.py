@@ -80,6 +80,7 @@ class DestinationConfig:
     aws_role_arn: str | None = None
     external_id: str | None = None
     allow_private: bool = False
+    use_proxy: bool = False
     process_credentials: bool = False
     names: Names = field(default=Names(), repr=False, compare=False)
 
@@ -94,6 +95,7 @@ class DestinationConfig:
             region=settings.region,
             endpoint_url=settings.endpoint_url,
             allow_private=settings.private_endpoints,
+            use_proxy=True,
             process_credentials=settings.access_key_id is None,
             names=SETTING_NAMES,
         )

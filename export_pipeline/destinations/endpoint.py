@@ -6,7 +6,8 @@ first request, and the peer of every connection before a byte is sent, because a
 
 The last check sits in the connection class: botocore's HTTP session keeps a urllib3 `PoolManager`, whose
 `pool_classes_by_scheme` is replaced by pools of guarded connections (`guard_client`). Connections through a proxy
-that the operator configured are not guarded: there the proxy resolves and connects.
+are not guarded, since there the proxy resolves and connects: a stored destination's endpoint is reached without the one
+that the environment names, unless a setting says so.
 """
 
 import ipaddress
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from export_pipeline.destinations.config import DestinationConfig
+from export_pipeline.destinations.config import DestinationConfig, Names
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -24,11 +25,33 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 _TEREDO = ipaddress.ip_network("2001::/32")
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
-_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    )
+)
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        # Python's versions differ in what they call global; these are not, whatever it says (IANA's registries).
+        (
+            *("0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24"),
+            *("203.0.113.0/24", "240.0.0.0/4", "100::/64", "2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7"),
+            *("fec0::/10", "2001:2::/48", "2001:10::/28", "2001:20::/28"),
+        ),
+    )
+)
+_COMPATIBLE = ipaddress.ip_network("::/96")
+_ISATAP = {0x00005EFE, 0x02005EFE}
 
 
 class PeerBlockedError(Exception):
     """A connection was made to an address that the endpoint's rules forbid; nothing was sent."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(reason)
+        self.host = host
 
 
 @dataclass(frozen=True)
@@ -68,11 +91,14 @@ def parse_endpoint(config: DestinationConfig) -> Endpoint | None:
 def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> list[Address]:
     """The addresses of the endpoint's host; raises `DestinationRefusedError` where any of them is forbidden.
 
-    Raises `DestinationUnavailableError` where it does not resolve.
+    Raises `DestinationUnavailableError` where it does not resolve; for a stored destination in either case, with the
+    same text, so that nobody learns by it which names and addresses there are inside.
     """
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
+        if is_discreet(config):
+            raise no_public_address(config, endpoint.host) from None
         raise DestinationUnavailableError(
             f"The host {endpoint.host!r} of {config.names.endpoint_url} has no known address. "
             "Check its spelling and this machine's name resolution.",
@@ -81,8 +107,22 @@ def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> list[Addre
     addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
     for address in addresses:
         if reason := why_blocked(address, endpoint.scheme, allow_private=config.allow_private):
+            if is_discreet(config):
+                raise no_public_address(config, endpoint.host)
             raise _refused(config, f"leads to {address}, {reason}")
     return addresses
+
+
+def is_discreet(config: DestinationConfig) -> bool:
+    """Whether refusals say nothing of this machine's network: for those who are not its operator."""
+    return config.names == Names() and not config.allow_private
+
+
+def no_public_address(config: DestinationConfig, host: str) -> DestinationUnavailableError:
+    """The one answer for a host that does not resolve, and for one that leads where it may not."""
+    return DestinationUnavailableError(
+        f"The host {host!r} of {config.names.endpoint_url} has no public address.", error_class="Invalid endpoint"
+    )
 
 
 def why_blocked(address: Address, scheme: str, *, allow_private: bool) -> str | None:
@@ -103,7 +143,8 @@ def why_blocked(address: Address, scheme: str, *, allow_private: bool) -> str | 
 
 def is_private(address: Address) -> bool:
     """Whether an address is on this machine or on a network that is not the public one."""
-    return not address.is_global or address.is_reserved or address in _SHARED
+    special = any(address.version == network.version and address in network for network in _NOT_PUBLIC)
+    return special or not address.is_global or address.is_reserved or address in _SHARED
 
 
 def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> None:
@@ -114,7 +155,7 @@ def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> 
         address = ipaddress.ip_address(str(sock.getpeername()[0]).partition("%")[0])
         if reason := why_blocked(address, endpoint.scheme, allow_private=config.allow_private):
             sock.close()
-            raise PeerBlockedError(f"{connection.host} leads to {address}, {reason}")
+            raise PeerBlockedError(connection.host, f"{connection.host} leads to {address}, {reason}")
         return sock
 
     class GuardedHTTP(awsrequest.AWSHTTPConnection):
@@ -136,14 +177,13 @@ def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> 
 
 
 def _inner(address: Address) -> Address | str:
-    """The address that traffic ends at: that inside a mapped, 6to4 or NAT64 address; or why it is refused."""
+    """The address that traffic ends at: that inside a mapped, compatible, 6to4, ISATAP or NAT64 one; or why none is."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address in _NAT64:
+    if (inner := address.ipv4_mapped or address.sixtofour) is not None:
+        return inner
+    is_compatible = address in _COMPATIBLE and int(address) > 1
+    if address in _NAT64 or is_compatible or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if address in _NAT64_LOCAL or address in _TEREDO:
         return "a translated address whose end cannot be seen"

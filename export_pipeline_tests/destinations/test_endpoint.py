@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,9 @@ PUBLIC = ["8.8.8.8", "2600::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:
 PRIVATE = ["127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd00::1"]
 PRIVATE += ["::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1", "198.18.0.1", "240.0.0.1"]
 NEVER = ["169.254.169.254", "169.254.0.1", "fe80::1", "fd00:ec2::254", "100.100.100.200", "0.0.0.0", "::", "224.0.0.1"]
+PRIVATE += ["192.0.0.8", "fec0::1", "192.88.99.1", "::10.0.0.1", "2600::5efe:a00:1", "192.0.2.1", "3fff::1", "5f00::1"]
+NEVER += ["168.63.129.16", "::ffff:168.63.129.16", "192.0.0.192", "::169.254.169.254", "2600::200:5efe:a9fe:a9fe"]
+NEVER += ["fd20:ce::254"]
 NEVER += ["ff02::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "64:ff9b:1::1", "2001::1"]
 
 
@@ -110,6 +114,32 @@ def test_one_forbidden_address_among_several_is_enough(monkeypatch: pytest.Monke
     given = config("https://s3.example.com")
     with pytest.raises(DestinationRefusedError, match=r"10\.0\.0\.1"):
         check_addresses(given, Endpoint("https", "s3.example.com", 443))
+
+
+@pytest.mark.parametrize("leads_to", [None, "10.0.0.1", "127.0.0.1", "169.254.169.254", "fd00::1", "192.0.0.8"])
+def test_a_stored_destination_does_not_tell_which_names_there_are_inside(
+    leads_to: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        if leads_to is None:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [resolved(leads_to)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    stored = DestinationConfig(bucket="b", endpoint_url="https://db.internal")
+    with pytest.raises(DestinationUnavailableError) as caught:
+        make_client(stored, CREDENTIALS)
+    assert str(caught.value) == "The host 'db.internal' of the destination's endpoint_url has no public address."
+    assert (caught.value.error_class, caught.value.code) == ("Invalid endpoint", None)
+
+
+def test_a_proxy_that_the_environment_names_is_not_a_stored_destination_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [resolved("8.8.8.8")])
+    stored = DestinationConfig(bucket="b", endpoint_url="https://s3.example.com")
+    for config, proxy in ((stored, None), (replace(stored, use_proxy=True), "http://127.0.0.1:1")):
+        session = make_client(config, CREDENTIALS)._endpoint.http_session
+        assert session._proxy_config.proxy_url_for("https://s3.example.com/b") == proxy
 
 
 def test_a_name_without_an_address_may_get_one_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def effective(
     return replace(
         config,
         allow_private=settings.private_endpoints,
+        use_proxy=settings.allow_proxy,
         process_credentials=credentials is None and settings.allow_process_credentials,
         external_id=str(tenant_id),
     )
