@@ -106,10 +106,11 @@ def published(
     bucket = server.new_bucket()
     control = ControlDatabase(f"sqlite:///{folder}/control.db")
     control.migrate()
-    export = new_export(control, bucket, project=project, format_version=format_version, fields=NAMES)
-    requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in days]
     settings = load_settings(source_url=url, control_url="sqlite:///c", bucket=bucket, mapping=mapping)
     source, store = open_source(settings), make_store(server, bucket)
+    (owner,) = {found.tenant_key for found in source.projects() if found.key == project}
+    export = new_export(control, bucket, project=project, tenant_key=owner, format_version=format_version, fields=NAMES)
+    requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in days]
     with closing(control), closing(store), closing(source):
         found = dict(publish_days(requests, control=control, store=store, source=source, limits=QUICK))
         outcomes = {day: result for day, result in found.items() if isinstance(result, DayOutcome)}
