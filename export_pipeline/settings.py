@@ -116,6 +116,14 @@ class Settings(BaseSettings):
         description="Fernet keys that encrypt stored credentials: newest first, separated by commas; "
         "`export-pipeline secrets new` makes one.",
     )
+    signing_key: SecretStr | None = Field(
+        None,
+        description="Private key that signs manifests; `export-pipeline manifests new-key` makes one.",
+    )
+    signing_public_keys: Words = Field(
+        (),
+        description="Public keys whose signatures count, beside that of `SIGNING_KEY`, separated by commas.",
+    )
     destination_id: uuid.UUID | None = Field(
         None,
         description="Stored destination of the standing exports; its bucket and credentials are used, `BUCKET` is not.",
@@ -149,7 +157,7 @@ class Settings(BaseSettings):
         False, description="Serves the HTTP API without keys, to this machine alone, for the workspace `TENANT_ID`."
     )
 
-    @field_validator("projects_include", "projects_exclude", "owners", mode="before")
+    @field_validator("projects_include", "projects_exclude", "owners", "signing_public_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -162,6 +170,13 @@ class Settings(BaseSettings):
         for owner in value:
             if not _OWNER.fullmatch(owner):
                 raise ValueError(f"{owner!r} is neither an e-mail address nor `team:` and a name")
+        return value
+
+    @field_validator("signing_public_keys")
+    @classmethod
+    def _public_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(key.startswith("ed25519-private:") for key in value):
+            raise ValueError("holds a private key, which belongs into SIGNING_KEY alone: give the public one")
         return value
 
     @field_validator("daily_at")
@@ -194,11 +209,14 @@ class Settings(BaseSettings):
         """Whether the endpoint may be on loopback or a private network."""
         return self.embedded if self.allow_private_endpoints is None else self.allow_private_endpoints
 
-    def refuse_half(self) -> None:
-        """Raises `SettingsError` that names what is missing where only some of the settings are given."""
+    def refuse_half(self, *, bucket_only: bool = False) -> None:
+        """Raises `SettingsError` that names what is missing where only some of the settings are given.
+
+        With `bucket_only` a bucket needs neither a trace store nor a control database beside it.
+        """
         # A stored destination has a bucket and credentials of its own: it stands for BUCKET.
         place = "BUCKET" if self.destination_id is None else "DESTINATION_ID"
-        names = [] if self.embedded else ["SOURCE_URL", "CONTROL_URL", place]
+        names = [] if self.embedded or (bucket_only and self.bucket) else ["SOURCE_URL", "CONTROL_URL", place]
         if missing := [PREFIX + name for name in names if getattr(self, name.lower()) is None]:
             given = [PREFIX + name for name in names if PREFIX + name not in missing]
             hint = f" ({PREFIX}DESTINATION_ID stands for the bucket too)" if PREFIX + "BUCKET" in missing else ""
@@ -253,12 +271,21 @@ def load_settings(**overrides: Any) -> Settings:
     Raises `SettingsError` that names each wrong value, a variable with the prefix that is no setting, and what is
     missing where only half of the settings is given.
     """
+    return _load(overrides, bucket_only=False)
+
+
+def load_bucket_settings() -> Settings:
+    """The same for what reads a bucket and nothing else: beside `BUCKET` nothing has to be set."""
+    return _load({}, bucket_only=True)
+
+
+def _load(overrides: dict[str, Any], *, bucket_only: bool) -> Settings:
     _refuse_unknown()
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(item) for item in error.errors())) from None
-    settings.refuse_half()
+    settings.refuse_half(bucket_only=bucket_only)
     return settings
 
 

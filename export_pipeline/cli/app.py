@@ -15,6 +15,7 @@ from export_pipeline.cli import (
     destinations,
     exports,
     keys,
+    manifests,
     migrate,
     projects,
     recover,
@@ -47,6 +48,7 @@ app.add_typer(projects.app, name="projects")
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(exports.app, name="exports")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(manifests.app, name="manifests")
 app.command("migrate")(migrate.migrate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from export_pipeline.sources.protocol import RunSource
 
 
-def load() -> "Settings":
-    """The settings of this process, with the embedded parts filled in."""
-    from export_pipeline.settings import load_settings
+def load(*, bucket_only: bool = False) -> "Settings":
+    """The settings of this process, with the embedded parts filled in; with `bucket_only` a bucket is enough."""
+    from export_pipeline.settings import load_bucket_settings, load_settings
 
-    return load_settings().resolved()
+    return (load_bucket_settings() if bucket_only else load_settings()).resolved()
 
 
 @contextmanager
@@ -73,18 +73,26 @@ PATIENCE = 20.0
 
 
 @contextmanager
-def open_store() -> Iterator["ObjectStore"]:
-    """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already."""
+def open_store(*, bucket_only: bool = False) -> Iterator["ObjectStore"]:
+    """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already.
+
+    With `bucket_only` a bucket that the settings name is opened without a control database.
+    """
+    from export_pipeline.destinations.config import Credentials, DestinationConfig
     from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.projects.standing_place import standing_access
     from export_pipeline.local.embedded import EmbeddedStore
-    from export_pipeline.settings import load_settings
+    from export_pipeline.settings import load_bucket_settings, load_settings
 
-    with EmbeddedStore(load_settings()) as embedded:
+    with EmbeddedStore(load_bucket_settings() if bucket_only else load_settings()) as embedded:
         embedded.wait_ready()
         settings = embedded.resolved
-        with open_control(settings, check=False) as control:
-            store = ObjectStore(*standing_access(control, settings), patience=PATIENCE)
+        if bucket_only and settings.destination_id is None:
+            access = DestinationConfig.from_settings(settings), Credentials.from_settings(settings)
+        else:
+            with open_control(settings, check=False) as control:
+                access = standing_access(control, settings)
+        store = ObjectStore(*access, patience=PATIENCE)
         try:
             yield store
         finally:

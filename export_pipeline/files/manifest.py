@@ -1,15 +1,19 @@
 """The manifest: the record of one commit, stored in the bucket beside the data, and a public interface.
 
-It is canonical JSON (keys sorted, no spaces, UTF-8) whose `sha256` is the SHA-256 of the same JSON without that key.
-Of the manifests of a day the one with the greatest epoch is valid. Its JSON Schema is published as
-`docs/manifest.schema.json`.
+It is canonical JSON (keys sorted, no spaces, UTF-8) whose `sha256` is the SHA-256 of the same JSON without that key,
+and whose `signature`, where it has one, is of the same JSON without both. Of the manifests of a day the intact one with
+the greatest epoch is valid. Its JSON Schema is published as `docs/manifest.schema.json`.
+
+Who can write to the bucket can plant one: every number, time and text has a bound, so that none does harm before it is
+compared with anything.
 """
 
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +28,8 @@ from pydantic import (
 )
 
 from export_pipeline.errors import PermanentError
+from export_pipeline.files.paths import LAST_DAY, MAX_EPOCH
+from export_pipeline.files.signing import PublicKeys, Signer
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.settings import Compression
 
@@ -33,6 +39,10 @@ if TYPE_CHECKING:
 MANIFEST_VERSION = 1
 MAX_REJECTED_LISTED = 1000
 """Rejected rows beyond these are counted, by reason too, but not listed."""
+MAX_MANIFEST_BYTES = 8 * 1024 * 1024
+"""More than a manifest with a thousand rejected rows and the longest filter can have; what is larger is not read."""
+_MAX_TEXT = 1000
+_MAX_FILTER = 1024 * 1024
 
 Verified = Literal["read back", "by the store's answer"]
 
@@ -44,11 +54,20 @@ class ManifestError(PermanentError):
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs a zone")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time lies beyond the years that there are") from None
+
+
+def _day(value: date) -> date:
+    if value > LAST_DAY:
+        raise ValueError(f"a day is {LAST_DAY} at the latest")
+    return value
 
 
 def _writable(value: object) -> object:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return value.encode("utf-8", "replace").decode()[:_MAX_TEXT] if isinstance(value, str) else value
 
 
 Instant = Annotated[
@@ -59,8 +78,11 @@ Instant = Annotated[
 ]
 """A time in UTC; RFC 3339 with microseconds in JSON."""
 Text = Annotated[str, BeforeValidator(_writable)]
-"""Text from a trace store; lone surrogates, which UTF-8 cannot hold, become question marks."""
-Count = Annotated[int, Field(ge=0)]
+"""Text from a trace store, cut after 1,000 characters; lone surrogates, which UTF-8 cannot hold, become "?"."""
+Day = Annotated[date, AfterValidator(_day)]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True)]
+"""As every JSON reader holds it exactly."""
+Label = Annotated[str, Field(max_length=1024)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -76,6 +98,12 @@ class ManifestWindow(_Part):
 
     start: Instant
     end: Instant
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError("a window ends after it starts")
+        return self
 
 
 class SourceFingerprint(_Part):
@@ -112,19 +140,27 @@ class Rejections(_Part):
 class ManifestFile(_Part):
     """The one data file of the day."""
 
-    bucket: str
-    key: str
+    bucket: Label
+    key: Label
     bytes: Count
     rows: Count
-    etag: str | None = Field(default=None, description="As the store gave it; null where its answer was lost.")
-    version_id: str | None = Field(default=None, description="Null where the bucket keeps no versions.")
+    etag: Label | None = Field(default=None, description="As the store gave it; null where its answer was lost.")
+    version_id: Label | None = Field(default=None, description="Null where the bucket keeps no versions.")
     sha256: Sha256 = Field(description="Of the file's bytes, in hexadecimal.")
-    content_hash: str = Field(description="Of the rows: the same for the same rows in any file.")
+    content_hash: Label = Field(description="Of the rows: the same for the same rows in any file.")
     row_groups: Count
     min_start_time: Instant | None = None
     max_start_time: Instant | None = None
-    first_id: str | None = None
-    last_id: str | None = None
+    first_id: Label | None = None
+    last_id: Label | None = None
+
+
+class Signature(_Part):
+    """Who vouches for a commit: an Ed25519 signature of the manifest's canonical JSON without `sha256` and this."""
+
+    algorithm: Literal["ed25519"] = "ed25519"
+    key_id: str = Field(pattern="^[0-9a-f]{16}$", description="The first 16 digits of the public key's SHA-256.")
+    value: str = Field(max_length=100, description="In base64, of `export-pipeline manifest`, a line feed, the JSON.")
 
 
 class Manifest(_Part):
@@ -133,17 +169,21 @@ class Manifest(_Part):
     version: Literal[1] = 1
     kind: Literal["day", "empty_days"]
     commit_id: uuid.UUID
-    epoch: Count = Field(description="Grows with every attempt at a day; the greatest is valid.")
+    epoch: Annotated[int, Field(ge=0, le=MAX_EPOCH, strict=True)] = Field(
+        description="Grows with every attempt at a day; the greatest of those that are intact is valid."
+    )
     export_id: uuid.UUID
     export_kind: ExportKind = Field(
         description="standing: the table that a project's days are gathered in; bulk: an export that was asked for."
     )
     tenant_id: uuid.UUID
     session_id: uuid.UUID
-    day: date | None = Field(default=None, description="The UTC day, where kind is day.")
-    days: tuple[date, ...] | None = Field(default=None, description="The UTC days, oldest first, for empty_days.")
+    day: Day | None = Field(default=None, description="The UTC day, where kind is day.")
+    days: tuple[Day, ...] | None = Field(
+        default=None, max_length=10_000, description="The UTC days, oldest first, for empty_days."
+    )
     window: ManifestWindow
-    filter: str | None = None
+    filter: Annotated[str, Field(max_length=_MAX_FILTER)] | None = None
     snapshot_at: Instant = Field(description="Control database time just before the rows were read.")
     source: SourceFingerprint
     rows_source: Count = Field(
@@ -159,13 +199,14 @@ class Manifest(_Part):
     )
     file: ManifestFile | None = Field(default=None, description="Null where there are no rows.")
     schema_fingerprint: Sha256 = Field(description="SHA-256 of the file's columns and types.")
-    fields: tuple[str, ...] = Field(description="The file's columns, in order.")
+    fields: tuple[Label, ...] = Field(max_length=1000, description="The file's columns, in order.")
     format_version: FormatVersion
     compression: Compression
     verified: Verified = Field(default="by the store's answer", description="How the commit was verified.")
     started_at: Instant = Field(description="When the attempt began, control database time.")
     committed_at: Instant = Field(description="When the commit was decided, control database time.")
-    tool_version: str
+    tool_version: Label
+    signature: Signature | None = Field(default=None, description="Null where the export signs no manifests.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -189,6 +230,13 @@ class Manifest(_Part):
         file = self.file and self.file.model_copy(update={"etag": etag, "version_id": version_id})
         return self.model_copy(update={"file": file, "verified": verified})
 
+    def signed(self, signer: Signer | None) -> "Manifest":
+        """The same commit with a signature, or without one where there is no signer."""
+        if signer is None:
+            return self.model_copy(update={"signature": None})
+        value = signer.sign(signed_part(self.model_dump(mode="json")))
+        return self.model_copy(update={"signature": Signature(key_id=signer.key_id, value=value)})
+
     def seal(self) -> bytes:
         """The manifest as it is stored: canonical JSON with its own sha256."""
         content = self.model_dump(mode="json")
@@ -196,26 +244,53 @@ class Manifest(_Part):
 
     @classmethod
     def load(cls, data: bytes) -> "Manifest":
-        """The manifest of stored bytes; keys that a later version may add are ignored once the seal is checked.
+        """The manifest of stored bytes; raises as `read_manifest` does."""
+        return read_manifest(data).manifest
 
-        Raises `ManifestError` where the bytes are not what was sealed, or of another version.
-        """
-        try:
-            content = json.loads(data)
-            sealed = content.pop("sha256")
-            intact = hashlib.sha256(canonical_json(content)).hexdigest() == sealed
-        except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
-            raise ManifestError("this is no manifest: a JSON object with its own sha256 was expected") from None
-        if not intact:
-            raise ManifestError("the manifest was changed after it was written: its sha256 does not match")
-        if (version := content.get("version")) != MANIFEST_VERSION:
-            raise ManifestError(f"the manifest has version {version!r}; this export-pipeline reads {MANIFEST_VERSION}")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "manifest"
-            raise ManifestError(f"the manifest is not valid: {where}: {first['msg']}") from None
+
+class StoredManifest(NamedTuple):
+    """A manifest as it was stored; `content` is all of its JSON but the seal, with keys that a later version added."""
+
+    manifest: Manifest
+    content: Mapping[str, Any]
+
+    def refusal(self, keys: PublicKeys) -> str | None:
+        """Why it is not vouched for by one of the keys, None where it is; it must have a signature."""
+        signature = self.manifest.signature
+        if signature is None:
+            raise AssertionError("a manifest without a signature has none that could be refused")
+        return keys.refusal(signed_part(self.content), key_id=signature.key_id, value=signature.value)
+
+
+def read_manifest(data: bytes) -> StoredManifest:
+    """The manifest of stored bytes; keys that a later version may add are passed over once the seal is checked.
+
+    Raises `ManifestError` where the bytes are not what was sealed, to the byte, or of another version.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"this is no manifest: it has more than {MAX_MANIFEST_BYTES:,} bytes")
+    try:
+        content = json.loads(data)
+        sealed = content.pop("sha256")
+        seal = hashlib.sha256(canonical_json(content)).hexdigest()
+        intact = data == canonical_json({**content, "sha256": seal}) and seal == sealed
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
+        raise ManifestError("this is no manifest: a JSON object with its own sha256 was expected") from None
+    if not intact:
+        raise ManifestError("the manifest was changed after it was written: its sha256 does not match")
+    if (version := content.get("version")) != MANIFEST_VERSION:
+        raise ManifestError(f"the manifest has version {version!r:.20}; this export-pipeline reads {MANIFEST_VERSION}")
+    try:
+        return StoredManifest(Manifest.model_validate(content), content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "manifest"
+        raise ManifestError(f"the manifest is not valid: {ascii(where)[1:-1]:.100}: {first['msg']:.300}") from None
+
+
+def signed_part(content: Mapping[str, Any]) -> bytes:
+    """What is signed of a manifest's content: all of it but the signature itself."""
+    return canonical_json({name: value for name, value in content.items() if name != "signature"})
 
 
 def canonical_json(content: Any) -> bytes:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from export_pipeline.files.content_hash import ContentHash
+from export_pipeline.files.thrift import ThriftReader
 from export_pipeline.runs.schema import FIELD_BY_NAME, Kind
 from export_pipeline.settings import Compression
 
@@ -26,6 +27,7 @@ _OWN = "export_pipeline."
 TAIL_BYTES = 64 * 1024
 """As much of a file's end as is read at first, to find its footer."""
 _END_BYTES = 8
+_FOOTER_BYTES = 512 * 1024
 _CODECS: dict[Compression, tuple[str, int | None]] = {
     "none": ("NONE", None),
     "gzip": ("GZIP", 6),
@@ -167,6 +169,9 @@ def read_footer(read_range: Callable[[int, int], bytes], size: int) -> dict[str,
         raise ValueError("the object's footer is longer than the object")
     if needed > len(tail):
         tail = read_range(size - needed, size)
+    if needed > _FOOTER_BYTES:
+        # Three bytes can become a column chunk of a thousand: a large footer is counted before it is decoded.
+        ThriftReader(tail[-needed:], allowed=needed).skip()
     try:
         found = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
     except (pa.ArrowException, OSError) as error:
@@ -231,6 +236,11 @@ def _pieces(batch: pa.RecordBatch, limit: int) -> list[pa.RecordBatch]:
     return _pieces(batch.slice(0, half), limit) + _pieces(batch.slice(half), limit)
 
 
+def dictionary_leaves(schema: pa.Schema) -> list[str]:
+    """The paths of the columns that are written with a dictionary."""
+    return [_leaf(field) for field in schema if field.name in _REPEATING]
+
+
 def _open_writer(sink: _CountingSink, schema: pa.Schema, compression: Compression) -> Any:
     codec, level = _CODECS[compression]
     plain = [_leaf(field) for field in schema if not _is_payload(field.name)]
@@ -241,7 +251,7 @@ def _open_writer(sink: _CountingSink, schema: pa.Schema, compression: Compressio
         data_page_version="1.0",
         compression=codec,
         compression_level=level,
-        use_dictionary=[_leaf(field) for field in schema if field.name in _REPEATING],
+        use_dictionary=dictionary_leaves(schema),
         write_statistics=plain,
         use_compliant_nested_type=True,
         use_byte_stream_split=False,

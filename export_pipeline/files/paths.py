@@ -16,7 +16,10 @@ DATA_FILE = "part-00000.parquet"
 OWN_FOLDER = "_export_pipeline"
 
 _RUNS_FOLDER: dict[FormatVersion, str] = {"v1": "runs", "v2_beta": "resource=runs"}
-_MAX_EPOCH = 10**10 - 1
+MAX_EPOCH = 10**10 - 1
+"""The greatest that a manifest's key has room for."""
+LAST_DAY = date(9999, 12, 30)
+"""The next day still exists, so that a day has an end."""
 _MAX_KEY_BYTES = 1024
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -25,6 +28,7 @@ _DAY = r"year=(?P<year>\d{4})/month=(?P<month>\d{2})/day=(?P<dom>\d{2})"
 _ISO_DAY = r"\d{4}-\d{2}-\d{2}"
 _PREFIX = r"(?:(?P<prefix>[^=]+)/)?"
 _MANIFESTS = f"{OWN_FOLDER}/manifests"
+_RETIRED = f"{OWN_FOLDER}/retired"
 
 _DATA_KEY = re.compile(f"{_PREFIX}{_PROJECT}/(?P<folder>runs|resource=runs)/{_DAY}/{re.escape(DATA_FILE)}", re.ASCII)
 _MANIFEST_KEY = re.compile(f"{_PREFIX}{_MANIFESTS}/{_PROJECT}/{_DAY}/epoch=(?P<epoch>\\d{{10}})\\.json", re.ASCII)
@@ -99,16 +103,25 @@ def manifests_root(prefix: str, export_id: uuid.UUID | None = None) -> str:
     return root if export_id is None else f"{root}export_id={export_id}/"
 
 
+def retired_key(prefix: str, key: str) -> str:
+    """Where an object that lay among the manifests is moved to."""
+    return f"{_base(prefix)}{_RETIRED}/{key.removeprefix(manifests_root(prefix))}"
+
+
+def table_folder(prefix: str, export_id: uuid.UUID, tenant_id: uuid.UUID, session_id: uuid.UUID) -> str:
+    """The folder of all manifests of one project's table, ending in "/"."""
+    return f"{_project(manifests_root(prefix), export_id, tenant_id, session_id)}/"
+
+
 def manifest_folder(prefix: str, key: DayKey) -> str:
     """The folder of the day's manifests, ending in "/"; of the keys in it the greatest is the valid one."""
-    root = _project(manifests_root(prefix), key.export_id, key.tenant_id, key.session_id)
-    return f"{root}/{_day(key.day)}/"
+    return f"{table_folder(prefix, key.export_id, key.tenant_id, key.session_id)}{_day(key.day)}/"
 
 
 def manifest_key(prefix: str, key: DayKey, epoch: int) -> str:
     """The key of the day's manifest of one epoch; keys sort as epochs do."""
-    if not 0 <= epoch <= _MAX_EPOCH:
-        raise ValueError(f"an epoch must lie between 0 and {_MAX_EPOCH}, not {epoch}")
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise ValueError(f"an epoch must lie between 0 and {MAX_EPOCH}, not {epoch}")
     return _checked(f"{manifest_folder(prefix, key)}epoch={epoch:010}.json")
 
 
@@ -145,6 +158,8 @@ def parse_manifest_key(key: str) -> ManifestPath | EmptyManifestPath | None:
             first, last = date.fromisoformat(match["first"]), date.fromisoformat(match["last"])
         except ValueError:
             return None
+        if max(first, last) > LAST_DAY:
+            return None
         export_id, tenant_id, session_id = (uuid.UUID(match[name]) for name in ("export", "tenant", "session"))
         return EmptyManifestPath(
             match["prefix"] or "", export_id, tenant_id, session_id, first, last, uuid.UUID(match["commit"])
@@ -156,6 +171,8 @@ def _day_key(match: re.Match[str]) -> DayKey | None:
     try:
         day = date(int(match["year"]), int(match["month"]), int(match["dom"]))
     except ValueError:
+        return None
+    if day > LAST_DAY:
         return None
     return DayKey(uuid.UUID(match["export"]), uuid.UUID(match["tenant"]), uuid.UUID(match["session"]), day)
 

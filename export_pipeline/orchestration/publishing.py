@@ -34,6 +34,7 @@ def project_days(
     from export_pipeline.exports.commit.publish import DayRequest
     from export_pipeline.exports.commit.publish_days import publish_days
     from export_pipeline.exports.projects.standing import standing_export
+    from export_pipeline.files.signing import Signer
 
     parts.control.check_schema()
     export = standing_export(parts.control, project, parts.settings)
@@ -60,6 +61,7 @@ def project_days(
             source=parts.source,
             limits=PublishLimits.from_settings(parts.settings),
             owner_ended=owner_has_ended(context.instance, me=owner),
+            signer=Signer.from_settings(parts.settings),
         ),
         report=_report(context),
         record=_record(context),

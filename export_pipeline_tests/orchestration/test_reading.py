@@ -101,3 +101,18 @@ def test_days_that_were_never_exported_are_left_out_where_the_input_allows_it(
     asset = downstream(lambda runs: runs.collect().height, metadata={"allow_missing_partitions": True})
     result = run_downstream(exported, instance, asset, first=START, last=THIRD + timedelta(days=2))
     assert result.output_for_node("reports__counted") == 6
+
+
+def test_a_file_that_was_replaced_is_not_given_to_assets(exported: House, instance: dg.DagsterInstance) -> None:
+    client, bucket = exported.server.client(), exported.bucket
+    keys = [key for key in exported.server.keys(bucket) if key.endswith(".parquet")]
+    first, last = (client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys)
+    asset = downstream(lambda runs: runs.collect().height)
+    for other in (last, first[:100] + bytes([first[100] ^ 1]) + first[101:]):
+        client.put_object(Bucket=bucket, Key=keys[0], Body=other)
+        result = run_downstream(exported, instance, asset, first=START, last=THIRD)
+        assert not result.success
+        assert f"{START}: {keys[0]} is not the file that was committed" in failure_text(instance, result.run_id)
+    client.put_object(Bucket=bucket, Key=keys[0], Body=first)  # with another ETag, as in a copied bucket
+    result = run_downstream(exported, instance, asset, first=START, last=THIRD)
+    assert result.output_for_node("reports__counted") == 6

@@ -47,6 +47,17 @@ def test_every_file_of_the_package_that_a_document_names_exists() -> None:
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_every_test_that_the_security_page_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
+    there = {
+        name
+        for path in (ROOT / "export_pipeline_tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 10
+    assert named - there == set()
+
+
 def test_the_architecture_names_every_room() -> None:
     picture = (ROOT / "ARCHITECTURE.md").read_text().split("## A day's way")[0]
     rooms = {folder.parent.name for folder in (ROOT / "export_pipeline").glob("*/__init__.py")}

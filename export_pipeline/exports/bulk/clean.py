@@ -15,6 +15,7 @@ from export_pipeline.exports.bulk.work import Worked, Worker
 from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.exports.commit.publish import DayOutcome, publish_day
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
+from export_pipeline.files.signing import Signer
 
 
 def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]) -> Worked:
@@ -50,6 +51,7 @@ def _settle(worker: Worker, export: BulkExport, unit: BulkUnit, store: ObjectSto
             limits=PublishLimits.from_settings(worker.settings),
             owner_ended=worker.owner_ended,
             on_step=worker.on_step,
+            signer=Signer.from_settings(worker.settings),
         )
     except ExportPipelineError as error:
         return error

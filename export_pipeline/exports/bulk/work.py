@@ -25,6 +25,7 @@ from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.projects.standing import find_export
+from export_pipeline.files.signing import Signer
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource
 
@@ -160,6 +161,7 @@ class Worker:
                 owner_ended=self.owner_ended,
                 on_step=self._until_ended(export.id),
                 on_start=lambda day: begin_unit(self.control, by_day[day]),
+                signer=Signer.from_settings(self.settings),
             )
             for day, result in results:
                 yield left.pop(day), result

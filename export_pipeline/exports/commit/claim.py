@@ -1,7 +1,7 @@
 """Taking a day: one transaction that gives the right to write it to one process at a time."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -74,15 +74,17 @@ def claim_day(
     lease_seconds: float,
     launched_at: int | None,
     ended_claim: str | None = None,
+    taken: Collection[int] = (),
 ) -> Claim | Held | Satisfied:
     """Takes the day where it is free, its lease has expired, or its holder's claim is known to have ended.
 
     A cancel that no process has acknowledged yet goes on to wait: the new epoch fences the attempt that it was meant
-    for, should that be paused and go on later.
+    for, should that be paused and go on later. `taken` are the epochs of manifests in the bucket: one that lies ahead
+    of the record would stand where this claim's own is to be written.
     """
     holder = {"owner": owner, "claim_id": str(claim_id)}
     lease = int(lease_seconds * MICROSECONDS)
-    new = {"export_id": str(export_id), "day": day, "status": RUNNING, "epoch": 1, **holder}
+    new = {"export_id": str(export_id), "day": day, "status": RUNNING, "epoch": _next(0, taken), **holder}
     clock = {"lease_until": control.now_sql + lease, "updated_at": control.now_sql}
     if row := insert_missing(connection, days, {**new, **clock}):
         return claim_of(connection, row, claim_id)
@@ -102,11 +104,18 @@ def claim_day(
         **holder,
         "cancel_requested": row["cancel_requested"] and row["intent"] is None,
         "status": RUNNING,
-        "epoch": row["epoch"] + 1,
+        "epoch": _next(row["epoch"], taken),
         "lease_until": now + lease,
     }
     connection.execute(sa.update(days).where(here).values(**values))
     return claim_of(connection, {**row, **values}, claim_id)
+
+
+def _next(epoch: int, taken: Collection[int]) -> int:
+    epoch, taken = epoch + 1, frozenset(taken)
+    while epoch in taken:
+        epoch += 1
+    return epoch
 
 
 def read_satisfying(

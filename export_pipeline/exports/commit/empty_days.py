@@ -25,6 +25,7 @@ from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import days, uploads
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import empty_manifest_key
+from export_pipeline.files.signing import Signer
 from export_pipeline.runs.window import DayWindow, Window
 
 DAYS_A_MANIFEST = 64
@@ -49,6 +50,7 @@ def commit_empty_days(
     store: ObjectStore,
     limits: PublishLimits,
     on_step: OnStep,
+    signer: Signer | None = None,
 ) -> EmptyCommit | None:
     """Commits those of at most 64 days that were never committed and that nobody works on; None where none is left.
 
@@ -60,6 +62,7 @@ def commit_empty_days(
         return None
     on_step("empty days decided")
     manifest, key = commit.manifest(taken)
+    manifest = manifest.signed(signer)
     try:
         store.put_once(key, manifest.seal())
     except BaseException:

@@ -3,7 +3,7 @@
 import posixpath
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,10 +18,19 @@ from export_pipeline.exports.commit import state as day_state
 from export_pipeline.exports.commit.claim import StaleUpload
 from export_pipeline.exports.commit.job import Job
 from export_pipeline.exports.commit.look import ACCESS_DENIED
+from export_pipeline.exports.commit.stored import (
+    RETIRE,
+    ManifestUnreadableError,
+    believable,
+    doubt,
+    load_manifest,
+    misplaced,
+)
 from export_pipeline.exports.control.records import ExportRecord
-from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, parse_manifest_key
+from export_pipeline.files.manifest import ManifestError
+from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, manifest_key, parse_manifest_key
 
-Epochs = dict[date, int]
+Epochs = dict[date, list[int]]
 
 
 class LeftUploads:
@@ -57,7 +66,7 @@ class LeftUploads:
 
 @dataclass(frozen=True)
 class InBucket:
-    """What the bucket says of some days: `epochs` holds the highest one of a manifest, where a day has any."""
+    """What the bucket says of some days: `epochs` holds those that manifests have, where a day has any."""
 
     epochs: Epochs
     uploads: LeftUploads
@@ -75,30 +84,48 @@ def look_into_bucket(store: ObjectStore, export: ExportRecord, days: Collection[
 def _epochs(store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> Epochs:
     folders = [manifest_folder(export.prefix, export.key(day)) for day in days]
     folder = posixpath.commonpath(folders) + "/"
-    found: Epochs = {}
+    found: Epochs = defaultdict(list)
     try:
         for item in store.list(folder):
             path = parse_manifest_key(item.key)
             if isinstance(path, ManifestPath):
-                found[path.key.day] = max(path.epoch, found.get(path.key.day, 0))
+                found[path.key.day].append(path.epoch)
     except DestinationRefusedError as error:
         if error.error_class != ACCESS_DENIED:
             raise
         return {}
-    return found
+    return dict(found)
 
 
-def refuse_foreign(day: date, *, in_bucket: int | None, recorded: int | None) -> None:
+def refuse_foreign(
+    day: date, *, in_bucket: Sequence[int], recorded: int | None, is_commit: Callable[[int], bool], folder: str
+) -> None:
     """Raises `ForeignCommitError` where the bucket holds a newer commit than the control database knows.
 
-    `recorded` is the epoch of the last finished commit, once every decided one has been carried out.
+    `recorded` is the epoch of the last finished commit, once every decided one has been carried out. `is_commit` reads
+    the manifest of an epoch: an object that is none was planted or damaged, keeps no day from being exported, and is
+    named by `verify`.
     """
-    if in_bucket is not None and in_bucket > (recorded or 0):
-        raise ForeignCommitError(
-            f"{day}: the bucket holds a commit of epoch {in_bucket}, the control database knows "
-            f"{'none' if recorded is None else f'epoch {recorded} only'}: another control database has written here, "
-            "or this one was restored from an old copy; `export-pipeline recover` rebuilds it from the manifests"
-        )
+    for epoch in reversed(believable(in_bucket, known=recorded or 0)):
+        if epoch > (recorded or 0) and is_commit(epoch):
+            raise ForeignCommitError(
+                f"{day}: the bucket holds a commit of epoch {epoch}, the control database knows "
+                f"{'none' if recorded is None else f'epoch {recorded} only'}: another control database has written "
+                "here, or this one was restored from an old copy; `export-pipeline recover` rebuilds it from the "
+                f"manifests. Where none of yours has written it: {RETIRE.format(key=f'{folder}epoch={epoch:010}.json')}"
+            )
+
+
+def is_commit(store: ObjectStore, export: ExportRecord, day: date, epoch: int) -> bool:
+    """Whether the manifest of an epoch of the day may be one; one that the store does not give may."""
+    key = export.key(day)
+    try:
+        manifest = load_manifest(store, manifest_key(export.prefix, key, epoch)).manifest
+    except ManifestUnreadableError:
+        return True
+    except ManifestError:
+        return False
+    return misplaced(manifest, key, epoch) is None and doubt(manifest) is None
 
 
 def fence(job: Job, stale_uploads: Iterable[StaleUpload], *, left: Iterable[str]) -> None:

@@ -10,7 +10,8 @@ from export_pipeline.exports.commit.intent import Intent, PlannedDelete
 from export_pipeline.exports.commit.job import Job
 from export_pipeline.exports.commit.look import ACCESS_DENIED, Found, look, pauses
 from export_pipeline.exports.commit.record import FinishedCommit, record_commit
-from export_pipeline.files.manifest import Manifest, ManifestError
+from export_pipeline.exports.commit.stored import RETIRE
+from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError
 
 
 def carry_out(job: Job, intent: Intent, *, keep_lease: bool) -> FinishedCommit:
@@ -54,23 +55,32 @@ def write_manifest(job: Job, *, key: str, manifest: Manifest) -> Manifest:
     """
     job.lease.confirm(lately=True)
     job.on_step("writing manifest")
-    body = manifest.seal()
-    if job.store.put_once(key, body):
+    manifest = manifest.signed(job.signer)
+    if job.store.put_once(key, manifest.seal()):
         return manifest
     try:
-        there = Manifest.load(job.store.read(key))
+        there = Manifest.load(job.store.read(key, 0, MAX_MANIFEST_BYTES + 1))
     except DestinationRefusedError as error:
         if error.error_class != ACCESS_DENIED:
             raise
         return manifest
     except ManifestError as error:
-        raise ForeignCommitError(f"{key}: {error}; move the object away, then export the day again") from error
+        raise ForeignCommitError(f"{key}: {error}; {RETIRE.format(key=key)}") from error
     if there.commit_id != manifest.commit_id:
         raise ForeignCommitError(
             f"{key} holds another commit of this epoch, written with another control database; "
-            "run `export-pipeline recover`"
+            f"run `export-pipeline recover`, or where it is none of yours: {RETIRE.format(key=key)}"
+        )
+    if _decided(there) != _decided(manifest):
+        raise ForeignCommitError(
+            f"{key} names this commit and says something else than was decided: it was forged; {RETIRE.format(key=key)}"
         )
     return there
+
+
+def _decided(manifest: Manifest) -> Manifest:
+    """What follows from the intent alone: two processes may hear differently of Complete, and sign with two keys."""
+    return manifest.completed(etag=None, version_id=None, verified="read back").signed(None)
 
 
 def _delete(job: Job, planned: PlannedDelete) -> None:

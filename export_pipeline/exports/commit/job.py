@@ -7,6 +7,7 @@ from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.leases import Lease
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.files.signing import Signer
 from export_pipeline.settings import MIB, Settings
 
 OnStep = Callable[[str], None]
@@ -42,7 +43,10 @@ class PublishLimits:
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at one day: who writes where, under which lease. `on_step` is told every step by name."""
+    """One attempt at one day: who writes where, under which lease. `on_step` is told every step by name.
+
+    `signer` signs the manifest, where manifests are signed.
+    """
 
     export: ExportRecord
     control: ControlDatabase
@@ -50,3 +54,4 @@ class Job:
     lease: Lease
     limits: PublishLimits
     on_step: OnStep
+    signer: Signer | None = None

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 from types import TracebackType
 
@@ -47,8 +47,9 @@ def wait_for_claim(
     wait_seconds: float,
     owner_ended: OwnerEnded | None,
     patience: float,
+    taken: Collection[int] = (),
 ) -> Claim | Satisfied:
-    """Claims a day, waiting while another process holds it.
+    """Claims a day, waiting while another process holds it. `taken` are epochs that are not to be given.
 
     A holder that `owner_ended` knows to have ended is not waited for. Raises `DayBusyError` after `wait_seconds`.
     """
@@ -67,6 +68,7 @@ def wait_for_claim(
                 lease_seconds=lease_seconds,
                 launched_at=launched_at,
                 ended_claim=ended,
+                taken=taken,
             ),
             patience=patience,
         )

@@ -34,7 +34,7 @@ class Look:
 def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Look:
     """Compares size and the commit id in the Parquet footer; raises `DestinationUnavailableError` without an answer."""
     try:
-        seen = _end_of(store, key=key, start=max(0, size - TAIL_BYTES))
+        seen = _end_of(store, key=key, start=max(0, size - TAIL_BYTES), end=size)
         if seen is None:
             return Look(Found.ABSENT)
         info, tail = seen
@@ -55,10 +55,10 @@ def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Lo
     return Look(Found.MINE if footer.get("commit_id") == str(commit_id) else Found.OTHER, info)
 
 
-def _end_of(store: ObjectStore, *, key: str, start: int) -> tuple[ObjectInfo, bytes] | None:
-    """What lies at the key and its bytes from `start` on, in one request unless it is shorter than that."""
+def _end_of(store: ObjectStore, *, key: str, start: int, end: int) -> tuple[ObjectInfo, bytes] | None:
+    """What lies at the key and its bytes up to `end`, in one request unless it is not longer than `start`."""
     try:
-        return store.read_end(key, start)
+        return store.read_end(key, start, end)
     except DestinationUnavailableError as error:
         if error.code != "InvalidRange":
             raise

@@ -19,7 +19,7 @@ from export_pipeline.exports.commit import state as day_state
 from export_pipeline.exports.commit.claim import Claim, Satisfied, lost, read_satisfying
 from export_pipeline.exports.commit.complete import UploadLostError, UploadRefusedError
 from export_pipeline.exports.commit.export import DayExport, Unchanged
-from export_pipeline.exports.commit.fence import InBucket, fence, look_into_bucket, refuse_foreign
+from export_pipeline.exports.commit.fence import InBucket, fence, is_commit, look_into_bucket, refuse_foreign
 from export_pipeline.exports.commit.finish import carry_out
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.job import Job, OnStep, PublishLimits
@@ -28,6 +28,8 @@ from export_pipeline.exports.commit.record import FinishedCommit
 from export_pipeline.exports.commit.rules import Committed, satisfies
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.files.paths import manifest_folder
+from export_pipeline.files.signing import Signer
 from export_pipeline.runs.window import DayWindow
 from export_pipeline.sources.protocol import RunSource
 
@@ -108,13 +110,14 @@ def publish_day(
     on_bytes: Callable[[int], None] = no_bytes,
     in_bucket: InBucket | None = None,
     clock: Clock = elapsed,
+    signer: Signer | None = None,
 ) -> DayOutcome:
     """Publishes one day: whole, once, or not at all.
 
     `owner_ended` says of an owner's name whether its process has certainly ended; `wait_for_lease` is how long another
     holder is waited for, in seconds; `on_step` is told every step by name; `on_bytes` the source bytes read so far,
     and may hold the day up; `in_bucket` is what `look_into_bucket` gave, where it was called for many days already;
-    `clock` measures the age of the lease.
+    `clock` measures the age of the lease; `signer` signs the manifest.
 
     Raises, with the bucket as it was: `DayBusyError`, `DayCancelledError`, `ShrunkError`, `RowCountError`,
     `DayTooLargeError`, `ForeignCommitError`, errors of the source. `LeaseLostError`: another process has the day.
@@ -138,6 +141,7 @@ def publish_day(
         wait_seconds=wait_for_lease,
         owner_ended=owner_ended,
         patience=limits.patience,
+        taken=in_bucket.epochs.get(day, ()),
     )
     if isinstance(claim, Satisfied):
         return outcome_of(export, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
@@ -150,7 +154,7 @@ def publish_day(
         clock=clock,
     )
     with lease:
-        job = Job(export, control, store, lease, limits, on_step)
+        job = Job(export, control, store, lease, limits, on_step, signer)
         try:
             on_step("claimed")
             result = _publish(job, request, source, on_bytes=on_bytes, in_bucket=in_bucket)
@@ -206,7 +210,13 @@ def _publish(
         _release(job, finished)
         return finished
     recorded = None if committed is None else committed.epoch
-    refuse_foreign(claim.day, in_bucket=in_bucket.epochs.get(claim.day), recorded=recorded)
+    refuse_foreign(
+        claim.day,
+        in_bucket=in_bucket.epochs.get(claim.day, ()),
+        recorded=recorded,
+        is_commit=lambda epoch: is_commit(job.store, job.export, claim.day, epoch),
+        folder=manifest_folder(job.export.prefix, job.export.key(claim.day)),
+    )
     for attempt in range(_NEW_EPOCHS):
         export = DayExport(
             job, day=request.day, committed=committed, allow_shrink=request.allow_shrink, on_bytes=on_bytes

@@ -27,6 +27,7 @@ from export_pipeline.exports.commit.publish import (
 )
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import read_commit, read_days
+from export_pipeline.files.signing import Signer
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import RunSource
 
@@ -52,11 +53,12 @@ def publish_days(
     wait_for_lease: float = WAIT_FOR_LEASE,
     on_step: OnStep = no_step,
     on_start: Callable[[date], None] = no_start,
+    signer: Signer | None = None,
 ) -> Iterator[DayResult]:
     """Publishes days of one export; yields each once, as it ends, with its outcome or its error.
 
     `on_start` is told a day before it is claimed, perhaps in another thread; what it raises is the day's error. Days
-    that turn out to be done begin nothing, nor do several that have no rows.
+    that turn out to be done begin nothing, nor do several that have no rows. `signer` signs their manifests.
 
     One bad day does not stop the others. Raises where nothing at all can be done: the source, the control database or
     the bucket cannot be reached. An interrupt of the caller (any BaseException, also closing the iterator) aborts the
@@ -66,7 +68,9 @@ def publish_days(
         return
     if len({request.export.export_id for request in requests}) > 1:
         raise ValueError("publish_days takes days of one export")
-    plan = _Plan(control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step, on_start)
+    plan = _Plan(
+        control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step, on_start, signer
+    )
     done = satisfied(requests, control)
     yield from done.items()
     todo = [request for request in requests if request.day.day not in done]
@@ -100,6 +104,7 @@ class _Plan:
     wait_for_lease: float
     on_step: OnStep
     on_start: Callable[[date], None]
+    signer: Signer | None
 
     def settle_empty(
         self, empty: Sequence[DayRequest], *, in_bucket: InBucket, snapshot_at: int
@@ -131,6 +136,7 @@ class _Plan:
                 store=self.store,
                 limits=self.limits,
                 on_step=self.on_step,
+                signer=self.signer,
             )
             if done is not None:
                 outcome = outcome_of(export, "empty", done.manifest, done.manifest_key, seconds=0.0)
@@ -194,6 +200,7 @@ class _Plan:
                 on_step=self.on_step,
                 on_bytes=gate.pass_bytes,
                 in_bucket=in_bucket,
+                signer=self.signer,
             )
         except ExportPipelineError as error:
             return error

@@ -144,16 +144,18 @@ def _recorded_start(control: ControlDatabase) -> date | None:
 def _first_start(source: RunSource, found: Sequence[Project], settings: Settings, today: date) -> date | None:
     if settings.start_date is not None:
         return settings.start_date
-    window = Window.of_days(_years_before(today, LOOK_BACK_YEARS), today)
+    window = Window.of_days(earliest_start(today), today)
     firsts = [min(days) for key in dict.fromkeys(map(_widest, found)) if (days := source.days(key, window))]
     return min(firsts, default=None)
 
 
-def _years_before(day: date, years: int) -> date:
+def earliest_start(today: date) -> date:
+    """The first day that becomes the first partition by itself, ten years back."""
+    year = today.year - LOOK_BACK_YEARS
     try:
-        return day.replace(year=day.year - years)
+        return today.replace(year=year)
     except ValueError:  # the 29th of February
-        return day.replace(year=day.year - years, day=28)
+        return today.replace(year=year, day=28)
 
 
 def _widest(project: Project) -> ProjectKey:

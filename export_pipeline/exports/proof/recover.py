@@ -6,33 +6,36 @@ manifests are left alone and reported.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.errors import InputError, PermanentError
+from export_pipeline.exports.commit.stored import RETIRE
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.projects.standing import STANDING
+from export_pipeline.exports.projects.sync import earliest_start
+from export_pipeline.exports.proof.recover_days import DayReader
 from export_pipeline.exports.proof.recover_records import (
     RecoveredTable,
     TableWriter,
     choose_in_use,
     keep_start,
 )
-from export_pipeline.exports.proof.recovered_days import FoundFile, RecoveredDay
+from export_pipeline.exports.proof.recovered_days import RecoveredDay
 from export_pipeline.exports.proof.verify_manifests import (
     ManifestIndex,
-    ManifestReader,
     TableId,
     export_of_manifest,
     list_manifests,
 )
-from export_pipeline.files.parquet import read_footer
-from export_pipeline.files.paths import DayKey, data_key, export_root
-from export_pipeline.runs.schema import FORMAT_VERSIONS
+from export_pipeline.files.paths import table_folder
+from export_pipeline.files.signing import PublicKeys
 from export_pipeline.settings import Settings
 
 OnDay = Callable[[int, int], None]
@@ -79,11 +82,12 @@ def recover(
     """Brings projects, standing exports, days and commits of the control database to what the manifests say.
 
     Reads below `settings.prefix` in the bucket of `store`. The database is made or migrated first; a dry run makes none
-    and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export
-    id; of several of one project the one that was exported to last is in use. A day whose manifest cannot be read, or
-    whose file is missing or of another size, counts as not completed, so that it is exported again; its rows go on
-    guarding it against shrinking. Projects get their names from the next `projects sync`. `on_day` is told the days'
-    manifests read and those there are.
+    and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export id; of several
+    of one project the one that was exported to last is in use. Of a day the newest manifest is taken that can be
+    believed, is signed where the settings have keys, and whose file is there; those that would stand before it are
+    named. A day without such a one counts as not completed, so that it is exported again; its rows go on guarding it
+    against shrinking. One bad table leaves the others alone. Projects get their names from the next `projects sync`.
+    `on_day` is told the days' manifests read and those there are.
     """
     if not dry_run:
         control.migrate()
@@ -94,23 +98,22 @@ def recover(
         control.check_schema()
     report = RecoverReport(dry_run)
     listing = list_manifests(store, settings.prefix)
-    report.problems += [f"{key} is no manifest" for key in listing.foreign]
-    total, done = sum(len(index.newest) for index in listing.tables.values()), 0
-    firsts = []
+    report.problems += [f"{ascii(key)[1:-1]} is no manifest" for key in listing.foreign]
+    total, done = sum(len(index.by_day) for index in listing.tables.values()), 0
+    tables = _Tables(control, store, settings, report)
     for table, index in sorted(listing.tables.items()):
-        days = []
-        for number, day in enumerate(_read_days(store, settings.prefix, table, index)):
-            days.append(day)
-            on_day(min(done + number, total), total)
-        done += len(index.newest)
-        found = _table(store, settings.prefix, table, days, report)
-        if found is not None:
-            report.tables += 1
-            firsts.append(days[0].day)
-            _write_table(control, found, report)
+        try:
+            tables.recover(table, index, partial(_move, on_day, done, total))
+        except (PermanentError, InputError) as error:
+            report.problems.append(f"export {table.export_id} is left out: {error}")
+        done += len(index.by_day)
     on_day(total, total)
-    _finish(control, settings, min(firsts, default=None), report)
+    _finish(control, settings, min(tables.firsts, default=None), report)
     return report
+
+
+def _move(on_day: OnDay, done: int, total: int, number: int) -> None:
+    on_day(min(done + number, total), total)
 
 
 def _holds_nothing(control: ControlDatabase) -> bool:
@@ -127,6 +130,65 @@ def _empty_control() -> Iterator[ControlDatabase]:
     ):
         control.migrate()
         yield control
+
+
+class _Tables:
+    """Brings tables into the control database, one by one; `firsts` are first days that can be partitions."""
+
+    def __init__(self, control: ControlDatabase, store: ObjectStore, settings: Settings, report: RecoverReport) -> None:
+        self._control = control
+        self._store = store
+        self._prefix = settings.prefix
+        self._report = report
+        self.reader = DayReader(store, settings.prefix, keys=PublicKeys.from_settings(settings))
+        self.firsts: list[date] = []
+
+    def recover(self, table: TableId, index: ManifestIndex, on_day: Callable[[int], None]) -> None:
+        """One table; what is wrong with it stands in the report."""
+        days: list[RecoveredDay] = []
+        for number, found in enumerate(self.reader.days(table, index)):
+            on_day(number)
+            self._report.problems += [
+                f"export {table.export_id}, {passed.day}: {passed.key} is not taken: {passed.why}; "
+                + RETIRE.format(key=passed.key)
+                for passed in found.passed
+            ]
+            if found.taken is not None:
+                days.append(found.taken)
+        recovered = self._table(table, days)
+        if recovered is None:
+            return
+        self._report.tables += 1
+        earliest = earliest_start(datetime.now(UTC).date())
+        self.firsts += [day.day for day in days if day.manifest is not None and day.day >= earliest][:1]
+        _write_table(self._control, recovered, self._report)
+
+    def _table(self, table: TableId, days: list[RecoveredDay]) -> RecoveredTable | None:
+        """One table, or None where it is no standing export's or no manifest can be read."""
+        report = self._report
+        manifests = [item.manifest for item in days if item.manifest is not None]
+        if not manifests:
+            why = next((f": {item.damage}" for item in days), "")
+            folder = table_folder(self._prefix, table.export_id, table.tenant_id, table.session_id)
+            report.problems.append(
+                f"export {table.export_id} has no manifest that can be believed{why}; it is left out. Where it is none "
+                f"of yours, {RETIRE.format(key=folder)}"
+            )
+            return None
+        if len({manifest.export_kind for manifest in manifests}) > 1:
+            report.problems.append(
+                f"export {table.export_id}: its manifests disagree whether it is a standing export or a bulk export; "
+                "somebody else has written some of them"
+            )
+        newest = max(manifests, key=lambda manifest: manifest.committed_at)
+        if newest.export_kind != STANDING:
+            report.notes.append(
+                f"export {table.export_id} is left out: it is a bulk export, whose records are not rebuilt"
+            )
+            return None
+        oldest = min(manifests, key=lambda manifest: manifest.started_at)
+        begun = newest.model_copy(update={"started_at": oldest.started_at})
+        return RecoveredTable(export_of_manifest(self._store, table, self._prefix, begun), days)
 
 
 class _DryRunError(Exception):
@@ -167,57 +229,3 @@ def _finish(control: ControlDatabase, settings: Settings, first: date | None, re
         )
     if report.projects:
         report.notes.append("run `export-pipeline projects sync`: manifests do not hold the names of projects")
-
-
-def _read_days(store: ObjectStore, prefix: str, table: TableId, index: ManifestIndex) -> Iterator[RecoveredDay]:
-    """The days of one table, oldest first, as manifests and the listing of its files tell them."""
-    reader = ManifestReader(store, index)
-    sizes = {item.key: item.size for item in store.list(export_root(prefix, table.export_id))}
-    for day in reader.days:
-        found = reader.read(day)
-        if found is None:
-            continue
-        damage, file = found.damage or found.misplaced, None
-        manifest = None if damage else found.manifest
-        if manifest is not None and manifest.file is not None:
-            damage = _file_damage(manifest.file.key, manifest.file.bytes, sizes.get(manifest.file.key))
-        if manifest is None and found.epoch:
-            key = DayKey(table.export_id, table.tenant_id, table.session_id, day)
-            file = _found_file(store, key, prefix, sizes)
-        yield RecoveredDay(day, found.key, found.epoch, manifest, damage, file)
-
-
-def _table(
-    store: ObjectStore, prefix: str, table: TableId, days: list[RecoveredDay], report: RecoverReport
-) -> RecoveredTable | None:
-    """One table, or None where it is no standing export's or no manifest can be read."""
-    manifests = [item.manifest for item in days if item.manifest is not None]
-    if not manifests:
-        report.problems.append(f"export {table.export_id} has no manifest that can be read; it is left out")
-        return None
-    newest = max(manifests, key=lambda manifest: manifest.committed_at)
-    if newest.export_kind != STANDING:
-        report.notes.append(f"export {table.export_id} is left out: it is a bulk export, whose records are not rebuilt")
-        return None
-    oldest = min(manifests, key=lambda manifest: manifest.started_at)
-    export = export_of_manifest(store, table, prefix, newest.model_copy(update={"started_at": oldest.started_at}))
-    return RecoveredTable(export, days)
-
-
-def _found_file(store: ObjectStore, day: DayKey, prefix: str, sizes: Mapping[str, int]) -> FoundFile | None:
-    """A day's file as its footer tells it, where there is one that can be read."""
-    for version in FORMAT_VERSIONS:
-        key = data_key(prefix, day, version)
-        if (size := sizes.get(key)) is not None:
-            try:
-                footer = read_footer(lambda start, end, key=key: store.read(key, start, end), size)  # type: ignore[misc]
-                return FoundFile(key, size, footer["commit_id"], int(footer["rows"]))
-            except (ValueError, KeyError):
-                return None
-    return None
-
-
-def _file_damage(key: str, expected: int, found: int | None) -> str | None:
-    if found is None:
-        return f"its file {key} is missing"
-    return None if found == expected else f"its file {key} has {found:,} bytes, not {expected:,}"

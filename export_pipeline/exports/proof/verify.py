@@ -7,24 +7,28 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 
 from export_pipeline.destinations.store import ObjectInfo, ObjectStore
 from export_pipeline.errors import DestinationRefusedError, InputError
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_day, read_days
+from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_commit, read_day, read_days
 from export_pipeline.exports.control.tables import commits, exports
 from export_pipeline.exports.proof.verify_day import DayCheck, DayState, DayVerifier
 from export_pipeline.exports.proof.verify_manifests import (
+    Known,
     ManifestIndex,
     ManifestReader,
     TableId,
+    choose,
     exports_in_bucket,
     list_manifests,
 )
 from export_pipeline.exports.proof.verify_report import Counts, Problem, VerifyReport, What
 from export_pipeline.files.paths import data_key, export_root, parse_data_key
+from export_pipeline.files.signing import PublicKeys
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import RunSource
 
@@ -32,6 +36,8 @@ __all__ = ["Problem", "VerifyReport", "What", "exports_in_bucket", "verify_expor
 
 OnDay = Callable[[int, int], None]
 
+NO_KEYS = PublicKeys(())
+"""Manifests need no signature."""
 _LOOKS = 3
 """How often a day is looked at when it changes meanwhile."""
 
@@ -46,15 +52,17 @@ def verify_export(
     store: ObjectStore,
     control: ControlDatabase | None = None,
     source: RunSource | None = None,
+    keys: PublicKeys = NO_KEYS,
     deep: bool = False,
     abort_uploads: bool = False,
     on_day: OnDay = no_day,
 ) -> VerifyReport:
     """Reads everything of an export back from its bucket and lists what is wrong.
 
-    `deep` compares each day's ids with those of `source`, which is read whole once more. `abort_uploads` aborts uploads
-    of days that nobody exports and no commit waits for, and notes that in place of the problem; it needs the control
-    database. `on_day` is told the days done and the days there are.
+    With `control` each manifest is compared whole with the one that was committed, with `keys` its signature is
+    checked. `deep` compares each day's ids and values with those of `source`, which is read whole once more.
+    `abort_uploads` aborts uploads of days that nobody exports and no commit waits for, and notes that in place of the
+    problem; it needs the control database. `on_day` is told the days done and the days there are.
 
     A day that is being exported is left out; one that changes meanwhile is looked at again. Memory stays bounded
     whatever the size of the files. Raises `InputError` where `store` is another bucket than the export's, and errors of
@@ -67,7 +75,7 @@ def verify_export(
     if abort_uploads and control is None:
         raise InputError("uploads are aborted only with the control database, which knows those that are in use")
     verification = _Verification(
-        export, store=store, control=control, source=source if deep else None, abort_uploads=abort_uploads
+        export, store=store, control=control, source=source if deep else None, keys=keys, abort_uploads=abort_uploads
     )
     return verification.run(on_day)
 
@@ -80,9 +88,11 @@ class _Verification:
         store: ObjectStore,
         control: ControlDatabase | None,
         source: RunSource | None,
+        keys: PublicKeys,
         abort_uploads: bool,
     ) -> None:
         self._export = export
+        self._keys = keys
         self._abort_uploads = abort_uploads
         self._store = store
         self._control = control
@@ -99,14 +109,15 @@ class _Verification:
     def run(self, on_day: OnDay) -> VerifyReport:
         # Records first, then manifests, then files: what is written meanwhile makes a day look newer, never lost.
         records = self._records()
-        manifests = ManifestReader(self._store, self._manifests())
+        manifests = ManifestReader(self._store, self._manifests(), keys=self._keys)
         files = self._files()
         committed = {day for day, (record, _) in records.items() if record.committed or record.pending}
         days = sorted(committed.union(manifests.days, files))
         for number, day in enumerate(days):
             on_day(number, len(days))
             record, commit_id = records.get(day, (None, None))
-            self._verify(DayState(day, manifests.read(day), files.get(day), record, commit_id), manifests)
+            found = choose(manifests.newest_first(day, _known(record)), _known(record))
+            self._verify(DayState(day, found, files.get(day), record, commit_id, self._recorded(record)), manifests)
         self._days_without_rows()
         self._open_uploads()
         on_day(len(days), len(days))
@@ -147,9 +158,17 @@ class _Verification:
     def _look_again(self, day: date, manifests: ManifestReader) -> DayState:
         export = self._export
         record, commit_id = self._records(day).get(day, (None, None))
-        manifest = manifests.read_again(export.prefix, export.key(day))
+        known = _known(record)
+        found = choose(manifests.listed_again(export.prefix, export.key(day), known), known)
         file = self._store.stat(data_key(export.prefix, export.key(day), export.format_version))
-        return DayState(day, manifest, file, record, commit_id)
+        return DayState(day, found, file, record, commit_id, self._recorded(record))
+
+    def _recorded(self, record: DayRecord | None) -> Mapping[str, Any] | None:
+        """The content of the manifest that was committed; of a damaged one `recover` records what it has found."""
+        if self._control is None or record is None or record.completed_at is None:
+            return None
+        with self._control.read() as connection:
+            return read_commit(connection, self._export.export_id, record.day)
 
     def _records(self, day: date | None = None) -> dict[date, tuple[DayRecord, uuid.UUID | None]]:
         """The records of all days or of one, with the commit that each names."""
@@ -243,6 +262,15 @@ class _Verification:
         with self._control.read() as connection:
             record = read_day(connection, self._export.export_id, day)
         return self._held(record) or (record is not None and record.pending)
+
+
+def not_verified(export_id: uuid.UUID, why: str) -> VerifyReport:
+    """The report of an export that could not be looked at."""
+    return VerifyReport(export_id, (Problem(export_id, None, What.NOT_VERIFIED, found=why),), Counts())
+
+
+def _known(record: DayRecord | None) -> Known:
+    return Known() if record is None else Known(record.commit_epoch, record.manifest_key)
 
 
 def _siblings(control: ControlDatabase | None, export: ExportRecord) -> set[uuid.UUID]:

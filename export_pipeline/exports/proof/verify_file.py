@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.proof.verify_report import What
+from export_pipeline.files.bounded import BATCH_ROWS, BoundedParquet, OversizedError
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.manifest import Manifest, ManifestFile, schema_fingerprint
 from export_pipeline.files.parquet import read_footer
@@ -24,7 +25,6 @@ from export_pipeline.runs.window import Window
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCKS_HELD = 16
 """Blocks that are kept: together more than a row group, whose columns are read side by side."""
-BATCH_ROWS = 4096
 HASH_SEED = 0x6578706F7274
 """Ids are compared by 64-bit hashes; the seed is the same for file and trace store."""
 
@@ -119,6 +119,8 @@ def check_file(store: ObjectStore, manifest: Manifest, file: ManifestFile, *, si
     if not check.problems:
         try:
             _check_rows(check, data, manifest, file)
+        except OversizedError as error:
+            check.problems.append((What.FILE_OVERSIZED, None, str(error)))
         except (pa.ArrowException, OSError, ValueError) as error:
             check.problems.append((What.FILE_UNREADABLE, None, str(error)))
     return check
@@ -150,18 +152,18 @@ def _check_footer(check: FileCheck, data: BlockFile, manifest: Manifest, size: i
 
 def _check_rows(check: FileCheck, data: BlockFile, manifest: Manifest, file: ManifestFile) -> None:
     data.seek(0)
-    parquet = pq.ParquetFile(pa.PythonFile(data, mode="r"))
-    schema = parquet.schema_arrow
     expected = arrow_schema(select_fields(manifest.fields), manifest.format_version)
+    parquet = BoundedParquet(pa.PythonFile(data, mode="r"), read=data.range, size=file.bytes, schema=expected)
+    schema = parquet.schema
     if schema_fingerprint(schema) != manifest.schema_fingerprint or schema.names != expected.names:
         check.problems.append((What.COLUMNS, _columns(expected), _columns(schema)))
         return
-    if parquet.num_row_groups != file.row_groups:
-        check.problems.append((What.ROW_GROUPS, str(file.row_groups), str(parquet.num_row_groups)))
+    if parquet.row_groups != file.row_groups:
+        check.problems.append((What.ROW_GROUPS, str(file.row_groups), str(parquet.row_groups)))
+    parquet.check()
     rows = _Rows(expected)
-    for group in range(parquet.num_row_groups):
-        for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
-            rows.add(batch)
+    for batch in parquet.batches():
+        rows.add(batch)
     if rows.count != file.rows:
         check.problems.append((What.ROWS, f"{file.rows:,}", f"{rows.count:,}"))
     if (content := rows.content.hexdigest()) != file.content_hash:

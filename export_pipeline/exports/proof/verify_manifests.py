@@ -1,13 +1,23 @@
 """The manifests of a bucket: which one is valid for each day, told from keys and contents alone."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Literal
 
-from export_pipeline.destinations.store import ObjectMissingError, ObjectStore
+from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.manifest import microseconds
+from export_pipeline.exports.commit.stored import (
+    MAX_EPOCH_STEP,
+    ManifestUnreadableError,
+    believable,
+    doubt,
+    load_manifest,
+    misplaced,
+)
 from export_pipeline.exports.control.records import ExportRecord
-from export_pipeline.files.manifest import Manifest, ManifestError
+from export_pipeline.files.manifest import Manifest, ManifestError, StoredManifest
 from export_pipeline.files.paths import (
     DayKey,
     EmptyManifestPath,
@@ -16,6 +26,11 @@ from export_pipeline.files.paths import (
     manifests_root,
     parse_manifest_key,
 )
+from export_pipeline.files.signing import PublicKeys
+
+FlawKind = Literal["unreadable", "damaged", "misplaced", "doubtful", "unsigned", "refused"]
+"""The store does not give it; it is none, or was changed; it disagrees with its key; it cannot be true; it has no
+signature although signatures are asked for; it has one that does not count."""
 
 
 @dataclass(frozen=True, order=True)
@@ -28,40 +43,61 @@ class TableId:
 
 
 @dataclass(frozen=True)
-class DayManifest:
-    """The valid manifest of a day: the one with the greatest epoch, whatever state it is in.
+class Flaw:
+    """Why a manifest is not to be believed."""
 
-    Either `manifest` or `damage`, which says what is wrong with the object, is there. `misplaced` says what of the
-    content disagrees with the key.
-    """
+    kind: FlawKind
+    text: str
+
+
+@dataclass(frozen=True)
+class DayManifest:
+    """One manifest of a day; `stored` is there unless it cannot be read."""
 
     day: date
     key: str
     epoch: int
-    manifest: Manifest | None
-    damage: str | None = None
-    misplaced: str | None = None
+    stored: StoredManifest | None = None
+    flaw: Flaw | None = None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What it says."""
+        return None if self.stored is None else self.stored.manifest
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the control database knows of a day's last commit."""
+
+    epoch: int | None = None
+    key: str | None = None
+
+
+NOTHING_KNOWN = Known()
 
 
 @dataclass
 class ManifestIndex:
-    """What the keys of one table's manifests say: the newest of each day, and those for many empty days."""
+    """What the keys of one table's manifests say: those of each day, and those for many empty days."""
 
     table: TableId
-    newest: dict[date, tuple[str, ManifestPath]] = field(default_factory=dict)
+    by_day: dict[date, dict[int, str]] = field(default_factory=dict)
     empty: list[tuple[str, EmptyManifestPath]] = field(default_factory=list)
 
     @property
     def keys(self) -> list[str]:
-        """The keys of all manifests that may be valid."""
-        return [key for key, _ in self.newest.values()] + [key for key, _ in self.empty]
+        """All keys, the newest of a day last."""
+        return [epochs[epoch] for epochs in self.by_day.values() for epoch in sorted(epochs)] + [
+            key for key, _ in self.empty
+        ]
 
     def add(self, key: str, path: ManifestPath | EmptyManifestPath) -> None:
         """Takes one more key."""
         if isinstance(path, EmptyManifestPath):
             self.empty.append((key, path))
-        elif path.key.day not in self.newest or path.epoch > self.newest[path.key.day][1].epoch:
-            self.newest[path.key.day] = (key, path)
+        else:
+            self.by_day.setdefault(path.key.day, {})[path.epoch] = key
 
 
 @dataclass(frozen=True)
@@ -89,52 +125,145 @@ def list_manifests(store: ObjectStore, prefix: str, export_id: uuid.UUID | None 
 
 
 class ManifestReader:
-    """Reads the valid manifest of each day of a table; those for many empty days are read at once, the others late.
+    """Reads the manifests of each day of a table; those for many empty days are read at once, the others late.
 
-    A manifest for many empty days that is damaged counts for the first and last day, which its key tells.
+    `keys` are those whose signatures count; without any a manifest needs none.
     """
 
-    def __init__(self, store: ObjectStore, index: ManifestIndex) -> None:
+    def __init__(self, store: ObjectStore, index: ManifestIndex, *, keys: PublicKeys) -> None:
         self._store = store
-        self._newest = index.newest
-        self._empty: dict[date, DayManifest] = {}
+        self._table = index.table
+        self._keys = keys
+        self._by_day = index.by_day
+        self._empty: dict[date, list[DayManifest]] = {}
         for key, path in index.empty:
-            for found in _read_empty(store, key, path):
-                if found.day not in self._empty or found.epoch > self._empty[found.day].epoch:
-                    self._empty[found.day] = found
+            for found in self._read_empty(key, path):
+                self._empty.setdefault(found.day, []).append(found)
 
     @property
     def days(self) -> list[date]:
         """The days that have a manifest, oldest first."""
-        return sorted(self._newest.keys() | self._empty.keys())
+        return sorted(self._by_day.keys() | self._empty.keys())
 
-    def read(self, day: date) -> DayManifest | None:
-        """The day's valid manifest as it was listed, or None where it has none."""
-        return newer(_read_day(self._store, *self._newest[day]) if day in self._newest else None, self._empty.get(day))
+    def newest_first(self, day: date, known: Known = NOTHING_KNOWN) -> Iterator[DayManifest]:
+        """The day's manifests as they were listed, each read when it is asked for."""
+        return self._in_order(day, self._by_day.get(day, {}), known)
 
-    def read_again(self, prefix: str, key: DayKey) -> DayManifest | None:
-        """The day's valid manifest as it is now."""
-        return newer(_read_newest(self._store, prefix, key), self._empty.get(key.day))
+    def listed_again(self, prefix: str, key: DayKey, known: Known) -> Iterator[DayManifest]:
+        """The same as they are now."""
+        index = ManifestIndex(self._table)
+        for item in self._store.list(manifest_folder(prefix, key)):
+            path = parse_manifest_key(item.key)
+            if path is not None:
+                index.add(item.key, path)
+        return self._in_order(key.day, index.by_day.get(key.day, {}), known)
+
+    def _in_order(self, day: date, keys: dict[int, str], known: Known) -> Iterator[DayManifest]:
+        led_to = believable(keys, known=known.epoch or 0)
+        most = max([*led_to, known.epoch or 0]) + MAX_EPOCH_STEP
+        empty = self._empty.get(day, [])
+        for epoch in sorted({*keys, *(found.epoch for found in empty)}, reverse=True):
+            if epoch in keys:
+                found = self._read_day(keys[epoch], day, epoch)
+                yield found if epoch in led_to else self._too_far(found)
+            for found in empty:
+                if found.epoch == epoch:
+                    yield self._too_far(found) if epoch > most else found
+
+    def _too_far(self, found: DayManifest) -> DayManifest:
+        text = f"no number of attempts has led to epoch {found.epoch:,}"
+        return DayManifest(found.day, found.key, found.epoch, found.stored, Flaw("doubtful", text))
+
+    def _read_day(self, key: str, day: date, epoch: int) -> DayManifest:
+        stored, flaw = self._load(key)
+        if stored is not None and flaw is None:
+            table = self._table
+            here = DayKey(table.export_id, table.tenant_id, table.session_id, day)
+            flaw = self._judged(stored, misplaced(stored.manifest, here, epoch))
+        return DayManifest(day, key, epoch, stored, flaw)
+
+    def _read_empty(self, key: str, path: EmptyManifestPath) -> list[DayManifest]:
+        """One that cannot be read counts for the first and the last day, which its key tells."""
+        stored, flaw = self._load(key)
+        if stored is None:
+            return [DayManifest(day, key, 0, None, flaw) for day in sorted({path.first, path.last})]
+        manifest = stored.manifest
+        days = manifest.days or ()
+        told = (manifest.export_id, manifest.tenant_id, manifest.session_id, manifest.commit_id, *days[:1], *days[-1:])
+        named = (path.export_id, path.tenant_id, path.session_id, path.commit_id, path.first, path.last)
+        if told != named:
+            return [DayManifest(path.first, key, 0, stored, Flaw("misplaced", "it belongs under another key"))]
+        flaw = self._judged(stored, None)
+        return [DayManifest(day, key, manifest.epoch, stored, flaw) for day in days]
+
+    def _load(self, key: str) -> tuple[StoredManifest | None, Flaw | None]:
+        try:
+            return load_manifest(self._store, key), None
+        except ManifestUnreadableError as error:
+            return None, Flaw("unreadable", str(error))
+        except ManifestError as error:
+            return None, Flaw("damaged", str(error))
+
+    def _judged(self, stored: StoredManifest, elsewhere: str | None) -> Flaw | None:
+        if elsewhere is not None:
+            return Flaw("misplaced", elsewhere)
+        if doubts := doubt(stored.manifest):
+            return Flaw("doubtful", doubts)
+        if not self._keys:
+            return None
+        if stored.manifest.signature is None:
+            return Flaw("unsigned", "it has no signature")
+        refusal = stored.refusal(self._keys)
+        return None if refusal is None else Flaw("refused", refusal)
 
 
-def newer(one: DayManifest | None, other: DayManifest | None) -> DayManifest | None:
-    """Of two manifests of a day the valid one."""
-    if one is None or other is None:
-        return one or other
-    return other if other.epoch > one.epoch else one
+@dataclass(frozen=True)
+class DayManifests:
+    """The valid manifest of a day, where it has one, and those that would stand before it if they were believed.
+
+    A valid one may lack a signature, where no other is signed either, or where the control database knows it.
+    """
+
+    valid: DayManifest | None
+    flawed: tuple[DayManifest, ...]
 
 
-def exports_in_bucket(store: ObjectStore, prefix: str) -> list[ExportRecord]:
+def choose(candidates: Iterator[DayManifest], known: Known = NOTHING_KNOWN) -> DayManifests:
+    """Of a day's manifests, newest first, the one to go by."""
+    flawed: list[DayManifest] = []
+    for found in candidates:
+        if found.flaw is None or (found.flaw.kind == "unsigned" and found.key == known.key):
+            return DayManifests(found, tuple(flawed))
+        flawed.append(found)
+    for found in flawed:
+        if found.flaw is not None and found.flaw.kind == "unsigned":
+            return DayManifests(found, tuple(other for other in flawed if other.epoch > found.epoch))
+    return DayManifests(None, tuple(flawed))
+
+
+def exports_in_bucket(
+    store: ObjectStore, prefix: str, *, keys: PublicKeys
+) -> tuple[list[ExportRecord], list[tuple[TableId, str]]]:
     """The exports that have manifests below the prefix, as far as manifests tell; for a bucket without records.
 
-    The project is named by its session id.
+    The project is named by its session id. The others are tables of which no manifest can be believed, and why.
     """
-    found = []
+    found: list[ExportRecord] = []
+    others: list[tuple[TableId, str]] = []
     for table, index in sorted(list_manifests(store, prefix).tables.items()):
-        manifest = next((loaded for key in reversed(index.keys) if (loaded := _load(store, key)[0]) is not None), None)
-        if manifest is not None:
-            found.append(export_of_manifest(store, table, prefix, manifest))
-    return found
+        reader = ManifestReader(store, index, keys=keys)
+        chosen = (choose(reader.newest_first(day)) for day in reversed(reader.days))
+        told, why = None, "it has no manifest"
+        for day in chosen:
+            if day.valid is not None and day.valid.manifest is not None:
+                told = day.valid.manifest
+                break
+            why = next((item.flaw.text for item in day.flawed if item.flaw is not None), why)
+        if told is None:
+            others.append((table, why))
+        else:
+            found.append(export_of_manifest(store, table, prefix, told))
+    return found, others
 
 
 def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest: Manifest) -> ExportRecord:
@@ -164,49 +293,3 @@ def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest
 def _table_of(path: ManifestPath | EmptyManifestPath) -> TableId:
     named = path.key if isinstance(path, ManifestPath) else path
     return TableId(named.export_id, named.tenant_id, named.session_id)
-
-
-def _load(store: ObjectStore, key: str) -> tuple[Manifest | None, str | None]:
-    try:
-        return Manifest.load(store.read(key)), None
-    except (ManifestError, ObjectMissingError) as error:
-        return None, str(error)
-
-
-def _read_newest(store: ObjectStore, prefix: str, key: DayKey) -> DayManifest | None:
-    index = ManifestIndex(TableId(key.export_id, key.tenant_id, key.session_id))
-    for item in store.list(manifest_folder(prefix, key)):
-        path = parse_manifest_key(item.key)
-        if path is not None:
-            index.add(item.key, path)
-    return _read_day(store, *index.newest[key.day]) if key.day in index.newest else None
-
-
-def _read_day(store: ObjectStore, key: str, path: ManifestPath) -> DayManifest:
-    manifest, damage = _load(store, key)
-    misplaced = None if manifest is None else _misplaced(manifest, path.key, path.epoch)
-    return DayManifest(path.key.day, key, path.epoch, manifest, damage, misplaced)
-
-
-def _read_empty(store: ObjectStore, key: str, path: EmptyManifestPath) -> list[DayManifest]:
-    manifest, damage = _load(store, key)
-    if manifest is None:
-        return [DayManifest(day, key, 0, None, damage) for day in sorted({path.first, path.last})]
-    days = manifest.days or ()
-    told = (manifest.export_id, manifest.tenant_id, manifest.session_id, manifest.commit_id, *days[:1], *days[-1:])
-    named = (path.export_id, path.tenant_id, path.session_id, path.commit_id, path.first, path.last)
-    if told != named:
-        return [DayManifest(path.first, key, 0, manifest, misplaced="it belongs under another key")]
-    return [DayManifest(day, key, manifest.epoch, manifest) for day in days]
-
-
-def _misplaced(manifest: Manifest, key: DayKey, epoch: int) -> str | None:
-    told = {
-        "export_id": (manifest.export_id, key.export_id),
-        "tenant_id": (manifest.tenant_id, key.tenant_id),
-        "session_id": (manifest.session_id, key.session_id),
-        "day": (manifest.day, key.day),
-        "epoch": (manifest.epoch, epoch),
-    }
-    wrong = [f"{name} is {inside}" for name, (inside, outside) in told.items() if inside != outside]
-    return ", ".join(wrong) or None

@@ -12,6 +12,11 @@ class What(StrEnum):
 
     MANIFEST_DAMAGED = "the manifest is damaged"
     MANIFEST_MISPLACED = "the manifest says something else than its key"
+    MANIFEST_UNREADABLE = "the store does not give the manifest"
+    MANIFEST_DOUBTFUL = "the manifest cannot be true"
+    MANIFEST_UNSIGNED = "the manifest is not signed"
+    MANIFEST_SIGNATURE = "the manifest's signature does not count"
+    MANIFEST_REPLACED = "the manifest is not the one that was committed"
     MANIFEST_MISSING = "a finished commit has no manifest"
     MANIFEST_FORM = "the manifest does not fit the export"
     FILE_MISSING = "the file is missing"
@@ -21,6 +26,7 @@ class What(StrEnum):
     FILE_UNREADABLE = "the file cannot be read as Parquet"
     FILE_WITHOUT_MANIFEST = "a file has no manifest"
     FILE_OF_EMPTY_DAY = "a day without rows has a file"
+    FILE_OVERSIZED = "the file holds more than its size allows"
     ROWS = "the number of rows differs"
     ROW_GROUPS = "the number of row groups differs"
     COLUMNS = "the columns differ"
@@ -36,6 +42,8 @@ class What(StrEnum):
     IDS_MISSING = "ids of the trace store are not in the file"
     IDS_UNKNOWN = "ids of the file are not in the trace store"
     SOURCE_ROWS = "the trace store has another number of rows"
+    SOURCE_CONTENT = "the trace store has other values in the same rows"
+    NOT_VERIFIED = "it could not be verified"
 
 
 @dataclass(frozen=True)

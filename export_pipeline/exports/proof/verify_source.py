@@ -1,4 +1,4 @@
-"""A day's file compared with what the trace store holds now: the ids, and how many rows were read."""
+"""A day's file compared with what the trace store holds now: the ids, the values, and how many rows were read."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,9 @@ import polars as pl
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.proof.verify_file import BlockFile, Found, file_ids, hashed
 from export_pipeline.exports.proof.verify_report import What
+from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.manifest import Manifest
-from export_pipeline.runs.schema import select_fields
+from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import RunSource
@@ -23,23 +24,28 @@ def compare_with_source(
 ) -> list[Found]:
     """What the trace store says otherwise about a day. `ids` are the file's sorted id hashes, None without a file.
 
+    Values are compared by the hash of all rows, where the rows are the same.
     8 bytes a row are in memory for the file and for the trace store, and the ids of one batch.
     """
     window = Window(manifest.window.start, manifest.window.end)
+    fields = select_fields(manifest.fields)
     transform = RunTransform(
         tenant_id=export.tenant_id,
         session_id=export.session_id,
-        fields=select_fields(manifest.fields),
+        fields=fields,
         format_version=manifest.format_version,
         epoch_unit=source.epoch_unit,
         window=window,
     )
     in_file = pl.Series("ids", dtype=pl.UInt64) if ids is None else ids
-    there, missing, rows = [pl.Series("ids", dtype=pl.UInt64)], _Named(), 0
+    there, missing, rows, written = [pl.Series("ids", dtype=pl.UInt64)], _Named(), 0, 0
+    content = ContentHash(arrow_schema(fields, manifest.format_version))
     with source.open(export.project_key, window, manifest.fields, filter=export.tree) as snapshot:
         for raw in snapshot.batches():
             batch = transform(raw)
             rows += batch.rows_source
+            written += batch.rows.num_rows
+            content.update(batch.rows)
             if "id" in batch.rows.schema.names:
                 column = batch.rows.column("id")
                 there.append(hashed(column))
@@ -53,6 +59,10 @@ def compare_with_source(
         unknown = _unknown(file_ids(file), pl.concat(there).sort())
         if unknown.count:
             found.append((What.IDS_UNKNOWN, None, str(unknown)))
+    if not found and manifest.file is not None and written == manifest.rows:
+        values = content.hexdigest()
+        if values != manifest.file.content_hash:
+            found.append((What.SOURCE_CONTENT, manifest.file.content_hash, values))
     return found
 
 

@@ -14,6 +14,7 @@ from export_pipeline.exports.commit.rules import (
     status_at_rest,
     unchanged,
 )
+from export_pipeline.exports.commit.stored import MAX_EPOCH_STEP, believable
 from export_pipeline.exports.commit.stream import check_counts
 
 DAY = date(2026, 3, 14)
@@ -119,17 +120,39 @@ def test_an_empty_day_is_unchanged_whether_it_was_committed_alone_or_with_others
     assert not unchanged(None, alone)
 
 
-@pytest.mark.parametrize(("in_bucket", "recorded"), [(None, None), (None, 3), (3, 3), (2, 3)])
+def refuse(in_bucket: list[int], recorded: int | None, *commits: int) -> None:
+    refuse_foreign(DAY, in_bucket=in_bucket, recorded=recorded, is_commit=lambda epoch: epoch in commits, folder="f/")
+
+
+@pytest.mark.parametrize(("in_bucket", "recorded"), [([], None), ([], 3), ([3], 3), ([1, 2], 3)])
 def test_commits_that_the_control_database_knows_are_no_foreign_ones(
-    in_bucket: int | None, recorded: int | None
+    in_bucket: list[int], recorded: int | None
 ) -> None:
-    refuse_foreign(DAY, in_bucket=in_bucket, recorded=recorded)
+    refuse(in_bucket, recorded, *in_bucket)
 
 
-@pytest.mark.parametrize(("in_bucket", "recorded"), [(1, None), (4, 3)])
-def test_a_newer_commit_in_the_bucket_names_the_command_that_helps(in_bucket: int, recorded: int | None) -> None:
-    with pytest.raises(ForeignCommitError, match="export-pipeline recover"):
-        refuse_foreign(DAY, in_bucket=in_bucket, recorded=recorded)
+@pytest.mark.parametrize(("in_bucket", "recorded"), [([500], None), ([3, 4, 7], 3), ([3, 9_999_999_999], 3)])
+def test_objects_that_are_no_commits_or_lie_too_far_ahead_keep_no_day_from_being_exported(
+    in_bucket: list[int], recorded: int | None
+) -> None:
+    refuse(in_bucket, recorded, 9_999_999_999)
+
+
+@pytest.mark.parametrize(("in_bucket", "recorded"), [([1], None), ([3, 4], 3), ([4, 5, 9_999_999_999], 3)])
+def test_a_newer_commit_in_the_bucket_names_the_commands_that_help(in_bucket: list[int], recorded: int | None) -> None:
+    epoch = 1 if recorded is None else 4
+    with pytest.raises(ForeignCommitError, match="export-pipeline recover") as refused:
+        refuse(in_bucket, recorded, 1, 4, 9_999_999_999)
+    assert f"`export-pipeline manifests retire f/epoch={epoch:010}.json`" in str(refused.value)
+
+
+def test_epochs_that_no_number_of_attempts_led_to_are_not_believed() -> None:
+    step = MAX_EPOCH_STEP
+    assert believable([]) == []
+    assert believable([5, 1, step]) == [1, 5, step]
+    assert believable([step + 1]) == []
+    assert believable([step + 1], known=1) == [step + 1]
+    assert believable([1, step + 1, 2 * step + 1, 9_999_999_999]) == [1, step + 1, 2 * step + 1]
 
 
 def test_rows_that_add_up_pass() -> None:

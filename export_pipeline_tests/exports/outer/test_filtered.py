@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.tables import exports
-from export_pipeline.exports.proof.verify import What, exports_in_bucket, verify_export
+from export_pipeline.exports.proof.verify import NO_KEYS, What, exports_in_bucket, verify_export
 from export_pipeline.exports.proof.verify_report import VerifyReport
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.runs.filter import parse_filter
@@ -102,7 +102,7 @@ def test_verifying_against_the_trace_store_asks_with_the_filter(filtered: Filter
 
 def test_the_bucket_alone_tells_the_filter(filtered: Filtered) -> None:
     filtered.publish()
-    (export,) = exports_in_bucket(filtered.world.store, filtered.world.settings.prefix)
+    (export,), _ = exports_in_bucket(filtered.world.store, filtered.world.settings.prefix, keys=NO_KEYS)
     assert export.filter == FILTER
     assert verify_export(export, store=filtered.world.store, source=filtered.source, deep=True).ok
 

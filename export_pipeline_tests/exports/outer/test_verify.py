@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.proof.verify import What, exports_in_bucket, verify_export
+from export_pipeline.exports.proof.verify import NO_KEYS, What, exports_in_bucket, verify_export
 from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import EMPTY, FIRST, LAST, PROJECT, ROWS, World, flipped, resealed
 from export_pipeline_tests.servers import S3Server
@@ -55,7 +55,8 @@ def test_an_untouched_export_is_well(world: World) -> None:
 
 
 def test_the_bucket_alone_is_enough(world: World) -> None:
-    (found,) = exports_in_bucket(world.store, world.settings.prefix)
+    (found,), others = exports_in_bucket(world.store, world.settings.prefix, keys=NO_KEYS)
+    assert others == []
     assert found.export_id == world.export.export_id
     assert (found.tenant_id, found.session_id) == (world.export.tenant_id, world.export.session_id)
     report = verify_export(found, store=world.store)
@@ -188,7 +189,7 @@ def test_what_a_sealed_manifest_says_of_its_file_is_checked_too(
     manifest = world.get(world.manifest(FIRST))
     file = {**json.loads(manifest)["file"], **changes}
     with world.replaced(world.manifest(FIRST), resealed(manifest, file=file)):
-        report = world.verify()
+        report = world.verify(control=None)
     assert [problem.what for problem in report.problems] == [what]
 
 
@@ -196,11 +197,11 @@ def test_rows_beyond_the_window_and_other_columns_are_found(world: World) -> Non
     manifest = world.get(world.manifest(FIRST))
     window = {"start": "2026-03-01T00:00:00.000000+00:00", "end": "2026-03-01T12:00:00.000000+00:00"}
     with world.replaced(world.manifest(FIRST), resealed(manifest, window=window)):
-        assert [problem.what for problem in world.verify().problems] == [What.OUTSIDE_WINDOW]
+        assert [problem.what for problem in world.verify(control=None).problems] == [What.OUTSIDE_WINDOW]
     with world.replaced(world.manifest(FIRST), resealed(manifest, schema_fingerprint="0" * 64)):
-        assert [problem.what for problem in world.verify().problems] == [What.COLUMNS]
+        assert [problem.what for problem in world.verify(control=None).problems] == [What.COLUMNS]
     with world.replaced(world.manifest(FIRST), resealed(manifest, window={**window, "end": "2026-03-04T00:00:00Z"})):
-        assert [problem.what for problem in world.verify().problems] == [What.MANIFEST_FORM]
+        assert [problem.what for problem in world.verify(control=None).problems] == [What.MANIFEST_DOUBTFUL]
 
 
 def test_an_upload_that_was_left_open_is_found(world: World) -> None:

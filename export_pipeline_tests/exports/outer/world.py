@@ -20,6 +20,7 @@ from export_pipeline.exports.projects.standing import standing_export
 from export_pipeline.exports.proof.verify import VerifyReport, verify_export
 from export_pipeline.files.manifest import canonical_json
 from export_pipeline.files.paths import data_key, manifest_key
+from export_pipeline.files.signing import Signer
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.protocol import Project
@@ -42,6 +43,7 @@ class World:
     control: ControlDatabase
     store: ObjectStore
     source: MemorySource
+    signer: Signer | None = None
 
     @classmethod
     def make(cls, server: S3Server, folder: Path, *, prefix: str = PREFIX) -> "World":
@@ -83,7 +85,8 @@ class World:
             for day in wanted or DAYS
         ]
         limits = PublishLimits(lease_seconds=5.0, patience=10.0, settle=0.3)
-        found = dict(publish_days(requests, control=self.control, store=self.store, source=self.source, limits=limits))
+        parts: dict[str, Any] = {"control": self.control, "store": self.store, "source": self.source}
+        found = dict(publish_days(requests, limits=limits, signer=self.signer, **parts))
         outcomes = {day: result for day, result in found.items() if isinstance(result, DayOutcome)}
         assert outcomes.keys() == found.keys(), found
         return outcomes
