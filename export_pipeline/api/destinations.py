@@ -78,7 +78,7 @@ def delete_bulk_export_destination(
     return destination_answer(record)
 
 
-@router.get("/{destination_id}/check")
+@router.get("/{destination_id}/check", openapi_extra={"x-scope": "bulk-exports:manage"})
 def check_bulk_export_destination(
     destination_id: uuid.UUID, parts: GetParts, caller: GetCaller
 ) -> BulkExportDestinationCheck:

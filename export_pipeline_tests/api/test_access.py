@@ -27,7 +27,7 @@ CALLS: list[tuple[str, str, Any, str]] = [
     ("GET", f"{EXPORTS}/destinations/{{destination}}", None, READ),
     ("PATCH", f"{EXPORTS}/destinations/{{destination}}", NEW_CREDENTIALS, MANAGE),
     ("DELETE", f"{EXPORTS}/destinations/{{destination}}", None, MANAGE),
-    ("GET", f"{EXPORTS}/destinations/{{destination}}/check", None, READ),
+    ("GET", f"{EXPORTS}/destinations/{{destination}}/check", None, MANAGE),
     ("GET", f"{EXPORTS}/runs?source_bulk_export_id={{export}}", None, READ),
     ("GET", f"{EXPORTS}/{{export}}", None, READ),
     ("PATCH", f"{EXPORTS}/{{export}}", {"status": "Cancelled"}, MANAGE),
