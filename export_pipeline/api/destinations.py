@@ -37,9 +37,10 @@ def create_bulk_export_destination(
         config=body.config.parsed(aws_role_arn=body.aws_role_arn),
         credentials=None if body.credentials is None else body.credentials.parsed(),
     )
-    record = service.create_destination(
-        parts.control, new, tenant_id=caller.tenant_id, settings=parts.settings, actor=caller.actor
-    )
+    with parts.places.take(caller.tenant_id):
+        record = service.create_destination(
+            parts.control, new, tenant_id=caller.tenant_id, settings=parts.settings, actor=caller.actor
+        )
     return destination_answer(record)
 
 
@@ -54,15 +55,16 @@ def update_bulk_export_destination(
     destination_id: uuid.UUID, body: BulkExportDestinationUpdate, parts: GetParts, caller: GetCaller
 ) -> BulkExportDestination:
     """Check new credentials, or a role, and put them in the place of the former ones."""
-    record = service.rotate_credentials(
-        parts.control,
-        destination_id,
-        tenant_id=caller.tenant_id,
-        credentials=None if body.credentials is None else body.credentials.parsed(),
-        aws_role_arn=body.aws_role_arn,
-        settings=parts.settings,
-        actor=caller.actor,
-    )
+    with parts.places.take(caller.tenant_id):
+        record = service.rotate_credentials(
+            parts.control,
+            destination_id,
+            tenant_id=caller.tenant_id,
+            credentials=None if body.credentials is None else body.credentials.parsed(),
+            aws_role_arn=body.aws_role_arn,
+            settings=parts.settings,
+            actor=caller.actor,
+        )
     return destination_answer(record)
 
 
@@ -83,5 +85,6 @@ def check_bulk_export_destination(
     destination_id: uuid.UUID, parts: GetParts, caller: GetCaller
 ) -> BulkExportDestinationCheck:
     """Check a stored destination anew by a test write."""
-    found = service.check_stored(parts.control, destination_id, tenant_id=caller.tenant_id, settings=parts.settings)
+    with parts.places.take(caller.tenant_id):
+        found = service.check_stored(parts.control, destination_id, tenant_id=caller.tenant_id, settings=parts.settings)
     return check_answer(found)

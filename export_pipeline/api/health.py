@@ -25,8 +25,8 @@ class Readiness(Body):
 
 
 @router.get("/health")
-def health() -> Health:
-    """200 while the process answers."""
+async def health() -> Health:
+    """200 while the process answers; waits for none of the threads that calls work in."""
     return Health(ok=True)
 
 

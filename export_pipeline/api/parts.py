@@ -6,16 +6,18 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from export_pipeline.api.places import Places
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The settings and the control database of one process; nothing else is kept between calls."""
+    """The settings, the control database and the places of one process; nothing else is kept between calls."""
 
     settings: Settings
     control: ControlDatabase = field(repr=False)
+    places: Places = field(default_factory=Places, repr=False)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ _ROLE_RULES: dict[str, Rule] = {
 # By name, so that botocore is not imported for them; the first match in the exception's classes counts.
 _BY_CLASS: dict[str, tuple[str, Rule]] = {
     "SSLError": ("the secure connection failed", _TLS),
+    "AnswerTooLongError": ("the answer is longer than one of S3 ever is", _NETWORK),
     "ReadTimeoutError": ("the store did not answer in time", _NETWORK),
     "ConnectTimeoutError": ("no connection in time", _NETWORK),
     "ProxyConnectionError": ("the configured proxy cannot be reached", _NETWORK),

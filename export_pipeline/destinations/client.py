@@ -49,6 +49,8 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
         )
     from botocore.exceptions import BotoCoreError
 
+    from export_pipeline.destinations.answers import bound_answers
+
     try:
         with _making:
             directly = any(map(is_private, addresses)) or (endpoint is not None and not config.use_proxy)
@@ -65,6 +67,7 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
         events.register_first("before-sign.s3", functools.partial(_leave_bucket_out, config.bucket))
     if endpoint is not None:
         guard_client(client, config, endpoint)
+    bound_answers(client)
     return client
 
 

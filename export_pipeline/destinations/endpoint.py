@@ -148,8 +148,10 @@ def is_private(address: Address) -> bool:
 
 
 def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> None:
-    """Makes every direct connection of a botocore client check its peer before anything is sent."""
+    """Makes every direct connection of a botocore client check its peer before anything is sent; answers are timed."""
     from botocore import awsrequest
+
+    from export_pipeline.destinations.answers import TimedAnswers
 
     def checked(connection: Any, sock: socket.socket) -> socket.socket:
         address = ipaddress.ip_address(str(sock.getpeername()[0]).partition("%")[0])
@@ -158,11 +160,11 @@ def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> 
             raise PeerBlockedError(connection.host, f"{connection.host} leads to {address}, {reason}")
         return sock
 
-    class GuardedHTTP(awsrequest.AWSHTTPConnection):
+    class GuardedHTTP(TimedAnswers, awsrequest.AWSHTTPConnection):  # type: ignore[misc]
         def _new_conn(self) -> socket.socket:
             return checked(self, super()._new_conn())
 
-    class GuardedHTTPS(awsrequest.AWSHTTPSConnection):
+    class GuardedHTTPS(TimedAnswers, awsrequest.AWSHTTPSConnection):  # type: ignore[misc]
         def _new_conn(self) -> socket.socket:
             return checked(self, super()._new_conn())
 
