@@ -5,7 +5,7 @@ machine, could launch runs and end schedules by a plain form. Here it answers it
 """
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from dagster_webserver import cli
 from dagster_webserver.app import create_app_from_workspace_process_context
@@ -56,8 +56,12 @@ def is_own(scope: Scope) -> bool:
 
 
 def _queries_by_address(scope: Scope) -> bool:
-    """Whether GraphQL is asked for in the address: by GET it would change things, by POST a form could send it."""
-    return scope["path"].rstrip("/").endswith("/graphql") and bool(scope.get("query_string"))
+    """Whether GraphQL is asked for in the address: by GET it would change things, by POST a form could send it.
+
+    Dagster's pages name the operation there (`?op=…`), and nothing else.
+    """
+    asked = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return scope["path"].rstrip("/").endswith("/graphql") and "query" in asked
 
 
 def _parts(address: str) -> tuple[str, int | None]:

@@ -60,7 +60,7 @@ def test_nothing_is_asked_for_in_an_address(client: TestClient, headers: dict[st
 
 @pytest.mark.parametrize("headers", [{}, OWN, {"Host": "localhost:3000", "Origin": "http://localhost:3000"}])
 def test_its_own_pages_and_programs_are_answered(client: TestClient, headers: dict[str, str]) -> None:
-    answer: Any = client.post("/graphql", headers=headers, json={"query": "{ version }"}).json()
+    answer: Any = client.post("/graphql?op=Version", headers=headers, json={"query": "{ version }"}).json()
     assert answer == {"data": {"version": dg.__version__}}
     assert client.get("/server_info", headers=headers).json()["dagster_version"] == dg.__version__
 
