@@ -9,7 +9,7 @@ import socket
 import threading
 from typing import Any
 
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 SMALL_BYTES = 64 * 1024
 LISTING_BYTES = 8 * 1024 * 1024
@@ -26,12 +26,6 @@ class AnswerTooLongError(ReadTimeoutError):
     """The answer is longer than one of S3 ever is."""
 
     fmt = "The answer of {endpoint_url} is too long."
-
-
-class AnswerTooSlowError(ReadTimeoutError):
-    """The answer was not complete in time."""
-
-    fmt = "The answer of {endpoint_url} was not complete in time."
 
 
 class Deadline:
@@ -77,6 +71,10 @@ class TimedAnswers:
         deadline = Deadline(self.sock, seconds)
         try:
             super()._handle_expect_response(message_body)  # type: ignore[misc]
+        except Exception as error:
+            if deadline.passed:
+                raise TimeoutError from error
+            raise
         finally:
             deadline.cancel()
 
@@ -85,8 +83,10 @@ class TimedAnswers:
         deadline = Deadline(self.sock, self._seconds)
         try:
             response = super().getresponse()  # type: ignore[misc]
-        except BaseException:
+        except BaseException as error:
             deadline.cancel()
+            if deadline.passed and isinstance(error, Exception):
+                raise TimeoutError from error  # which urllib3 and botocore take for what it is
             raise
         response.export_pipeline_deadline = deadline
         return response
@@ -126,7 +126,11 @@ def _read(raw: Any, limit: int, *, url: str, deadline: Deadline | None) -> bytes
         raise
     except Exception as error:
         raw.close()
-        raise AnswerTooSlowError(endpoint_url=url, error=error) from error
+        # By name, as `classify` does: what is under botocore is none of our libraries.
+        timed_out = any(kind.__name__ == "ReadTimeoutError" for kind in type(error).__mro__)
+        if timed_out or (deadline is not None and deadline.passed):
+            raise ReadTimeoutError(endpoint_url=url, error=error) from error
+        raise ConnectionClosedError(endpoint_url=url, error=error) from error
     if deadline is not None and deadline.passed:
-        raise AnswerTooSlowError(endpoint_url=url, error="too slow")
+        raise ReadTimeoutError(endpoint_url=url, error="cut off")
     return b"".join(pieces)

@@ -31,7 +31,8 @@ def build_late_exports_sensor() -> dg.SensorDefinition:
         if not late_days:
             return dg.SensorResult(skip_reason="EXPORT_PIPELINE_LATE_DAYS is 0: late rows are not looked for")
         found = follow_late_changes(parts.control, parts.source, late_days=late_days, cursor=context.cursor or "")
-        what = "; ".join(found.reopened) or f"nothing new in {found.looked_at} projects of schedules' exports"
-        return dg.SensorResult(skip_reason=what, cursor=found.cursor)
+        nothing = f"nothing new in {found.looked_at} projects of schedules' exports"
+        what = "; ".join((*found.failed, *found.reopened))
+        return dg.SensorResult(skip_reason=what or nothing, cursor=found.cursor)
 
     return late_exports

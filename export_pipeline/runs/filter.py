@@ -1,5 +1,6 @@
 """The filter language: text to tree. `docs/filters.md` says what a filter means."""
 
+import math
 from dataclasses import dataclass, field
 
 from export_pipeline.errors import FilterError
@@ -28,7 +29,7 @@ def parse_filter(text: str) -> Filter:
         raise FilterError(
             f"a filter has at most {MAX_CHARACTERS:,} characters, this one {len(text):,}", position=MAX_CHARACTERS + 1
         )
-    found = read_filter(text)
+    found = _Parser(text, most_searches=MAX_SEARCHES).whole()
     if (length := len(str(found))) > MAX_CHARACTERS:
         raise FilterError(
             f"a filter has at most {MAX_CHARACTERS:,} characters, this one has {length:,} as it is stored: control "
@@ -39,16 +40,14 @@ def parse_filter(text: str) -> Filter:
 
 
 def read_filter(text: str) -> Filter:
-    """The tree of a filter of any length; raises `FilterError`."""
-    parser = _Parser(text)
-    found = parser.expression(depth=1)
-    parser.take("end", "the end of the filter")
-    return found
+    """The tree of a filter that was accepted once, under whatever limits of size and cost; raises `FilterError`."""
+    return _Parser(text).whole()
 
 
 @dataclass
 class _Parser:
     source: str
+    most_searches: float = math.inf
     place: int = 0
     conditions: int = 0
     values: int = 0
@@ -74,6 +73,12 @@ class _Parser:
             raise self.wrong(what)
         return self.advance()
 
+    def whole(self) -> Filter:
+        """The tree of all of the text."""
+        found = self.expression(depth=1)
+        self.take("end", "the end of the filter")
+        return found
+
     def expression(self, *, depth: int) -> Filter:
         if self.ahead.kind != "word":
             raise self.wrong(_HEADS)
@@ -91,9 +96,9 @@ class _Parser:
         self.take("(", f"( after {head.text}")
         found = self.search() if head.text == "search" else self.condition(head)
         self.searches += isinstance(found, Search) or entry_part(found) is not None
-        if self.searches > MAX_SEARCHES:
+        if self.searches > self.most_searches:
             raise FilterError(
-                f"a filter has at most {MAX_SEARCHES} conditions on metadata, inputs, outputs and feedback",
+                f"a filter has at most {self.most_searches} conditions on metadata, inputs, outputs and feedback",
                 position=head.position,
             )
         self.take(")", ")")

@@ -26,6 +26,11 @@ def parse_uuid(text: str) -> uuid.UUID | None:
     return uuid.UUID(hex=plain) if _ANY_UUID.fullmatch(plain) else None
 
 
+def canonical(text: str) -> str:
+    """An id with a UUID in the usual spelling; any other as it is."""
+    return str(parse_uuid(text) or text)
+
+
 def uuid_of(text: str) -> uuid.UUID:
     """The UUID of an id: the one that it writes, else uuid5 of `NAMESPACE` and the text as it is.
 

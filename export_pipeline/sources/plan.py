@@ -220,7 +220,7 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
         key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key), kind=kind)
         for key, kind in (("deleted", Kind.FLAG), ("inserted_at", Kind.TIME), ("modified_at", Kind.TIME))
     }
-    tenant = _tenant(plan, resolver)
+    tenant = _tenant(plan, catalog, resolver, relation=relation)
     if any(name not in fields for name in REQUIRED_FIELDS):
         return
     identity = _identity(resolver, runs, fields, relation=relation)
@@ -275,14 +275,18 @@ def _identity(
     )
 
 
-def _tenant(plan: Plan, resolver: _Resolver) -> Column | None:
+def _tenant(plan: Plan, catalog: Catalog, resolver: _Resolver, *, relation: Relation) -> Column | None:
     """The column that says whose a run is; none where the mapping or a table of projects without it says otherwise."""
     projects, runs = plan.mapping.projects, plan.mapping.runs
     if plan.mapping.tenant is not None or not (projects.from_runs or plan.names_tenants):
         return None
-    section: BaseModel = projects if projects.from_runs and is_explicit(projects, "tenant_id") else runs
-    must = is_explicit(section, "tenant_id")
-    return resolver.find("tenant_id", getattr(section, "tenant_id"), must=must, kind=Kind.ID)  # noqa: B009
+    if not projects.from_runs or not is_explicit(projects, "tenant_id"):
+        return resolver.find("tenant_id", runs.tenant_id, must=is_explicit(runs, "tenant_id"), kind=Kind.ID)
+    of_projects = _Resolver(plan, catalog, section="projects", relation=relation, alias="r")
+    found = of_projects.find("tenant_id", projects.tenant_id, must=True, kind=Kind.ID)
+    resolver.used |= of_projects.used
+    resolver.plain &= of_projects.plain
+    return found
 
 
 def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, tenant: Column | None) -> bool:

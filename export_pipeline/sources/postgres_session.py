@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError
 from export_pipeline.runs.arrays import text_array
+from export_pipeline.runs.ids import canonical
 from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.adbc import BATCH_BYTES, Adbc
@@ -18,7 +19,6 @@ from export_pipeline.sources.postgres_errors import LOCK_SECONDS, RefusedByServe
 from export_pipeline.sources.postgres_filter import SETTING
 from export_pipeline.sources.postgres_sql import PROJECT_SETTING, TENANT_SETTING, can_be_text
 from export_pipeline.sources.postgres_tables import NO_TABLES, REWRITTEN, Tables, definition
-from export_pipeline.sources.projects import canonical
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import Output, RunQueries
 from export_pipeline.sources.unpack import payload

@@ -6,9 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.sources.plan import Plan, ProjectsPlan, RunsPlan
-from export_pipeline.sources.protocol import Project, UnassignedRows
+from export_pipeline.sources.protocol import UNASSIGNED, Project, UnassignedRows
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sql import Column
 from export_pipeline.sources.times import clamp
@@ -26,6 +25,8 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
     found = []
     for key, name, tenant, start, experiment in rows(sql):
         text = plan.dialect.as_project(runs.fields["session_id"], as_key(key))
+        if text == UNASSIGNED:
+            continue  # its rows are of no project
         tenant_key = plan.mapping.tenant or (as_key(tenant) if tenant not in {None, b"", ""} else None)
         found.append(
             Project(
@@ -73,11 +74,6 @@ def as_text(value: Any) -> str:
 def as_key(value: Any) -> str:
     """A project's id as text, from which its rows are found again: bytes that are not UTF-8 are written as escapes."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def canonical(id_: str) -> str:
-    """An id as `Dialect.canonical_id` writes it."""
-    return str(parse_uuid(id_) or id_)
 
 
 def unescaped(key: bytes) -> bytes | None:

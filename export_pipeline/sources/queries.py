@@ -93,13 +93,17 @@ class RunQueries:
     def _without_project(self) -> str:
         column, (_, projects) = self._runs.fields["session_id"], self.plan.usable()
         if projects.relation is None:
-            return self._dialect.is_empty(column)
+            return f"({self._dialect.is_empty(column)} OR {self._dialect.id(column)} = '{UNASSIGNED}')"
         return f"NOT EXISTS ({self._listed(projects)})"
 
     def _listed(self, projects: ProjectsPlan) -> str:
         assert projects.relation is not None  # noqa: S101
-        same = self._dialect.same(projects.columns["id"], self._runs.fields["session_id"])
-        return f"SELECT 1 FROM {projects.relation.from_('s')} WHERE {same}"
+        id_ = projects.columns["id"]
+        same = self._dialect.same(id_, self._runs.fields["session_id"])
+        # Nobody's rows are not to be had by whoever writes their project's name into the store.
+        return (
+            f"SELECT 1 FROM {projects.relation.from_('s')} WHERE {same} AND {self._dialect.id(id_)} <> '{UNASSIGNED}'"
+        )
 
     @property
     def _default(self) -> str:

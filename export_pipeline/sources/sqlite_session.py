@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
+from export_pipeline.runs.ids import canonical
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources import unpack
 from export_pipeline.sources.failing import ExpressionError
-from export_pipeline.sources.projects import as_key, canonical, unescaped
+from export_pipeline.sources.projects import as_key, unescaped
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.sqlite_apart import apart

@@ -182,7 +182,9 @@ class SqliteDialect:
     def is_tenant(self, column: Column, tenant: str) -> str:  # noqa: ARG002 - the session binds the value
         """See `Dialect`. The usual spelling is found without a call of Python."""
         value = f"CAST(:{TENANT_PARAMETER} AS TEXT)"
-        return f"({self.bytewise(column)} = {value} OR {self.canonical_id(column)} = {value})"
+        # As text: a column of numbers would take '01' for 1.
+        usual = f"CAST({column.sql} AS TEXT) COLLATE BINARY"
+        return f"({usual} = {value} OR {self.canonical_id(column)} = {value})"
 
     def order(self, column: Column) -> str:
         """See `Dialect`."""

@@ -15,7 +15,7 @@ from export_pipeline.exports.bulk.read import list_bulk_exports
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.bulk.retry import retry_failed
-from export_pipeline.exports.control.tables import bulk_exports
+from export_pipeline.exports.control.tables import bulk_exports, exports
 from export_pipeline.exports.watch.notices import Notice, due_notices
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.clock import today
@@ -105,6 +105,24 @@ def test_a_late_row_puts_its_day_back_to_work_and_nothing_else(bulk: BulkHouse, 
     assert (first.detail.get("late_days"), again.detail["late_days"]) == (None, [str(DAY)])
     record = read_audit(bulk.control, tenant_id=bulk.tenant, subject=child.id)
     assert [each.action for each in record] == ["export.late", "export.create"]
+
+
+def test_an_export_whose_filter_cannot_be_read_is_told_of_and_keeps_no_other_one_from_being_looked_at(
+    bulk: BulkHouse, instance: dg.DagsterInstance
+) -> None:
+    project, _, child = exported(bulk, instance)
+    schedule(bulk, project, filter='eq(name, "a")')
+    bulk.work_off(instance)
+    poisoned = next(each for each in children(bulk) if each.id != child.id)
+    with bulk.control.begin() as connection:
+        table = sa.update(exports).where(exports.c.bulk_id == str(poisoned.id))
+        connection.execute(table.values(filter="eq(no_such_field, 1)"))
+    bulk.house.add_runs(project, DAY, runs=2)
+    found = follow_late_changes(bulk.control, bulk.parts.source, late_days=14)
+    (failed,), (reopened,) = found.failed, found.reopened
+    assert failed.startswith(f"export {poisoned.id} could not be looked at: filter, character 4: no_such_field")
+    assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")
+    assert (found.looked_at, found.cursor) == (1, "")
 
 
 def test_rows_that_are_gone_are_told_of_and_the_file_is_kept(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:

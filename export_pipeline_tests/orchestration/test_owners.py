@@ -45,6 +45,14 @@ def house_over_tenant(house: House, tenant: str) -> None:
     house.variables["EXPORT_PIPELINE_TENANT_ID"] = tenant
 
 
+def victims_tables(store: Store, **columns: str) -> None:
+    """A's project in a table of projects; `columns` are the runs' beside the usual ones, or of another type."""
+    kinds = {**BASIC, **columns}
+    store.table("sessions", {"id": kinds["session_id"], "name": "TEXT", "tenant_id": "TEXT"})
+    store.insert("sessions", id=PROJECT, name="chatbot", tenant_id=A)
+    store.table("runs", kinds)
+
+
 def victims_rows(store: Store) -> None:
     """Three rows of A's project, on two days."""
     for number in (1, 2, 3):
@@ -71,9 +79,7 @@ def test_one_row_moves_no_project_that_is_taken_from_the_runs(
 def test_a_session_that_names_another_workspace_now_takes_no_row_along(
     house: House, store: Store, instance: dg.DagsterInstance, way: Way
 ) -> None:
-    store.table("sessions", {"id": "{uuid}", "name": "TEXT", "tenant_id": "TEXT"})
-    store.insert("sessions", id=PROJECT, name="chatbot", tenant_id=A)
-    store.table("runs", {**BASIC, "tenant_id": "TEXT"})
+    victims_tables(store, tenant_id="TEXT")
     victims_rows(store)
     store.add(5, "2026-03-14 10:00:00+00:00", tenant_id=None)
     house_over(house, store, tenant_id=A)
@@ -90,9 +96,7 @@ def test_a_session_that_names_another_workspace_now_takes_no_row_along(
 def test_a_second_session_of_the_same_id_has_no_rows_where_runs_name_no_workspace(
     house: House, store: Store, instance: dg.DagsterInstance, way: Way
 ) -> None:
-    store.table("sessions", {"id": "{uuid}", "name": "TEXT", "tenant_id": "TEXT"})
-    store.insert("sessions", id=PROJECT, name="chatbot", tenant_id=A)
-    store.table("runs", BASIC)
+    victims_tables(store)
     for number in (1, 2, 3):
         store.add(number, f"2026-03-1{3 + number % 2} 10:00:00+00:00")
     house_over(house, store, tenant_id=A)
@@ -107,9 +111,7 @@ def test_a_second_session_of_the_same_id_has_no_rows_where_runs_name_no_workspac
 def test_an_id_in_another_spelling_is_a_project_of_its_own(
     house: House, store: Store, instance: dg.DagsterInstance, way: Way
 ) -> None:
-    store.table("sessions", {"id": "TEXT", "name": "TEXT", "tenant_id": "TEXT"})
-    store.insert("sessions", id=PROJECT, name="chatbot", tenant_id=A)
-    store.table("runs", {**BASIC, "session_id": "TEXT"})
+    victims_tables(store, session_id="TEXT")
     for number in (1, 2, 3):
         store.add(number, f"2026-03-1{3 + number % 2} 10:00:00+00:00")
     house_over(house, store, tenant_id=A)

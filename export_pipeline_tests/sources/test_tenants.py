@@ -7,7 +7,7 @@ import pytest
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import ProjectKey, RunSource
+from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey, RunSource
 from export_pipeline_tests.sources.stores import BASIC, DAY, OTHER, PROJECT, Store, uuid
 
 A = "aaaaaaaa-0000-4000-8000-00000000000a"
@@ -147,6 +147,39 @@ def test_spellings_that_find_the_same_rows_are_one_key(postgres_store: Store) ->
     store.add(1, AT)
     source = store.source()
     assert keys(source) == {(PROJECT, A, True), (PROJECT, B, True)}
+    source.close()
+
+
+@pytest.mark.parametrize("mapping", [FROM_RUNS, None])
+def test_nobody_s_rows_are_not_to_be_had_by_a_project_of_their_name(store: Store, mapping: str | None) -> None:
+    listed(store, (PROJECT, A), (UNASSIGNED, B), kind="TEXT")
+    store.add(1, AT, tenant_id=A)
+    store.add(2, AT, tenant_id=None, session_id=None)
+    store.add(3, AT, tenant_id=None, session_id=UNASSIGNED)
+    store.add(4, AT, tenant_id=B, session_id=UNASSIGNED)
+    source = store.source(mapping)
+    assert {key for key, _, _ in keys(source)} == {PROJECT}
+    found = source.unassigned()
+    assert (found.rows, found.foreign, found.tenants) == (2, 1, ((B, 1),))
+    source.close()
+
+
+def test_tenants_of_numbers_and_of_text_are_the_same_only_where_their_text_is(store: Store) -> None:
+    store.table("sessions", {"id": "{uuid}", "name": "TEXT", "tenant_id": "TEXT"})
+    for tenant in ("1", "01"):
+        store.insert("sessions", id=PROJECT, name="chatbot", tenant_id=tenant)
+    store.table("runs", {**BASIC, "tenant_id": "BIGINT"})
+    store.add(1, AT, tenant_id=1)
+    source = store.source()
+    assert ids(source, ProjectKey(PROJECT, "1", untold=False)) == [1]
+    assert ids(source, ProjectKey(PROJECT, "01", untold=False)) == []
+    source.close()
+
+
+def test_the_tenant_of_projects_that_are_taken_from_the_runs_is_complained_of_by_its_own_name(store: Store) -> None:
+    store.table("runs", BASIC)
+    source = store.source("projects: {from_runs: true, tenant_id: workspace}")
+    assert source.check().problems == ("projects.tenant_id: table runs has no column workspace",)
     source.close()
 
 

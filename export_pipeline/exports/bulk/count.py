@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import ControlUnreachableError, SourceSlowError, SourceUnreachableError, SourceUnusableError
+from export_pipeline.errors import PermanentError, RetryableError, SourceSlowError, SourceUnusableError
 from export_pipeline.exports.bulk.ending import fail_export
 from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
 from export_pipeline.exports.bulk.records import BulkUnit, instant, read_units
@@ -46,24 +46,31 @@ def count_rows(control: ControlDatabase, source: RunSource, *, seconds: float) -
     """Counts the rows of units that wait for it, for about as long: each workspace in turn, its oldest exports first.
 
     Every workspace has a first turn. Only the rows that match the export's filter count, where that is a quick one
-    (`counted_filter`). An export that cannot be counted for its own sake fails, the others go on. Raises errors of the
-    source and of the control database.
+    (`counted_filter`). An export that cannot be counted for its own sake fails, and a table that cannot be read waits;
+    the others go on. Raises errors of the source and of the control database, that of single tables at the end.
     """
     began = time.monotonic()
     queues: dict[uuid.UUID, deque[Uncounted]] = {}
     for table in uncounted(control):
         queues.setdefault(table.tenant_id, deque()).append(table)
-    limit = _FIRST_TURN_SECONDS
+    limit, unusable = _FIRST_TURN_SECONDS, None
     while queues:
         for tenant_id in list(queues):
-            if time.monotonic() - began > limit:
-                return
             tables = queues[tenant_id]
-            if not _count_or_fail(control, source, tables[0]):
+            if time.monotonic() - began > limit:
+                queues.clear()
+                break
+            try:
+                more = _count_or_fail(control, source, tables[0])
+            except SourceUnusableError as error:
+                more, unusable = False, error
+            if not more:
                 tables.popleft()
             if not tables:
                 del queues[tenant_id]
         limit = seconds
+    if unusable is not None:
+        raise unusable
 
 
 def counted_filter(text: str | None) -> Filter | None:
@@ -96,10 +103,10 @@ def uncounted(control: ControlDatabase) -> list[Uncounted]:
 
 
 def _count_or_fail(control: ControlDatabase, source: RunSource, table: Uncounted) -> bool:
-    """As `_count_some`; what is wrong with this one table ends its export."""
+    """As `_count_some`; a filter or a record that cannot be used ends its export."""
     try:
         return _count_some(control, source, table)
-    except (SourceUnreachableError, SourceUnusableError, ControlUnreachableError):
+    except (RetryableError, PermanentError):
         raise
     except Exception as error:
         log.exception("export %s cannot be counted", table.bulk_id)
@@ -129,9 +136,9 @@ def _count_some(control: ControlDatabase, source: RunSource, table: Uncounted) -
 def _counted(
     source: RunSource, project: ProjectKey, units: list[BulkUnit], tree: Filter | None
 ) -> list[tuple[BulkUnit, int]]:
-    """Units with their rows. Where counting takes too long: all rows of the days, then those of the first day alone.
+    """Units with their rows. Where counting with the filter takes too long or fails, all rows of the days count.
 
-    A day that cannot be counted in time is planned as a large one.
+    Where that takes too long, those of the first day alone; and where one day does, all are planned as large ones.
     """
     attempts = [(units, tree), (units, None), (units[:1], None)]
     for some, matching in attempts if tree is not None else attempts[1:]:
@@ -140,5 +147,9 @@ def _counted(
             found = source.days(project, window, filter=matching, seconds=STATEMENT_SECONDS)
         except SourceSlowError:
             continue
+        except SourceUnusableError:
+            if matching is None:
+                raise
+            continue
         return [(unit, found[unit.day].rows if unit.day in found else 0) for unit in some]
-    return [(units[0], ROWS_TOGETHER)]
+    return [(unit, ROWS_TOGETHER) for unit in units]

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.errors import InputError, SourceUnusableError
 from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.retry import RETRY
@@ -24,11 +25,15 @@ _DAY = 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True)
 class LateRound:
-    """What a round over tables has found: sentences, how many tables it looked at, where the next one goes on."""
+    """What a round over tables has found: sentences, how many tables it looked at, where the next one goes on.
+
+    `failed` are sentences about tables that could not be looked at.
+    """
 
     reopened: tuple[str, ...]
     looked_at: int
     cursor: str
+    failed: tuple[str, ...] = ()
 
 
 def follow_late_changes(
@@ -37,15 +42,22 @@ def follow_late_changes(
     """Puts late days of schedules' exports back to work, for about so many seconds, and says why.
 
     Exports are looked at while their schedule runs, they are Completed, and their window ended within `late_days` days.
-    A change puts a day back once. Days that have shrunk are told of and left alone. Raises errors of the source.
+    A change puts a day back once. Days that have shrunk are told of and left alone. A table that cannot be looked at
+    for its own sake is told of and passed over. Raises errors of a source that does not answer.
     """
     deadline = time.monotonic() + seconds
     reopened: list[str] = []
+    failed: list[str] = []
     looked_at = 0
     for table, export in _watched(control, since=control.now() - late_days * _DAY, after=cursor):
         if time.monotonic() > deadline:
-            return LateRound(tuple(reopened), looked_at, cursor)
-        found = look_for_late_days(control, source, table, export.window)
+            return LateRound(tuple(reopened), looked_at, cursor, tuple(failed))
+        cursor = str(table.export_id)
+        try:
+            found = look_for_late_days(control, source, table, export.window)
+        except (InputError, SourceUnusableError) as error:
+            failed.append(f"export {export.id} could not be looked at: {error}")
+            continue
         if found.shrunk:
             at = control.now()
             control.run(
@@ -57,8 +69,7 @@ def follow_late_changes(
             number = len(found.late)
             reopened.append(f"{number} day{'s' * (number > 1)} of export {export.id}: {reason(found.late)}")
         looked_at += 1
-        cursor = str(table.export_id)
-    return LateRound(tuple(reopened), looked_at, "")
+    return LateRound(tuple(reopened), looked_at, "", tuple(failed))
 
 
 def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, late: Sequence[LateDay]) -> bool:

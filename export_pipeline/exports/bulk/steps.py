@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import ControlUnreachableError, RetryableError
+from export_pipeline.errors import PermanentError, RetryableError
 from export_pipeline.exports.bulk.children import spawn_children
 from export_pipeline.exports.bulk.ending import end_export, fail_export, stop_unit
 from export_pipeline.exports.bulk.plan import Planned
@@ -54,7 +54,7 @@ def prepare(control: ControlDatabase) -> None:
     for export in in_turns(waiting, lambda export: export.tenant_id):
         try:
             plan_units(control, export, seconds=_PLANNING_SECONDS / len(waiting))
-        except ControlUnreachableError:
+        except (RetryableError, PermanentError):
             raise
         except Exception as error:
             log.exception("export %s cannot be planned", export.id)

@@ -96,11 +96,11 @@ def place(claims: Sequence[Claim], known: Sequence[ProjectRecord]) -> Placement:
         if owner is not None and claim.untold and not untold and (record is None or not record.last_seen_at):
             claimants[id_] = owner
     renamed = {(record.tenant_id, record.session_id): (key[0], record.session_id) for key, record in moved.items()}
-    listed = {claim.project for claim in claims}
+    contested = {claim.project for claim in claims if claim.untold}
     kept = {
         id_
         for id_, record in by_id.items()
-        if record.untold and record.removed_at is None and record.project in listed
+        if record.untold and record.removed_at is None and record.project in contested
         if id_ not in projects and id_ not in renamed
     }
     disputed = {key: found for key, found in rivals.items() if len(found) > 1 and key not in owners}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import FilterError, InputError, SourceSlowError
+from export_pipeline.errors import FilterError, InputError, SourceSlowError, SourceUnusableError
 from export_pipeline.exports.bulk import count
 from export_pipeline.exports.bulk.count import count_rows, uncounted
 from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
@@ -30,6 +30,7 @@ class Counting(MemorySource):
 
     slow_filters = False
     slow_days: int | None = None
+    broken: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +49,8 @@ class Counting(MemorySource):
         assert window is not None
         self.asked.append(project.id)
         days = [part.day for part in window.days()]
+        if project.id == self.broken:
+            raise SourceUnusableError("an expression fails")
         if (filter is not None and self.slow_filters) or len(days) > (self.slow_days or 99):
             raise SourceSlowError("slow")
         return {day: DayFingerprint(7) for day in days}
@@ -98,6 +101,20 @@ def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(any_desk: De
     assert (notice.kind, notice.detail["export_id"]) == ("export.failed", str(poisoned.id))
 
 
+def test_a_table_that_cannot_be_counted_keeps_no_other_one_waiting(any_desk: Desk, neighbour: Desk) -> None:
+    broken, asked = any_desk.ask(), neighbour.ask()
+    prepare(any_desk.control)
+    source = Counting()
+    source.broken = str(any_desk.project)
+    with pytest.raises(SourceUnusableError, match="an expression fails"):
+        count_rows(any_desk.control, source, seconds=60)
+    assert [unit.planned_rows for unit in neighbour.units(asked.id)] == [7, 7, 7]
+    assert any_desk.export(broken.id).status == "Created"
+    source.broken = None
+    count_rows(any_desk.control, source, seconds=60)
+    assert [unit.planned_rows for unit in any_desk.units(broken.id)] == [7, 7, 7]
+
+
 def test_a_filter_that_is_slow_to_count_with_is_counted_without(desk: Desk) -> None:
     asked = desk.ask(filter='eq(name, "a")')
     prepare(desk.control)
@@ -137,8 +154,10 @@ def test_conditions_that_read_whole_payloads_are_few() -> None:
     each: Any = 'eq(metadata_key, "k")'
     parse_filter(f"or({', '.join([each] * MAX_SEARCHES)})")
     for more in (each, 'search("x")', 'eq(input_key, "x")', 'eq(feedback_key, "x")'):
+        longer = f"or({', '.join([*[each] * MAX_SEARCHES, more])})"
         with pytest.raises(FilterError, match="at most 32 conditions on metadata"):
-            parse_filter(f"or({', '.join([*[each] * MAX_SEARCHES, more])})")
+            parse_filter(longer)
+        assert str(read_filter(longer)) == longer  # as it may have been stored before there was this limit
 
 
 def test_ids_of_other_workspaces_are_not_counted_for_it(any_desk: Desk, neighbour: Desk) -> None:

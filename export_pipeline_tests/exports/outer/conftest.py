@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.protocol import Project
 from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.exports.outer.stores import MemorySource
+from export_pipeline_tests.exports.outer.world import World
+from export_pipeline_tests.servers import S3Server
 
 TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
 
@@ -54,6 +57,25 @@ def settings(make_settings: MakeSettings) -> Settings:
 def source() -> MemorySource:
     """A trace store with one project and no rows."""
     return MemorySource([project("chatbot")])
+
+
+@pytest.fixture
+def world(rclone: S3Server, tmp_path: Path) -> Iterator[World]:
+    """Three exported days."""
+    made = World.make(rclone, tmp_path)
+    made.publish()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lost(world: World, tmp_path: Path) -> Iterator[World]:
+    """The same bucket and trace store with a control database that does not exist yet."""
+    path = tmp_path / "new" / "control.db"
+    settings = world.settings.model_copy(update={"control_url": f"sqlite:///{path}"})
+    made = replace(world, control=ControlDatabase(f"sqlite:///{path}"), settings=settings)
+    yield made
+    made.control.close()
 
 
 def project(name: str, number: int = 1, **values: Any) -> Project:

@@ -133,6 +133,16 @@ def test_rows_that_name_no_workspace_are_a_project_of_the_default_one_where_runs
     assert owners(control, settings) == {"chatbot": (A, False, True), "chatbot_00000000": (str(TENANT), True, True)}
 
 
+def test_a_project_whose_rows_are_gone_is_removed_though_another_tenant_has_its_id(
+    control: ControlDatabase, settings: Settings, source: MemorySource
+) -> None:
+    source.listed = [project("chatbot", tenant_key=None), project("chatbot", tenant_key=A, untold=False)]
+    sync_projects(control, source, settings)
+    source.listed = [project("chatbot", tenant_key=A, untold=False)]
+    assert sync_projects(control, source, settings).removed == ("chatbot",)
+    assert owners(control, settings) == {"chatbot": (str(TENANT), True, False), "chatbot_00000000": (A, False, True)}
+
+
 TENANTS = st.sampled_from([None, "acme", "ACME", A, B, A.upper()])
 KEYS = st.sampled_from(["1", "01", A, A.upper(), A.replace("-", ""), "bot"])
 CLAIMS = st.builds(Project, key=KEYS, name=st.just("bot"), tenant_key=TENANTS, untold=st.booleans())

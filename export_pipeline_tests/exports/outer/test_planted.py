@@ -3,7 +3,7 @@
 import io
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -38,25 +38,6 @@ pytestmark = pytest.mark.slow
 HUGE_EPOCH = 9_999_999_999
 FAR = "9999-12-31T23:59:59.999999+00:00"
 SOON = datetime.now(UTC) + timedelta(days=2)
-
-
-@pytest.fixture
-def world(rclone: S3Server, tmp_path: Path) -> Iterator[World]:
-    """Three exported days."""
-    made = World.make(rclone, tmp_path)
-    made.publish()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def lost(world: World, tmp_path: Path) -> Iterator[World]:
-    """The same bucket and trace store with a control database that does not exist yet."""
-    path = tmp_path / "new" / "control.db"
-    settings = world.settings.model_copy(update={"control_url": f"sqlite:///{path}"})
-    made = replace(world, control=ControlDatabase(f"sqlite:///{path}"), settings=settings)
-    yield made
-    made.control.close()
 
 
 def recovered(world: World) -> RecoverReport:

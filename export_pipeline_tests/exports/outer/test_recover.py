@@ -1,7 +1,6 @@
 """Rebuilding the control database from the manifests in the bucket."""
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -27,25 +26,6 @@ from export_pipeline_tests.exports.outer.world import DAYS, EMPTY, FIRST, LAST, 
 from export_pipeline_tests.servers import S3Server
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def world(rclone: S3Server, tmp_path: Path) -> Iterator[World]:
-    """Three exported days."""
-    made = World.make(rclone, tmp_path)
-    made.publish()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def lost(world: World, tmp_path: Path) -> Iterator[World]:
-    """The same bucket and trace store with a control database that does not exist yet."""
-    path = tmp_path / "new" / "control.db"
-    settings = world.settings.model_copy(update={"control_url": f"sqlite:///{path}"})
-    made = replace(world, control=ControlDatabase(f"sqlite:///{path}"), settings=settings)
-    yield made
-    made.control.close()
 
 
 def recovered(world: World, **options: Any) -> RecoverReport:
