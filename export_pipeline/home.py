@@ -13,6 +13,8 @@ import secrets
 import socket
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -85,6 +87,16 @@ def make_private(home: Path, *, ours: bool) -> None:
             home.chmod(0o700)
     else:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What this process and those that it starts make in the block is for this user alone."""
+    former = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(former)
 
 
 def free_ports(count: int) -> int:

@@ -4,13 +4,13 @@ Everything lies in `HOME`, is kept, and is used again by the next demo and by de
 """
 
 import json
-import os
 import time
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from export_pipeline.errors import EmbeddedError
+from export_pipeline.home import private_files
 from export_pipeline.local.dagster_home import DEFINITIONS, DagsterHome
 from export_pipeline.local.embedded import EmbeddedStore
 from export_pipeline.local.prepare import refuse_own_settings, sync, write_traces
@@ -34,8 +34,7 @@ def run_demo(settings: Settings, screen: Screen) -> None:
     refuse_own_settings(settings, "demo")
     if find_spec("duckdb") is None:
         raise EmbeddedError("the demo needs DuckDB: pip install 'export-pipeline[demo]'")
-    os.umask(0o077)  # what lies in HOME is nobody else's
-    with interruptible(), EmbeddedStore(settings) as embedded:
+    with interruptible(), private_files(), EmbeddedStore(settings) as embedded:
         resolved = embedded.resolved
         write_traces(resolved, screen)
         start = sync(resolved)

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from export_pipeline.errors import EmbeddedError, SettingsError
-from export_pipeline.home import HOST, taken_ports
+from export_pipeline.home import HOST, private_files, taken_ports
 from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.embedded import EmbeddedStore
 from export_pipeline.local.prepare import sync, write_traces
@@ -33,9 +33,8 @@ def run_dev(settings: Settings, screen: Screen) -> None:
     ends by itself.
     """
     port = _port(settings)
-    os.umask(0o077)  # what lies in HOME is nobody else's
     try:
-        with interruptible(), EmbeddedStore(settings, exclusive=True) as embedded:
+        with interruptible(), private_files(), EmbeddedStore(settings, exclusive=True) as embedded:
             _run(settings, embedded, port, screen)
     except KeyboardInterrupt:
         screen.say("Ended.")

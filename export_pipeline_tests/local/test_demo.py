@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -115,6 +116,18 @@ def test_the_demo_exports_checks_and_queries_every_row_and_leaves_nothing_runnin
     assert first.seen["days"][-1] == (DAYS * 3, DAYS * 3)
     assert taken_ports(embedded_bucket(home).port, S3_PORTS) == []
     assert _running(home) == []
+
+
+@pytest.mark.slow
+def test_what_a_demo_leaves_in_home_is_nobody_else_s_and_other_files_are_made_as_before(
+    demo: Demo, tmp_path: Path
+) -> None:
+    open_to_others = [path for path in demo.home.rglob("*") if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+    # SeaweedFS opens some of its files to all, in a folder that nobody else can enter.
+    assert [path for path in open_to_others if path.parent != demo.home / "s3"] == []
+    made = tmp_path / "file"
+    made.touch()
+    assert stat.S_IMODE(made.stat().st_mode) & 0o044
 
 
 @pytest.mark.slow

@@ -110,6 +110,12 @@ def drop(store: Store) -> None:
     store.run("DROP TABLE runs CASCADE")
 
 
+@pytest.fixture
+def little_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a day much is unread after its first batch, however quick the machine is."""
+    monkeypatch.setattr("export_pipeline.sources.source.READ_AHEAD_BYTES", 1024 * 1024)
+
+
 def read(source: RunSource, change: Callable[[], None], *, first: int = 0) -> int:
     """The number of the day's rows; the change comes to the replica after so many batches."""
     with source.open(ProjectKey(PROJECT), Window.of_day(DAY)) as snapshot:
@@ -123,6 +129,7 @@ def read(source: RunSource, change: Callable[[], None], *, first: int = 0) -> in
     return rows
 
 
+@pytest.mark.usefixtures("little_read_ahead")
 @pytest.mark.parametrize("change", [vacuum, truncate, rewrite, drop])
 @pytest.mark.parametrize("first", [0, 1], ids=["before the first row", "after it"])
 def test_a_day_that_the_replica_cancels_names_both_settings_and_is_read_anew_the_next_time(
@@ -142,6 +149,7 @@ def test_a_day_that_the_replica_cancels_names_both_settings_and_is_read_anew_the
     source.close()
 
 
+@pytest.mark.usefixtures("little_read_ahead")
 def test_every_attempt_that_is_cancelled_ends_with_the_sentence_and_none_begins_again_by_itself(
     replica: Replica, written: Store
 ) -> None:

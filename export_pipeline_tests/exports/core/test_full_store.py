@@ -62,7 +62,7 @@ def large_rows(count: int) -> list[Row]:
 def fill(client: Any) -> None:
     """Writes until the server has no room; then even a small object is refused."""
     with suppress(ClientError):
-        for number in range(16):
+        for number in range(1024):  # the master hears of a full volume some seconds later
             client.put_object(Bucket=BUCKET, Key=f"filling/{number}", Body=bytes(MIB))
         raise AssertionError("the server is never full")
     with pytest.raises(ClientError, match="InternalError"):
