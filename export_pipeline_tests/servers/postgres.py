@@ -188,9 +188,28 @@ class Replica(Postgres):
 
     def catch_up(self) -> None:
         """Waits until it has played back all that the primary has written so far."""
+        written = self._written()
+        wait_for(lambda: self._has_replayed(written), what="the replay of what the primary has written")
+
+    def catch_up_or_conflict(self) -> None:
+        """The same, or until what somebody reads is in its way.
+
+        A session that is sending rows which nobody takes hears of its end only when they are taken.
+        """
+        written = self._written()
+        ((startup,),) = self.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'")
+        title = psutil.Process(startup).cmdline
+        wait_for(
+            lambda: self._has_replayed(written) or title()[0].endswith(" waiting"),
+            what="the replay of what the primary has written, or a conflict",
+        )
+
+    def _written(self) -> str:
         ((written,),) = self.primary.execute("SELECT pg_current_wal_insert_lsn()::text")
-        reached = f"SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn"
-        wait_for(lambda: self.execute(reached) == [(True,)], what="the replay of what the primary has written")
+        return str(written)
+
+    def _has_replayed(self, written: str) -> bool:
+        return self.execute(f"SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn") == [(True,)]
 
     def _reachable_programs(self) -> Path:
         return self.primary._bin

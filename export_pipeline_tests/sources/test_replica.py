@@ -140,7 +140,7 @@ def test_a_day_that_the_replica_cancels_names_both_settings_and_is_read_anew_the
 
     def arrives() -> None:
         change(written)
-        replica.catch_up()
+        replica.catch_up_or_conflict()
 
     with pytest.raises(SourceUnreachableError, match=NAMED):
         read(source, arrives, first=first)
@@ -159,7 +159,7 @@ def test_every_attempt_that_is_cancelled_ends_with_the_sentence_and_none_begins_
         nonlocal arrived
         arrived += 1
         written.run("VACUUM FULL runs")
-        replica.catch_up()
+        replica.catch_up_or_conflict()
 
     for _ in range(3):
         with pytest.raises(SourceUnreachableError, match=NAMED):

@@ -35,10 +35,11 @@ DIES_IN_ROLLBACK = DIES + (
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may pass through, which pytest's own is not."""
-    found = Path(tempfile.mkdtemp(prefix="export-pipeline-"))
+    """A folder that every user may pass through, which pytest's own is not; its files can be read by all."""
+    found, before = Path(tempfile.mkdtemp(prefix="export-pipeline-")), os.umask(0o022)
     found.chmod(0o755)
     yield found
+    os.umask(before)
     shutil.rmtree(found)
 
 
