@@ -1,6 +1,6 @@
 # Everything needed is installed into .venv, from the pinned versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick lint types bench lock
+.PHONY: help setup demo dev test test-quick lint types bench lock dist
 
 # Where this is set every process compiles all its modules anew, which takes longer than most of what is started here.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,9 +30,10 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "No fit Python was found: Python 3.11 or newer with its venv module is needed (on Debian and Ubuntu:" \
 	    "apt-get install python3 python3-venv). Tried: $(PYTHON)." >&2; exit 1; fi; \
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || "$$found" -m venv --clear .venv
+	@awk '/^uv==/, !/\\$$/' requirements.lock > .venv/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-	  "$$(grep -o '^uv==[^ ;]*' requirements.lock)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	  --require-hashes -r .venv/uv.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -64,4 +65,12 @@ bench: $(STAMP) ## Memory and time of large days and small ones (several minutes
 
 lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra demo --group dev \
-	  --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	  --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml
+
+dist: $(STAMP) ## Wheel, source archive, and an SBOM, with licences, of what the wheel needs
+	@rm -rf dist build && mkdir build
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	@$(BIN)/uv venv --quiet --python $(BIN)/python build/runtime
+	@$(BIN)/uv pip install --quiet --python build/runtime -c requirements.lock dist/*.whl
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --gather-license-texts --output-reproducible \
+	  --output-file dist/export_pipeline.cdx.json build/runtime

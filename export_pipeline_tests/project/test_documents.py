@@ -86,12 +86,47 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
     assert named <= targets
 
 
-def test_the_lock_pins_every_dependency_and_holds_nothing_but_names_and_versions() -> None:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pattern = re.compile(r"[a-z0-9._-]+==[0-9][0-9a-z.+!]*( ; [a-z_'0-9 .<>=!()]+)?", re.IGNORECASE)
-    assert [line for line in lines if not pattern.fullmatch(line)] == []
-    pinned = {line.split("==")[0] for line in lines}
-    assert declared_dependencies() - pinned == set()
+def test_the_lock_pins_every_dependency_by_hash_and_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    entry = re.compile(
+        r"(?P<name>[a-z0-9._-]+)==[0-9][0-9a-z.+!]*( ; [a-z_'0-9 .<>=!()]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n",
+        re.IGNORECASE,
+    )
+    entries = list(entry.finditer(lock))
+    assert "".join(found[0] for found in entries) == lock
+    assert declared_dependencies() - {found["name"].lower() for found in entries} == set()
+
+
+def test_setup_refuses_a_package_with_another_hash(tmp_path: Path) -> None:
+    recipe = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    installs = re.findall(r"pip install.* -r (?:\S+)", recipe)
+    assert len(installs) == 2
+    assert all("--require-hashes" in install for install in installs)
+    lock = (ROOT / "requirements.lock").read_text()
+    (entry,) = re.findall(r"^six==[^\\\n]*(?: \\\n    --hash=\S+)+", lock, re.MULTILINE)
+    forged = tmp_path / "forged.lock"
+    forged.write_text(re.sub(r"sha256:\S+", f"sha256:{'0' * 64}", entry))
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "install", "--require-hashes", "--target", tmp_path / "six", "-r", forged],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Hash mismatch" in done.stderr
+    assert not (tmp_path / "six").exists() or list((tmp_path / "six").glob("six*")) == []
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = [
+        line.strip()
+        for workflow in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+        for line in workflow.read_text().splitlines()
+        if "uses:" in line
+    ]
+    pinned = re.compile(r"- uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert len(used) >= 6
+    assert [line for line in used if not pinned.fullmatch(line)] == []
 
 
 def declared_dependencies() -> set[str]:

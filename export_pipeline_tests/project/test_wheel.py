@@ -1,6 +1,8 @@
 """The built wheel, installed alone, is the whole product."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -68,6 +70,26 @@ def test_the_wheel_installed_alone_runs_the_demo_and_leaves_nothing_running(inst
     assert "part-00000.parquet" in output
     assert "SELECT" in output
     assert left_running(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_sbom_names_everything_that_is_installed_with_its_licence(installed: Path, tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"cyclonedx-py (.*)", (ROOT / "Makefile").read_text().replace("\\\n", ""))
+    options, _, _ = recipe.partition("--output-file")
+    bom = tmp_path / "bom.json"
+    command = [str(Path(sys.executable).with_name("cyclonedx-py")), *options.split(), "--no-validate"]
+    run([*command, "--output-file", str(bom), str(installed.parent)], cwd=ROOT)
+    told = json.loads(bom.read_text())
+    there = json.loads(run([*UV, "pip", "list", "--format", "json", "--python", str(installed.parent)], cwd=ROOT))
+    named = {component["name"]: component for component in [told["metadata"]["component"], *told["components"]]}
+    versions = {normal(name): component.get("version") for name, component in named.items()}
+    assert versions == {normal(package["name"]): package["version"] for package in there}
+    assert [name for name, component in named.items() if not component.get("licenses")] == []
+
+
+def normal(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def left_running(folder: Path) -> list[str]:
