@@ -110,11 +110,16 @@ def changes_answer(changes: list[Change], cursor: str | None) -> BulkExportChang
             BulkExportChange(
                 session_id=change.session_id,
                 day=change.day.isoformat(),
+                commit_id=change.commit_id,
+                superseded=change.superseded,
                 rows=change.rows,
                 bytes=change.bytes,
                 uri=change.uri,
+                sha256=change.sha256,
+                etag=change.etag,
+                version_id=change.version_id,
                 manifest_uri=change.manifest_uri,
-                committed_at=instant(change.committed_at),
+                committed_at=change.committed_at,
             )
             for change in changes
         ],

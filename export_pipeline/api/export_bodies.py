@@ -139,13 +139,22 @@ class BulkExportRun(Body):
 
 
 class BulkExportChange(Body):
-    """One commit of one day; `uri` is null where the day is empty: what was loaded of it is to be removed."""
+    """One commit of one day.
+
+    A superseded one is to be passed over: a later one has taken its place. Of any other, `uri` is null where the day is
+    empty: what was loaded of it is to be removed.
+    """
 
     session_id: uuid.UUID
     day: str
+    commit_id: uuid.UUID
+    superseded: bool
     rows: int
     bytes: int
     uri: str | None
+    sha256: str | None
+    etag: str | None
+    version_id: str | None
     manifest_uri: str
     committed_at: Time
 

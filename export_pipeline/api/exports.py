@@ -130,8 +130,11 @@ def get_bulk_export_changes(
     caller: GetCaller,
     cursor: Annotated[str, Query(max_length=100)] | None = None,
     limit: Limit = 1000,
+    *,
+    current: bool = False,
 ) -> BulkExportChanges:
-    """What an export, or what a schedule spawned, has committed since a cursor."""
-    return changes_answer(
-        *bulk_changes_since(parts.control, bulk_export_id, tenant_id=caller.tenant_id, cursor=cursor, limit=limit)
+    """What an export, or what a schedule spawned, has committed since a cursor; with `current` one commit a day."""
+    found, after = bulk_changes_since(
+        parts.control, bulk_export_id, tenant_id=caller.tenant_id, cursor=cursor, limit=limit, current=current
     )
+    return changes_answer(found, after)
