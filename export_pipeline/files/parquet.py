@@ -2,9 +2,11 @@
 
 The rules and the readers they come from: no statistics and no dictionary on payload columns (whole prompts would
 stand in the footer), row groups closed by bytes, page version 1, three-level lists, no embedded Arrow schema (every
-type here is one that Parquet names by itself, so the file has a single description of its columns).
+type here is one that Parquet names by itself, so the file has a single description of its columns). Columns have field
+ids (Iceberg readers ask for them), row groups say that they are sorted by time, and the footer says what columns mean.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.thrift import ThriftReader
-from export_pipeline.runs.schema import FIELD_BY_NAME, Kind
+from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.settings import Compression
 
 SCHEMA_VERSION = "1"
@@ -39,6 +41,10 @@ _REPEATING = frozenset(
 )
 """Columns whose values come again within a row group; a dictionary on others is built only to be thrown away."""
 _LIST_LEAF = ".list.element"
+_FIELD_IDS = {field.name: number for number, field in enumerate(RUN_FIELDS, start=1)}
+"""Never given to another column: columns are only ever appended."""
+_ELEMENT_IDS = 1000
+"""Added to a list's own id for that of its elements."""
 _WRITE_BATCH_ROWS = 128
 """Page sizes are looked at this often, in rows; the library's 1024 would gather huge pages where rows are fat."""
 
@@ -115,7 +121,12 @@ class DayFile:
         """Writes what is held and the footer, and tells what the file holds; the sink is not closed."""
         self._flush()
         if self._writer is not None:
-            own = {**self._footer, "rows": str(self._rows), "schema_version": SCHEMA_VERSION}
+            own = {
+                **self._footer,
+                "rows": str(self._rows),
+                "schema_version": SCHEMA_VERSION,
+                "columns": _descriptions(self._schema),
+            }
             self._writer.add_key_value_metadata({_OWN + name: value for name, value in own.items()})
             self._writer.close()
         return FileFacts(
@@ -244,9 +255,11 @@ def dictionary_leaves(schema: pa.Schema) -> list[str]:
 def _open_writer(sink: _CountingSink, schema: pa.Schema, compression: Compression) -> Any:
     codec, level = _CODECS[compression]
     plain = [_leaf(field) for field in schema if not _is_payload(field.name)]
+    # Every column, a list too, is one leaf, so that its place among the columns is the leaf's.
+    sorted_by = [pq.SortingColumn(schema.names.index("start_time"))] if "start_time" in schema.names else ()
     return pq.ParquetWriter(
         sink,
-        schema,
+        _with_field_ids(schema),
         version="2.6",
         data_page_version="1.0",
         compression=codec,
@@ -257,7 +270,24 @@ def _open_writer(sink: _CountingSink, schema: pa.Schema, compression: Compressio
         use_byte_stream_split=False,
         write_batch_size=_WRITE_BATCH_ROWS,
         store_schema=False,
+        sorting_columns=sorted_by,
     )
+
+
+def _with_field_ids(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(_with_field_id(field, _FIELD_IDS.get(field.name)) for field in schema)
+
+
+def _with_field_id(field: pa.Field, number: int | None) -> pa.Field:
+    if number is None:
+        return field
+    if pa.types.is_list(field.type):
+        field = field.with_type(pa.list_(_with_field_id(field.type.value_field, number + _ELEMENT_IDS)))
+    return field.with_metadata({"PARQUET:field_id": str(number)})
+
+
+def _descriptions(schema: pa.Schema) -> str:
+    return json.dumps({name: FIELD_BY_NAME[name].description for name in schema.names if name in FIELD_BY_NAME})
 
 
 def _leaf(field: pa.Field) -> str:

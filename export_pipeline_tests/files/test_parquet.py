@@ -131,6 +131,34 @@ def test_a_chosen_few_columns_are_all_that_is_written() -> None:
     assert (facts.min_start_time, facts.max_start_time, facts.first_id, facts.last_id) == (None, None, None, None)
 
 
+def test_columns_have_the_same_field_ids_in_every_file(version: FormatVersion) -> None:
+    data, _ = written(batch(version, telling_rows()))
+    read = pq.read_schema(io.BytesIO(data))
+    ids = {field.name: int(field.metadata[b"PARQUET:field_id"]) for field in read}
+    assert ids == {field.name: number for number, field in enumerate(RUN_FIELDS, start=1)}
+    few = select_fields(["tags", "error"])
+    rows = pa.RecordBatch.from_pylist([{"tags": ["a"], "error": None}], schema=arrow_schema(few, "v2_beta"))
+    narrow = pq.read_schema(io.BytesIO(written(rows)[0]))
+    assert {field.name: int(field.metadata[b"PARQUET:field_id"]) for field in narrow} == {
+        name: ids[name] for name in ("tags", "error")
+    }
+    element = narrow.field("tags").type.value_field
+    assert int(element.metadata[b"PARQUET:field_id"]) == 1000 + ids["tags"]
+
+
+def test_the_footer_says_by_what_rows_are_sorted_and_what_columns_mean(version: FormatVersion) -> None:
+    data, _ = written(batch(version, telling_rows()), row_group_bytes=1)
+    found = pq.read_metadata(io.BytesIO(data))
+    place = found.schema.names.index("start_time")
+    assert found.num_row_groups > 1
+    for number in range(found.num_row_groups):
+        (column,) = found.row_group(number).sorting_columns
+        assert (column.column_index, column.descending) == (place, False)
+        assert found.row_group(number).column(column.column_index).path_in_schema == "start_time"
+    told = json.loads(read_footer(lambda start, end: data[start:end], len(data))["columns"])
+    assert told == {field.name: field.description for field in RUN_FIELDS}
+
+
 def test_no_word_of_a_payload_stands_in_the_footer(version: FormatVersion) -> None:
     secret = "canary-of-the-footer"
     rows = batch(version, [row(1, **dict.fromkeys(sorted(PAYLOADS), secret), name="a-plain-name")])
@@ -220,6 +248,7 @@ def test_the_footer_tells_the_commit_and_is_read_with_one_request() -> None:
         return data[start:end]
 
     footer = read_footer(read_range, len(data))
+    assert json.loads(footer.pop("columns")).keys() == {field.name for field in RUN_FIELDS}
     assert footer == {"commit_id": "c-1", "day": "2026-01-09", "rows": "4", "schema_version": "1"}
     assert asked == [(max(0, len(data) - 65536), len(data))]
 
