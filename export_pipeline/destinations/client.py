@@ -62,9 +62,9 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
         events.register("provide-client-params.s3", functools.partial(_add_arguments, config.s3_additional_kwargs))
     if not config.include_bucket_in_prefix:
         events.register_first("before-sign.s3", functools.partial(_leave_bucket_out, config.bucket))
+    bound_answers(client)
     if endpoint is not None:
         guard_client(client, config, endpoint)
-    bound_answers(client)
     return client
 
 
