@@ -10,7 +10,20 @@ wrong, the setting or value by name, and what to do. The three groups say whethe
 A cancel and a reached limit (`LimitError`) stand beside them.
 """
 
+import re
 import uuid
+
+MOST_CHARACTERS = 2_000
+"""Of an error, wherever it is stored or sent."""
+
+_BLANK = re.compile(r"[\t-\r\x85\u2028\u2029]")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def shortened(text: str) -> str:
+    """A text that may quote others, on one line, of at most 2,000 characters, all of which a database takes."""
+    cut = text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    return _NO_TEXT.sub("\ufffd", _BLANK.sub(" ", cut))
 
 
 class ExportPipelineError(Exception):

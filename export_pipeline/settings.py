@@ -27,9 +27,20 @@ EMBEDDED_BUCKET = "llm-traces"
 
 Compression = Literal["none", "gzip", "snappy", "zstandard"]
 Words = Annotated[tuple[str, ...], NoDecode]
+UploadArgument = Literal[
+    "ACL",
+    "ObjectLockLegalHoldStatus",
+    "ObjectLockMode",
+    "ObjectLockRetainUntilDate",
+    "RequestPayer",
+    "SSEKMSKeyId",
+    "Tagging",
+]
+"""The arguments of uploads that may reach outside of a workspace's own bucket."""
 
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]")
 _OWNER = re.compile(r"team:.+|[a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+\.[a-zA-Z0-9-.]+")
+_ROLE_PATTERN = re.compile(r"arn:aws[a-z-]*:iam::(?:\d{12}|\*):role/[\w+=.@/*?-]{1,512}", re.ASCII)
 _PREFIX_SEGMENT = re.compile(r"[A-Za-z0-9!_.*'() @,;:+&$-]+")
 
 
@@ -128,8 +139,20 @@ class Settings(BaseSettings):
         None,
         description="Stored destination of the standing exports; its bucket and credentials are used, `BUCKET` is not.",
     )
-    allow_process_credentials: bool = Field(
-        False, description="Lets stored destinations without keys use the process's own AWS credentials."
+    own_credentials_workspaces: Annotated[tuple[uuid.UUID, ...], NoDecode] = Field(
+        (),
+        description="Workspaces whose stored destinations may use the process's own AWS credentials, separated by "
+        "commas.",
+    )
+    workspace_roles: Annotated[tuple[tuple[uuid.UUID | None, str], ...], NoDecode] = Field(
+        (),
+        description="Roles that workspaces may assume, as `WORKSPACE=ARN`, separated by commas; `*` for every "
+        "workspace, `*` and `?` in the ARN as in shell patterns.",
+    )
+    upload_arguments: Annotated[tuple[tuple[uuid.UUID | None, UploadArgument], ...], NoDecode] = Field(
+        (),
+        description="Arguments of uploads that reach outside of a bucket and that workspaces may give, as "
+        "`WORKSPACE=NAME`, separated by commas; `*` for every workspace.",
     )
     allow_proxy: bool = Field(
         False,
@@ -157,11 +180,37 @@ class Settings(BaseSettings):
         False, description="Serves the HTTP API without keys, to this machine alone, for the workspace `TENANT_ID`."
     )
 
-    @field_validator("projects_include", "projects_exclude", "owners", "signing_public_keys", mode="before")
+    @field_validator(
+        "projects_include",
+        "projects_exclude",
+        "owners",
+        "signing_public_keys",
+        "own_credentials_workspaces",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("workspace_roles", "upload_arguments", mode="before")
+    @classmethod
+    def _grants(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        return tuple((None if who.strip() == "*" else who.strip(), what.strip()) for who, _, what in pairs)
+
+    @field_validator("workspace_roles")
+    @classmethod
+    def _roles(cls, value: tuple[tuple[uuid.UUID | None, str], ...]) -> tuple[tuple[uuid.UUID | None, str], ...]:
+        for _, pattern in value:
+            if not _ROLE_PATTERN.fullmatch(pattern):
+                raise ValueError(
+                    f"{pattern!r} is no pattern of roles: it looks like arn:aws:iam::123456789012:role/exports-*, "
+                    "with ? for a comma"
+                )
         return value
 
     @field_validator("owners")

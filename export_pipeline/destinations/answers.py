@@ -1,15 +1,20 @@
 """Answers of a store are hostile input: how long one may be, and how long it may take.
 
 Botocore reads whatever comes: two gigabytes in the answer to a PutObject, or a byte every few seconds for hours. Here
-an answer that carries no data has a size and a total time; of an answer that carries data the headers have. What is
-longer or slower counts as an answer that was lost, so that a write whose answer it was may or may not have been done.
+an answer that carries no data has a size, a depth and a total time; one that carries data has a total time by the bytes
+that were asked for. What is longer or slower counts as an answer that was lost, so that a write whose answer it was may
+or may not have been done.
 """
 
+import re
 import socket
-import threading
 from typing import Any
+from xml.parsers import expat
 
+from botocore import awsrequest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+
+from export_pipeline.destinations.deadline import Deadline
 
 SMALL_BYTES = 64 * 1024
 LISTING_BYTES = 8 * 1024 * 1024
@@ -17,9 +22,11 @@ LISTING_BYTES = 8 * 1024 * 1024
 SECONDS = 120.0
 JOINING_SECONDS = 900.0
 """A store that joins the parts of a large upload sends blanks meanwhile, for minutes."""
-_BYTES_A_SECOND = 10_000
-"""How slowly a body may be taken, beside the time for the answer."""
+BYTES_A_SECOND = 10_000
+"""How slowly data may be taken or given, beside the time for the answer."""
+DEPTH = 32
 _PIECE = 16 * 1024
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 
 class AnswerTooLongError(ReadTimeoutError):
@@ -28,27 +35,10 @@ class AnswerTooLongError(ReadTimeoutError):
     fmt = "The answer of {endpoint_url} is too long."
 
 
-class Deadline:
-    """Shuts a connection down when its answer takes too long, whatever it is waiting for."""
+class AnswerTooDeepError(ReadTimeoutError):
+    """The XML of the answer declares entities, or is nested deeper than that of S3 ever is."""
 
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
-        self.passed = False
-        self._socket = sock
-        self._timer = threading.Timer(seconds, self._shut_down)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """The answer is there."""
-        self._timer.cancel()
-
-    def _shut_down(self) -> None:
-        self.passed = True
-        try:
-            # Of the plain socket below TLS: the other thread is reading through it.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-        except OSError:
-            return
+    fmt = "The answer of {endpoint_url} is nested too deep."
 
 
 class TimedAnswers:
@@ -56,6 +46,26 @@ class TimedAnswers:
 
     sock: socket.socket
     _seconds = SECONDS
+    _connecting: Deadline | None = None
+
+    def _new_conn(self) -> socket.socket:
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
+        # TLS takes the socket's descriptor over; a copy shuts the same connection down.
+        self._connecting = Deadline(connected.dup(), SECONDS)
+        return connected
+
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]
+        if self._connecting is not None and self._connecting.passed:
+            raise TimeoutError  # an answer that breaks off counts as a whole one there
+
+    def connect(self) -> None:
+        """Connects, TLS included."""
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            if self._connecting is not None:
+                self._connecting.close()
 
     def request(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
         """Sends a request; how long its answer may take depends on it."""
@@ -65,7 +75,7 @@ class TimedAnswers:
     def _handle_expect_response(self, message_body: Any) -> None:
         """Botocore's reading of "100 Continue", and its sending of the body then."""
         try:
-            seconds = SECONDS + len(message_body) / _BYTES_A_SECOND
+            seconds = SECONDS + len(message_body) / BYTES_A_SECOND
         except TypeError:
             seconds = JOINING_SECONDS
         deadline = Deadline(self.sock, seconds)
@@ -92,25 +102,94 @@ class TimedAnswers:
         return response
 
 
+class TimedHTTP(TimedAnswers, awsrequest.AWSHTTPConnection):  # type: ignore[misc]
+    """A plain one of botocore."""
+
+
+class TimedHTTPS(TimedAnswers, awsrequest.AWSHTTPSConnection):  # type: ignore[misc]
+    """One of botocore with TLS."""
+
+
+def pools_of(plain: type[TimedHTTP], secure: type[TimedHTTPS]) -> dict[str, type]:
+    """Pools of such connections, as a pool manager of urllib3 takes them."""
+    return {
+        "http": type("HTTPPool", (awsrequest.AWSHTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("HTTPSPool", (awsrequest.AWSHTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
+
+
 def bound_answers(client: Any) -> None:
-    """Makes a botocore client read no more of an answer than it may have."""
+    """Makes a botocore client read no more of an answer than it may have, and no longer, through a proxy too."""
     session = client._endpoint.http_session  # noqa: SLF001 -- botocore offers no public way in
+    pools = pools_of(TimedHTTP, TimedHTTPS)
+    session._pool_classes_by_scheme = session._manager.pool_classes_by_scheme = pools  # noqa: SLF001 -- the same
     send = session.send
 
     def bounded(request: Any) -> Any:
         carries_data, request.stream_output = request.stream_output, True
         response = send(request)
         deadline = getattr(response.raw, "export_pipeline_deadline", None)
+        if carries_data and response.status_code < 300:
+            if deadline is not None:
+                _time_data(response.raw, deadline, SECONDS + _asked_for(request) / BYTES_A_SECOND)
+            return response
         try:
-            if not carries_data:
-                limit = LISTING_BYTES if request.method == "GET" else SMALL_BYTES
-                response._content = _read(response.raw, limit, url=request.url, deadline=deadline)  # noqa: SLF001
+            limit = LISTING_BYTES if request.method == "GET" and not carries_data else SMALL_BYTES
+            response._content = _read(response.raw, limit, url=request.url, deadline=deadline)  # noqa: SLF001
         finally:
             if deadline is not None:
                 deadline.cancel()
+        _check_depth(response.content, request.url)
         return response
 
     session.send = bounded
+
+
+def _asked_for(request: Any) -> int:
+    """How many bytes the request asks for; what the answer says of its length counts for nothing."""
+    value = request.headers.get("Range", "")
+    found = _RANGE.fullmatch(value.decode() if isinstance(value, bytes) else value)
+    return LISTING_BYTES if found is None else int(found[2]) - int(found[1]) + 1
+
+
+def _time_data(raw: Any, deadline: Deadline, seconds: float) -> None:
+    """Gives data until then to be read; the deadline ends before its connection serves another request."""
+    deadline.extend(seconds)
+    for name in ("release_conn", "close"):
+        setattr(raw, name, _after_cancelling(deadline, getattr(raw, name)))
+
+
+def _after_cancelling(deadline: Deadline, end: Any) -> Any:
+    def ended() -> None:
+        deadline.cancel()
+        end()
+
+    return ended
+
+
+def _check_depth(content: bytes, url: str) -> None:
+    """Raises `AnswerTooDeepError` for XML that takes a parser's stack or memory; what is no XML is left to botocore."""
+    depth = 0
+
+    def start(*_: Any) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEPTH:
+            raise AnswerTooDeepError(endpoint_url=url, error="too deep")
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def declare(*_: Any) -> None:
+        raise AnswerTooDeepError(endpoint_url=url, error="entities")
+
+    parser = expat.ParserCreate(encoding="utf-8")
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, declare
+    try:
+        parser.Parse(content.lstrip(), True)
+    except expat.ExpatError:
+        return
 
 
 def _read(raw: Any, limit: int, *, url: str, deadline: Deadline | None) -> bytes:

@@ -15,11 +15,43 @@ from export_pipeline.errors import DestinationError, DestinationUnavailableError
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 5.0
+_LONGEST_WORD = 2_048
 _random = random.SystemRandom()
 
 
 def _whole(answer: dict[str, Any]) -> Any:
     return answer
+
+
+def body_of(answer: dict[str, Any], most: int | None) -> bytes:
+    """What the store sends, at most so many bytes of it; raises where it breaks off, or sends more than it says."""
+    body, length = answer["Body"], answer["ContentLength"]
+    size = length if most is None else min(length, most)
+    data = bytes(body.read(size))
+    # Past the end botocore compares checksums, and the connection is given back.
+    if len(data) == size == length and not body.read(1):
+        return data
+    body.close()  # the rest is not waited for
+    if len(data) < size or size == length:
+        raise ConnectionError(f"{len(data)} of {length} bytes")
+    return data
+
+
+def etag_of(answer: dict[str, Any]) -> str:
+    """The ETag without quotes; empty where there is none that can be read."""
+    return _word(answer.get("ETag")).strip('"')
+
+
+def version_of(answer: dict[str, Any]) -> str | None:
+    """The version of an object, in a bucket that keeps versions."""
+    version = _word(answer.get("VersionId"))
+    return None if version in {"", "null"} else version
+
+
+def _word(value: object) -> str:
+    """What the store calls a thing, which is stored and sent back; empty where that is no word of a store."""
+    text = "" if value is None else str(value)
+    return text if len(text) <= _LONGEST_WORD and text.isascii() and text.isprintable() else ""
 
 
 def digest_of(body: bytes | bytearray, config: DestinationConfig) -> dict[str, Any]:
@@ -76,9 +108,9 @@ class Calls:
 
     def required(self, answer: dict[str, Any], name: str, operation: str) -> str:
         """A part of an answer that every S3 store gives; without it this is some other server."""
-        if not (value := answer.get(name)):
+        if not (value := _word(answer.get(name))):
             raise not_s3(self.config, operation, name)
-        return str(value)
+        return value
 
 
 class Backoff:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from export_pipeline.destinations.calls import Calls, digest_of
+from export_pipeline.destinations.calls import Calls, body_of, digest_of
 from export_pipeline.destinations.classify import not_s3
 from export_pipeline.destinations.client import upload_options
 from export_pipeline.destinations.store import ObjectStore
@@ -141,7 +141,7 @@ class _Probe:
 
     def read(self) -> bool:
         try:
-            body = self._calls.call("GetObject", Key=self.key, take=lambda answer: answer["Body"].read())
+            body = self._calls.call("GetObject", Key=self.key, take=partial(body_of, most=len(self._body) + 1))
         except DestinationRefusedError:
             return False
         if body != self._body:

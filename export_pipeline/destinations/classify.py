@@ -4,6 +4,7 @@ The store's own code and status decide, never the class of the exception, and ne
 not passed on: it may quote requests.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,6 +45,9 @@ class Rule:
     retry: bool = False
 
 
+UNREADABLE = "an unreadable code"
+_CODE = re.compile(r"[A-Za-z0-9.:_-]{1,64}")
+_REGION_NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
 _KEY = "{n.access_key_id} and {n.secret_access_key}"
 _GRANT = "Grant {permission} on {place} to the credentials in use."
 _REGION = "Set {n.region} to the region where {n.bucket} lies{region}."
@@ -138,6 +142,7 @@ _ROLE_RULES: dict[str, Rule] = {
 _BY_CLASS: dict[str, tuple[str, Rule]] = {
     "SSLError": ("the secure connection failed", _TLS),
     "AnswerTooLongError": ("the answer is longer than one of S3 ever is", _NETWORK),
+    "AnswerTooDeepError": ("the answer is nested deeper than one of S3 ever is", _NETWORK),
     "ReadTimeoutError": ("the store did not answer in time", _NETWORK),
     "ConnectTimeoutError": ("no connection in time", _NETWORK),
     "ProxyConnectionError": ("the configured proxy cannot be reached", _NETWORK),
@@ -161,6 +166,7 @@ _BY_CLASS: dict[str, tuple[str, Rule]] = {
     "EndpointProviderError": ("region and bucket give no address", _REGION_UNKNOWN),
     "ParamValidationError": ("the bucket's name is malformed", _RULES["InvalidBucketName"]),
     "ResponseParserError": ("the answer is not one of S3", Rule("Invalid endpoint", _NOT_S3)),
+    "KeyError": ("the answer is not one of S3", Rule("Invalid endpoint", _NOT_S3)),
     "RecursionError": ("endless redirects", _STATUS_RULES[302]),
     "ValueError": ("the endpoint cannot be used", Rule("Invalid endpoint", _NOT_S3)),
 }
@@ -194,20 +200,27 @@ def not_s3(config: DestinationConfig, operation: str, missing: str) -> Destinati
 
 def _of_response(response: dict[str, Any], config: DestinationConfig, operation: str) -> DestinationError:
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-    code = str(response["Error"].get("Code") or "")
+    code = _readable(response["Error"].get("Code") or "")
     rule = _RULES.get(code) or _STATUS_RULES.get(status)
     if rule is None:
         rule = Rule("Unavailable", _LATER, retry=True) if status >= 500 else _REFUSED
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     region = response["Error"].get("Region") or headers.get("x-amz-bucket-region")
+    region = region if isinstance(region, str) and _REGION_NAME.fullmatch(region) else None
     shown = code if code and not code.isdigit() else f"HTTP status {status}"
     return _made(rule, config, operation, what=shown, code=code or str(status), region=region)
+
+
+def _readable(code: object) -> str:
+    """A store's code, which is shown, stored and sent to others, where it looks like one."""
+    text = str(code)
+    return text if not text or _CODE.fullmatch(text) else UNREADABLE
 
 
 def _of_role(response: dict[str, Any], config: DestinationConfig) -> DestinationError:
     """The error for an answer of STS, which stands between the operation and the store."""
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-    code = str(response["Error"].get("Code") or status)
+    code = _readable(response["Error"].get("Code") or status)
     rule = _ROLE_LATER if status >= 500 or "Throttl" in code else _ROLE_RULES.get(code, _ROLE)
     return _made(rule, config, "AssumeRole", what=code, code=code)
 

@@ -39,12 +39,9 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
     endpoint = parse_endpoint(config)
     addresses = [] if endpoint is None else check_addresses(config, endpoint)
     if credentials is None and not config.process_credentials:
-        names = config.names
-        what = "A role is to be assumed" if config.aws_role_arn else "No credentials are given"
-        keys = f"give {names.access_key_id} and {names.secret_access_key}"
         raise DestinationRefusedError(
-            f"{what} for {config.place}, and the process's own credentials may not be used: {keys}, "
-            f"or set {names.allow_process}=true.",
+            f"No credentials are given for {config.place}, and the process's own may not be used: give "
+            f"{config.names.access_key_id} and {config.names.secret_access_key}.",
             error_class="Access denied",
         )
     from botocore.exceptions import BotoCoreError
@@ -65,9 +62,9 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
         events.register("provide-client-params.s3", functools.partial(_add_arguments, config.s3_additional_kwargs))
     if not config.include_bucket_in_prefix:
         events.register_first("before-sign.s3", functools.partial(_leave_bucket_out, config.bucket))
+    bound_answers(client)
     if endpoint is not None:
         guard_client(client, config, endpoint)
-    bound_answers(client)
     return client
 
 

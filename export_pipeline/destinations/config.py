@@ -21,7 +21,6 @@ class Names:
     session_token: str = "the destination's session_token"  # noqa: S105 -- a name, no secret
     allow_private: str = f"{PREFIX}ALLOW_PRIVATE_ENDPOINTS"
     role: str = "the destination's aws_role_arn"
-    allow_process: str = f"{PREFIX}ALLOW_PROCESS_CREDENTIALS"
 
 
 SETTING_NAMES = Names(

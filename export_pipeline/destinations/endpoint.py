@@ -148,10 +148,8 @@ def is_private(address: Address) -> bool:
 
 
 def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> None:
-    """Makes every direct connection of a botocore client check its peer before anything is sent; answers are timed."""
-    from botocore import awsrequest
-
-    from export_pipeline.destinations.answers import TimedAnswers
+    """Makes every direct connection of a botocore client check its peer before anything is sent."""
+    from export_pipeline.destinations.answers import TimedHTTP, TimedHTTPS, pools_of
 
     def checked(connection: Any, sock: socket.socket) -> socket.socket:
         address = ipaddress.ip_address(str(sock.getpeername()[0]).partition("%")[0])
@@ -160,22 +158,16 @@ def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> 
             raise PeerBlockedError(connection.host, f"{connection.host} leads to {address}, {reason}")
         return sock
 
-    class GuardedHTTP(TimedAnswers, awsrequest.AWSHTTPConnection):  # type: ignore[misc]
+    class GuardedHTTP(TimedHTTP):
         def _new_conn(self) -> socket.socket:
             return checked(self, super()._new_conn())
 
-    class GuardedHTTPS(TimedAnswers, awsrequest.AWSHTTPSConnection):  # type: ignore[misc]
+    class GuardedHTTPS(TimedHTTPS):
         def _new_conn(self) -> socket.socket:
             return checked(self, super()._new_conn())
-
-    class GuardedHTTPPool(awsrequest.AWSHTTPConnectionPool):
-        ConnectionCls = GuardedHTTP
-
-    class GuardedHTTPSPool(awsrequest.AWSHTTPSConnectionPool):
-        ConnectionCls = GuardedHTTPS
 
     manager = client._endpoint.http_session._manager  # noqa: SLF001 -- botocore offers no public way in
-    manager.pool_classes_by_scheme = {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}
+    manager.pool_classes_by_scheme = pools_of(GuardedHTTP, GuardedHTTPS)
 
 
 def _inner(address: Address) -> Address | str:

@@ -16,6 +16,8 @@ def assume(role: str, session: Any, own: Any, config: DestinationConfig) -> None
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
     from botocore.exceptions import NoCredentialsError
 
+    from export_pipeline.destinations.answers import bound_answers
+
     credentials = own.get_credentials()
     if credentials is None:
         raise NoCredentialsError
@@ -24,7 +26,13 @@ def assume(role: str, session: Any, own: Any, config: DestinationConfig) -> None
         arguments["ExternalId"] = config.external_id
     if own.get_config_variable("region") is None:  # STS is asked in the bucket's region where none is configured
         own.set_config_variable("region", config.region or "us-east-1")
-    fetcher = AssumeRoleCredentialFetcher(own.create_client, credentials, role, extra_args=arguments)
+
+    def bounded(*given: Any, **options: Any) -> Any:
+        client = own.create_client(*given, **options)
+        bound_answers(client)
+        return client
+
+    fetcher = AssumeRoleCredentialFetcher(bounded, credentials, role, extra_args=arguments)
     session._credentials = DeferredRefreshableCredentials(  # noqa: SLF001 -- botocore offers no public way in
         refresh_using=fetcher.fetch_credentials, method="assume-role"
     )

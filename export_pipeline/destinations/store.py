@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from export_pipeline.destinations.calls import Backoff, Calls, digest_of
+from export_pipeline.destinations.calls import Backoff, Calls, body_of, digest_of, etag_of, version_of
+from export_pipeline.destinations.classify import not_s3
 from export_pipeline.destinations.client import make_client, upload_options
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.objects import Completed, ObjectInfo, OpenUpload
@@ -119,8 +120,8 @@ class ObjectStore:
             if isinstance(error, DestinationUnavailableError) or error.code in _NOT_TAKEN:
                 raise OutcomeUnknownError(str(error), code=error.code) from None
             raise
-        etag = self._calls.required(answer, "ETag", "CompleteMultipartUpload")
-        return Completed(etag.strip('"'), _version(answer))
+        self._calls.required(answer, "ETag", "CompleteMultipartUpload")
+        return Completed(etag_of(answer), version_of(answer))
 
     def abort(self, key: str, upload_id: str) -> None:
         """Removes an upload and its parts; one that is not there is fine."""
@@ -136,38 +137,49 @@ class ObjectStore:
 
     def uploads_below(self, prefix: str) -> Iterator[OpenUpload]:
         """The open uploads of all keys that begin with `prefix`; needs the right to list uploads."""
+
+        def take(answer: dict[str, Any]) -> tuple[list[OpenUpload], dict[str, Any]]:
+            found = [OpenUpload(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", ())]
+            if not answer.get("IsTruncated"):
+                return found, {}
+            last = answer["Uploads"][-1]  # SeaweedFS names no markers
+            return found, {
+                "KeyMarker": answer.get("NextKeyMarker") or last["Key"],
+                "UploadIdMarker": answer.get("NextUploadIdMarker") or last["UploadId"],
+            }
+
         more: dict[str, Any] = {}
         while True:
             try:
-                answer = self._calls.call("ListMultipartUploads", Prefix=prefix, **more)
+                page, following = self._calls.call("ListMultipartUploads", take=take, Prefix=prefix, **more)
             except DestinationRefusedError as error:
                 if error.code == "NoSuchUpload":  # what rclone says where there are none
                     return
                 raise
-            for item in answer.get("Uploads", ()):
-                yield OpenUpload(item["Key"], item["UploadId"], item["Initiated"])
-            if not answer.get("IsTruncated"):
+            yield from page
+            if not following:
                 return
-            last = answer["Uploads"][-1]  # SeaweedFS names no markers
-            more = {
-                "KeyMarker": answer.get("NextKeyMarker") or last["Key"],
-                "UploadIdMarker": answer.get("NextUploadIdMarker") or last["UploadId"],
-            }
+            if following == more:
+                raise not_s3(self.config, "ListMultipartUploads", "end")
+            more = following
 
     def stat(self, key: str) -> ObjectInfo | None:
         """What the store knows of an object, None where there is none.
 
         Raises `DestinationRefusedError` where it may not be looked at, also where the whole bucket is missing.
         """
+
+        def take(answer: dict[str, Any]) -> ObjectInfo:
+            size, modified = answer["ContentLength"], answer["LastModified"]
+            return ObjectInfo(key, size, etag_of(answer), version_of(answer), modified)
+
         for _ in range(2):
             try:
-                answer = self._calls.call("HeadObject", Key=key)
+                found: ObjectInfo = self._calls.call("HeadObject", take=take, Key=key)
+                return found
             except DestinationRefusedError as error:
                 if error.code not in _HEAD_CODES:
                     raise
-            else:
-                version, etag = _version(answer), answer.get("ETag", "").strip('"')
-                return ObjectInfo(key, answer["ContentLength"], etag, version, answer["LastModified"])
             try:  # a HEAD is refused with a bare status; the refusal of a GET says whether object or bucket is missing
                 self.read(key, 0, 1)
             except ObjectMissingError:
@@ -186,7 +198,7 @@ class ObjectStore:
             params["Range"] = f"bytes={start or 0}-{'' if end is None else end - 1}"
         most = None if end is None else end - (start or 0)
         try:
-            return bytes(self._get(lambda answer: _body(answer, most), **params))
+            return bytes(self._get(lambda answer: body_of(answer, most), **params))
         except DestinationUnavailableError as error:
             if error.code != "InvalidRange" or start:
                 raise
@@ -211,10 +223,9 @@ class ObjectStore:
         def take(answer: dict[str, Any]) -> tuple[ObjectInfo, bytes]:
             total = answer.get("ContentRange", "").rpartition("/")[2]
             whole = not total.isdecimal()  # the store sends an object from its begin on
-            body = _body(answer, end if whole else end - start)
+            body = body_of(answer, end if whole else end - start)
             size = answer["ContentLength"] if whole else int(total)
-            etag = answer.get("ETag", "").strip('"')
-            info = ObjectInfo(key, size, etag, _version(answer), answer["LastModified"])
+            info = ObjectInfo(key, size, etag_of(answer), version_of(answer), answer["LastModified"])
             return info, body[start:] if whole else body
 
         found: tuple[ObjectInfo, bytes] = self._get(take, Key=key, Range=f"bytes={start}-{end - 1}")
@@ -253,7 +264,7 @@ class ObjectStore:
                 if not taken and not isinstance(error, DestinationUnavailableError):
                     raise
                 try:
-                    return self.read(key) == body
+                    return self.read(key, 0, len(body) + 1) == body
                 except ObjectMissingError:
                     pass
                 except DestinationRefusedError:
@@ -286,14 +297,23 @@ class ObjectStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with `prefix`, in the order of their keys."""
+
+        def take(answer: dict[str, Any]) -> tuple[list[ObjectInfo], str | None]:
+            found = [
+                ObjectInfo(item["Key"], item["Size"], etag_of(item), None, item["LastModified"])
+                for item in answer.get("Contents", ())
+            ]
+            return found, answer["NextContinuationToken"] if answer.get("IsTruncated") else None
+
         more: dict[str, Any] = {}
         while True:
-            answer = self._calls.call("ListObjectsV2", Prefix=prefix, **more)
-            for item in answer.get("Contents", ()):
-                yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), None, item["LastModified"])
-            if not answer.get("IsTruncated"):
+            page, token = self._calls.call("ListObjectsV2", take=take, Prefix=prefix, **more)
+            yield from page
+            if token is None:
                 return
-            more = {"ContinuationToken": answer["NextContinuationToken"]}
+            if more == {"ContinuationToken": token}:
+                raise not_s3(self.config, "ListObjectsV2", "end")
+            more = {"ContinuationToken": token}
 
     def close(self) -> None:
         """Closes the connections."""
@@ -303,19 +323,3 @@ class ObjectStore:
 def content_type(key: str) -> str:
     """The media type of an object by its key; always sent, because some stores refuse to guess."""
     return next((kind for suffix, kind in _TYPES.items() if key.endswith(suffix)), "application/octet-stream")
-
-
-def _body(answer: dict[str, Any], most: int | None) -> bytes:
-    """What the store sends, at most so many bytes of it; raises where the connection breaks off before that."""
-    body = answer["Body"]
-    if most is None or answer["ContentLength"] <= most:
-        return bytes(body.read())
-    try:
-        return bytes(body.read(most))
-    finally:
-        body.close()  # the rest is not waited for
-
-
-def _version(answer: dict[str, Any]) -> str | None:
-    version = answer.get("VersionId")
-    return None if version in (None, "", "null") else str(version)

@@ -144,3 +144,26 @@ def test_single_user_mode_answers_this_machine_only_and_no_pages_of_other_sites(
     refused.append(TestClient(elsewhere, base_url="http://10.1.2.3", client=("127.0.0.1", 4000)).get(EXPORTS))
     assert [answer.status_code for answer in refused] == [403] * 5
     assert client.get(EXPORTS, headers={"X-Tenant-Id": str(OTHER)}).status_code == 404
+
+
+def test_what_the_operator_has_not_allowed_a_workspace_is_refused_with_the_setting_and_stores_nothing(
+    house: House,
+) -> None:
+    client = house.client()
+    role = "arn:aws:iam::123456789012:role/x"
+    own = house.new_destination() | {"credentials": None}
+    with_role = house.new_destination(aws_role_arn=role) | {"credentials": None}
+    public = house.new_destination(s3_additional_kwargs={"ACL": "public-read"})
+    for body, setting in (
+        (own, f"OWN_CREDENTIALS_WORKSPACES={TENANT}"),
+        (with_role, f"WORKSPACE_ROLES={TENANT}={role}"),
+        (public, f"UPLOAD_ARGUMENTS={TENANT}=ACL"),
+    ):
+        answer = client.post(f"{EXPORTS}/destinations", json=body)
+        assert (answer.status_code, setting in answer.json()["detail"]) == (400, True), answer.text
+    assert client.get(f"{EXPORTS}/destinations").json() == []
+    url = f"{EXPORTS}/destinations/{house.destination(client)}"
+    before = client.get(url).json()
+    changed = client.patch(url, json={"aws_role_arn": role})
+    assert (changed.status_code, f"WORKSPACE_ROLES={TENANT}={role}" in changed.json()["detail"]) == (400, True)
+    assert client.get(url).json() == before

@@ -154,10 +154,8 @@ def test_a_role_that_cannot_be_assumed_is_told_from_a_bucket_that_refuses(
     store.close()
 
 
-def test_a_role_needs_the_processs_own_credentials_and_the_setting_that_allows_them(
-    moto: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(DestinationRefusedError, match="EXPORT_PIPELINE_ALLOW_PROCESS_CREDENTIALS=true"):
+def test_a_role_needs_the_processs_own_credentials_and_the_permission_to_use_them(moto: str) -> None:
+    with pytest.raises(DestinationRefusedError, match="the process's own may not be used"):
         ObjectStore(config(moto, process_credentials=False), None)
     with pytest.raises(DestinationRefusedError, match="No usable AWS credentials"):
         ObjectStore(config(moto), None)

@@ -113,7 +113,7 @@ def terminal(live: Live) -> Iterator[Terminal]:
         "PROJECT": "chat",
     }
     keys = {"AWS_ACCESS_KEY_ID": house.server.access_key_id, "AWS_SECRET_ACCESS_KEY": house.server.secret_access_key}
-    yield Terminal(live, own, **keys, EXPORT_PIPELINE_ALLOW_PROCESS_CREDENTIALS="true")
+    yield Terminal(live, own, **keys, EXPORT_PIPELINE_OWN_CREDENTIALS_WORKSPACES=str(house.settings.tenant_id))
     with live.control.begin() as connection:
         connection.execute(sa.update(bulk_exports).values(status="Cancelled"))
 

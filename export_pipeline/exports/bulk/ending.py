@@ -15,9 +15,6 @@ from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days
 from export_pipeline.exports.watch.notices import EndKind, export_ended
 
-MOST_CHARACTERS = 2_000
-"""Of a stored error."""
-
 
 def end_export(
     connection: sa.Connection,
@@ -53,7 +50,7 @@ def fail_export(control: ControlDatabase, bulk_id: uuid.UUID, error: str) -> Non
         found = read_export(connection, bulk_id, lock=True)
         if found.status in UNFINISHED_EXPORTS:
             now = connection.execute(sa.select(control.now_sql)).scalar_one()
-            end_export(connection, control, found, status="Failed", error=error[:MOST_CHARACTERS], now=now)
+            end_export(connection, control, found, status="Failed", error=error, now=now)
 
     control.run(end)
 

@@ -7,6 +7,8 @@ Instants are BIGINT microseconds since 1970-01-01 UTC, always taken from the dat
 
 import sqlalchemy as sa
 
+from export_pipeline.exports.control.texts import ErrorText, ErrorTexts
+
 JSON = sa.JSON(none_as_null=True)
 
 metadata = sa.MetaData(
@@ -99,7 +101,7 @@ days = sa.Table(
         comment="control database time just before the source was last read and agreed with the commit",
     ),
     sa.Column("completed_at", sa.BigInteger),
-    sa.Column("error", sa.Text, comment="why the last attempt failed; null after a success"),
+    sa.Column("error", ErrorText, comment="why the last attempt failed; null after a success"),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
     sa.Index(None, "export_id", "status"),
 )
@@ -168,8 +170,8 @@ bulk_exports = sa.Table(
     sa.Column("reexport_late", sa.Boolean, nullable=False, comment="a schedule whose days follow late changes"),
     sa.Column("source_id", sa.String(36), comment="the schedule that spawned it"),
     sa.Column("status", sa.String(24), nullable=False, comment="the contract's words: exports.bulk"),
-    sa.Column("error", sa.Text),
-    sa.Column("warning", sa.Text, comment="what of its rows is not in the files although it is Completed"),
+    sa.Column("error", ErrorText),
+    sa.Column("warning", ErrorText, comment="what of its rows is not in the files although it is Completed"),
     sa.Column("created_by", sa.Text, nullable=False, comment="who asked: cli, key:<id>, schedule"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
@@ -195,7 +197,7 @@ bulk_units = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False, comment="retries so far; part of the Dagster run key"),
     sa.Column("first_attempt", sa.Integer, nullable=False, comment="where retries are counted from: retried by hand"),
     sa.Column("not_before", sa.BigInteger, comment="when the next attempt may start"),
-    sa.Column("errors", JSON, nullable=False, comment="retry_0, retry_1, … to text"),
+    sa.Column("errors", ErrorTexts, nullable=False, comment="retry_0, retry_1, … to text"),
     sa.Column("dagster_run_id", sa.String(36), comment="the run that works, or last worked, on it"),
     sa.Column("planned_rows", sa.BigInteger, comment="rows counted at planning"),
     sa.Column("rows", sa.BigInteger, comment="rows committed"),
@@ -248,7 +250,7 @@ notices = sa.Table(
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("kind", sa.String(64), nullable=False, comment="export.failed, day.overdue, …"),
     sa.Column("subject", sa.Text, nullable=False, comment="what it is about; told once for each kind"),
-    sa.Column("body", JSON, nullable=False),
+    sa.Column("body", ErrorTexts, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("not_before", sa.BigInteger, nullable=False),

@@ -13,6 +13,7 @@ from export_pipeline.destinations.secrets import Vault
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.destinations.permitted import permit
 from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
 from export_pipeline.settings import Settings
 
@@ -23,7 +24,7 @@ def open_destination(
     """The bucket of a stored destination, with the credentials that are stored now.
 
     Raises `NotFoundError`, `SecretsError` where the credentials do not open, and `DestinationRefusedError` where the
-    settings forbid the endpoint or the process's own credentials.
+    settings forbid the endpoint, the role, the process's own credentials or an argument of uploads.
     """
     with control.read() as connection:
         found = read_destination(connection, destination_id, tenant_id=tenant_id)
@@ -34,7 +35,10 @@ def open_destination(
 def unlock(
     connection: sa.Connection, found: DestinationRecord, *, settings: Settings
 ) -> tuple[DestinationConfig, Credentials | None]:
-    """What a client of a destination is made of, with the credentials that are stored now; raises `SecretsError`."""
+    """What a client of a destination is made of, with the credentials that are stored now.
+
+    Raises `SecretsError`, and `DestinationRefusedError` where the workspace may not write in this way (any more).
+    """
     query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
     sealed = connection.execute(query).scalar_one()
     credentials = None
@@ -46,11 +50,12 @@ def unlock(
 def effective(
     config: DestinationConfig, credentials: Credentials | None, *, tenant_id: uuid.UUID, settings: Settings
 ) -> DestinationConfig:
-    """The config with what the settings allow, and with what is the workspace's."""
+    """The config with what the settings allow, and with what is the workspace's; raises as `permit` does."""
+    permit(config, credentials, tenant_id=tenant_id, settings=settings)
     return replace(
         config,
         allow_private=settings.private_endpoints,
         use_proxy=settings.allow_proxy,
-        process_credentials=credentials is None and settings.allow_process_credentials,
+        process_credentials=credentials is None,
         external_id=str(tenant_id),
     )

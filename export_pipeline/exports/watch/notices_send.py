@@ -8,8 +8,9 @@ The body is JSON: `id`, `kind`, `at`, `text`, `detail`. Three headers come with 
   full stop and the body's bytes.
 
 Any status from 200 to 299 counts as received; anything else, a redirect too, is tried again with growing pauses for
-three days. The address obeys the rules of endpoints (`destinations.endpoint`): what is resolved, and the peer of the
-connection, must not be private unless ALLOW_PRIVATE_ENDPOINTS says so. No proxy is used.
+three days; so is a notice whose answer has not come within ten seconds. The address obeys the rules of endpoints
+(`destinations.endpoint`): none that the name resolves to may be private unless ALLOW_PRIVATE_ENDPOINTS says so, and
+those are the ones that are connected to. No proxy is used.
 """
 
 import hashlib
@@ -20,11 +21,13 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
+from export_pipeline.destinations.deadline import Deadline
 from export_pipeline.destinations.endpoint import why_blocked
 from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
@@ -139,9 +142,12 @@ def post(webhook: Webhook, notice: Notice) -> None:
     connection = _Guarded(webhook)
     try:
         connection.request("POST", webhook.target, body=body, headers=headers)
-        status = connection.getresponse().status
+        status = connection.getresponse().status  # of the body nothing is read
+        if connection.is_late:
+            raise TimeoutError  # headers that break off count as whole ones there
     except (OSError, http.client.HTTPException) as error:
-        raise NotDeliveredError(f"{webhook.host} does not take notices: {_cause(error)}") from None
+        cause = "no answer in time" if connection.is_late else _cause(error)
+        raise NotDeliveredError(f"{webhook.host} does not take notices: {cause}") from None
     finally:
         connection.close()
     if not 200 <= status < 300:
@@ -154,16 +160,23 @@ class _Guarded(http.client.HTTPConnection):
     def __init__(self, webhook: Webhook) -> None:
         super().__init__(webhook.host, webhook.port, timeout=ANSWER_SECONDS)
         self._webhook = webhook
+        self._deadline: Deadline | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it was ended because the whole took too long."""
+        return self._deadline is not None and self._deadline.passed
 
     def connect(self) -> None:
-        """Connects to one of the host's addresses, all of which must be allowed."""
+        """Connects to the first of the host's addresses, all of which must be allowed; from then on time is counted."""
         webhook = self._webhook
         found = socket.getaddrinfo(webhook.host, webhook.port, type=socket.SOCK_STREAM)
         for _, _, _, _, place in found:
             self._check(str(place[0]))
-        plain = socket.create_connection((webhook.host, webhook.port), ANSWER_SECONDS)
+        plain = _connected([(family, place) for family, _, _, _, place in found])
+        # TLS takes the socket's descriptor over; a copy shuts the same connection down.
+        self._deadline = Deadline(plain.dup(), ANSWER_SECONDS)
         try:
-            self._check(str(plain.getpeername()[0]))
             secure = webhook.scheme == "https"
             self.sock = (
                 ssl.create_default_context().wrap_socket(plain, server_hostname=webhook.host) if secure else plain
@@ -172,10 +185,34 @@ class _Guarded(http.client.HTTPConnection):
             plain.close()
             raise
 
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._deadline is not None:
+            self._deadline.close()
+        super().close()
+
     def _check(self, text: str) -> None:
         address = ipaddress.ip_address(text.partition("%")[0])
         if reason := why_blocked(address, self._webhook.scheme, allow_private=self._webhook.allow_private):
             raise NotDeliveredError(f"{PREFIX}WEBHOOK_URL leads to {address}, {reason}")
+
+
+def _connected(places: Sequence[tuple[int, Any]]) -> socket.socket:
+    """A connection to the first of the addresses that takes one; the name is not asked again."""
+    failure: OSError | None = None
+    end = time.monotonic() + ANSWER_SECONDS
+    for family, place in places:
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        plain.settimeout(max(0.1, end - time.monotonic()))
+        try:
+            plain.connect(place)
+        except OSError as error:
+            plain.close()
+            failure = error
+        else:
+            plain.settimeout(ANSWER_SECONDS)
+            return plain
+    raise failure or OSError("the name has no address")
 
 
 def _cause(error: Exception) -> str:

@@ -15,7 +15,7 @@ from export_pipeline.exports.bulk.plan import Lost, Planned
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
-from export_pipeline.exports.control.tables import commits, exports
+from export_pipeline.exports.control.tables import commits, destinations, exports
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.source import SqlSource
@@ -209,6 +209,29 @@ def test_errors_are_kept_by_attempt_and_the_last_one_fails_the_export(bulk: Bulk
         f"1 of 1 days are not exported, the first of them {START}: no 2",
     )
     assert kinds(bulk, export) == ["export.failed"]
+
+
+def test_an_export_to_a_destination_that_is_no_longer_permitted_fails_with_the_name_of_the_setting(
+    bulk: BulkHouse, export: BulkExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, settings, here = bulk.house.server, bulk.house.settings, destinations.c.id == str(bulk.destination)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_access_key)
+    with bulk.control.begin() as connection:
+        before = connection.execute(sa.select(destinations.c.credentials).where(here)).scalar_one()
+        connection.execute(sa.update(destinations).where(here).values(credentials=None, credentials_keys=[]))
+    try:
+        worker_of(settings.model_copy(update={"max_day_retries": 0})).publish_units(export.id, attempts(bulk, export))
+        assert f"EXPORT_PIPELINE_OWN_CREDENTIALS_WORKSPACES={bulk.tenant}" in (bulk.export(export.id).error or "")
+        assert bulk.export(export.id).status == "Failed"
+        assert nothing_is_there(bulk, export)
+        allowed = settings.model_copy(update={"own_credentials_workspaces": (bulk.tenant,)})
+        again = bulk.ask(str(export.session_id))
+        worker_of(allowed).publish_units(again.id, attempts(bulk, again))
+        assert the_file_is_there(bulk, again)
+    finally:
+        with bulk.control.begin() as connection:
+            connection.execute(sa.update(destinations).where(here).values(credentials=before))
 
 
 def kinds(bulk: BulkHouse, export: BulkExport) -> list[str]:

@@ -114,16 +114,16 @@ def test_the_processs_own_credentials_are_used_only_where_that_is_allowed(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", rclone.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", rclone.secret_access_key)
     new = described(rclone, identity=None)
-    with pytest.raises(DestinationRefusedError, match="EXPORT_PIPELINE_ALLOW_PROCESS_CREDENTIALS=true") as caught:
+    with pytest.raises(DestinationRefusedError, match=f"EXPORT_PIPELINE_OWN_CREDENTIALS_WORKSPACES={TENANT}") as caught:
         create_destination(control, new, tenant_id=TENANT, settings=make_settings(), actor="cli")
     assert caught.value.error_class == "Access denied"
-    allowing = make_settings(allow_process_credentials=True, secret_keys=None)
+    allowing = make_settings(own_credentials_workspaces=(TENANT,), secret_keys=None)
     made = create_destination(control, new, tenant_id=TENANT, settings=allowing, actor="cli")
     assert made.credentials_keys == ()
     assert check_stored(control, made.id, tenant_id=TENANT, settings=allowing).ok
     refused = check_stored(control, made.id, tenant_id=TENANT, settings=make_settings())
     assert refused.error is not None
-    assert "EXPORT_PIPELINE_ALLOW_PROCESS_CREDENTIALS" in str(refused.error)
+    assert "EXPORT_PIPELINE_OWN_CREDENTIALS_WORKSPACES" in str(refused.error)
 
 
 def test_own_credentials_are_never_replaced_by_those_of_the_process(
@@ -132,7 +132,7 @@ def test_own_credentials_are_never_replaced_by_those_of_the_process(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", rclone.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", rclone.secret_access_key)
     new = replace(described(rclone), credentials=Credentials("nobody", "wrong"))
-    settings = make_settings(allow_process_credentials=True)
+    settings = make_settings(own_credentials_workspaces=(TENANT,))
     with pytest.raises(DestinationError) as caught:
         create_destination(control, new, tenant_id=TENANT, settings=settings, actor="cli")
     assert caught.value.error_class == "Key ID you provided does not exist"

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 import uuid
@@ -18,11 +19,13 @@ from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.projects.registry import sync_projects
-from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended, schedule_missed
-from export_pipeline.exports.watch.notices_send import GIVE_UP_MICROSECONDS, Webhook, send_due
+from export_pipeline.exports.watch import notices_send
+from export_pipeline.exports.watch.notices import Notice, add_notice, due_notices, export_ended, schedule_missed
+from export_pipeline.exports.watch.notices_send import GIVE_UP_MICROSECONDS, NotDeliveredError, Webhook, post, send_due
 from export_pipeline.exports.watch.overdue import note_overdue
 from export_pipeline.runs.window import Window
 from export_pipeline_tests.control_rows import known_for_years
+from export_pipeline_tests.destinations.test_answers import answering
 from export_pipeline_tests.exports.outer.conftest import MakeSettings
 from export_pipeline_tests.exports.outer.stores import MemorySource
 from export_pipeline_tests.servers import Postgres
@@ -30,6 +33,7 @@ from export_pipeline_tests.servers import Postgres
 SECRET = "a key"
 BULK = uuid.UUID(int=1)
 TENANT = uuid.UUID(int=2)
+NOTICE = Notice(uuid.UUID(int=3), "export.failed", "one", "one failed", {}, 0, 0)
 
 
 class Receiver:
@@ -219,6 +223,62 @@ def test_a_forbidden_address_is_never_connected_to(
     assert why is not None
     assert why.startswith("EXPORT_PIPELINE_WEBHOOK_URL leads to ")
     assert sentence in why
+
+
+@pytest.mark.parametrize(
+    ("scheme", "head", "piece"),
+    [
+        ("http", b"", b"H"),
+        ("http", b"HTTP/1.1 204 No Content\r\n", b"X-A: b\r\n"),
+        ("http", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("https", b"\x16\x03\x03\x3f\xff", b"\x02"),
+    ],
+    ids=["status", "headers", "continue", "handshake"],
+)
+def test_an_answer_a_few_bytes_at_a_time_is_not_waited_for(
+    scheme: str, head: bytes, piece: bytes, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices_send, "ANSWER_SECONDS", 0.5)
+    with answering(head, piece, pause=threading.Event()) as (url, _):
+        settings = make_settings(webhook_url=url.replace("http", scheme, 1), webhook_secret=SECRET)
+        found = Webhook.from_settings(settings)
+        assert found is not None
+        with pytest.raises(NotDeliveredError, match=r"^127\.0\.0\.1 does not take notices: no answer in time$"):
+            post(found, NOTICE)
+
+
+def test_an_endless_answer_is_taken_by_its_status_and_not_read(make_settings: MakeSettings) -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536) as (url, sent):
+        found = Webhook.from_settings(make_settings(webhook_url=url, webhook_secret=SECRET))
+        assert found is not None
+        post(found, NOTICE)
+    assert sent[0] < 32 * 1024 * 1024
+
+
+def test_a_proxy_that_the_environment_names_is_not_the_webhook_s(
+    receiver: Receiver, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    post(webhook, NOTICE)
+    assert len(receiver.got) == 1
+
+
+def test_the_addresses_that_were_looked_at_are_the_ones_that_are_connected_to(
+    receiver: Receiver, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", receiver.server.server_port))]]
+
+    def resolve(host: str, *_: object, **__: object) -> object:
+        assert host == "hooks.test"
+        return answers.pop(0)  # a second question would fail
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    settings = make_settings(webhook_url="http://hooks.test/x", webhook_secret=SECRET)
+    found = Webhook.from_settings(settings)
+    assert found is not None
+    post(found, NOTICE)
+    assert [path for path, _, _ in receiver.got] == ["/x"]
 
 
 @pytest.mark.parametrize(
