@@ -170,7 +170,7 @@ def test_wrong_keys_are_answered_429_without_asking_the_database(
     assert client.get(EXPORTS).status_code == 401  # without a key nothing is tried
     assert client.get(EXPORTS, headers=good).status_code == 200
 
-    def asked(*_: Any) -> Any:
+    def asked(*_: Any, **__: Any) -> Any:
         raise AssertionError("the database is asked")
 
     monkeypatch.setattr("export_pipeline.api.guard.authenticate", asked)
@@ -184,7 +184,7 @@ def test_a_database_that_is_away_uses_up_no_tries(house: House, monkeypatch: pyt
     monkeypatch.setattr(limits, "_TRIES", 2)
     client = house.client()
 
-    def away(*_: Any) -> Any:
+    def away(*_: Any, **__: Any) -> Any:
         raise ControlUnreachableError("away")
 
     with monkeypatch.context() as patch:
