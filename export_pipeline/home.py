@@ -13,7 +13,7 @@ import secrets
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,11 @@ LOWEST_PORT, HIGHEST_PORT = 10_240, 32_000
 
 _FILE = "embedded.json"
 _KEY_FILE = "secret.key"
+
+_PROXY_HEADERS = {
+    "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-forwarded-for", "true-client-ip",
+    "cf-connecting-ip", "cf-ray", "fastly-client-ip", "fly-client-ip", "x-envoy-external-address",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def came_through_proxy(headers: Iterable[str]) -> bool:
+    """Whether a request has a header that proxies add; `headers` are its names."""
+    return any(name.lower() in _PROXY_HEADERS or name.lower().startswith("x-forwarded-") for name in headers)
 
 
 def taken_ports(first: int, count: int) -> list[int]:

@@ -161,6 +161,7 @@ class Settings(BaseSettings):
     )
     max_runs_per_export: int = Field(45, ge=1, description="Days of one bulk export under way at once.")
     max_exports: int = Field(15, ge=1, description="Bulk exports of one workspace under way at once.")
+    max_destinations: int = Field(100, ge=1, description="Stored destinations of one workspace.")
     max_schedules: int = Field(200, ge=0, description="Scheduled bulk exports of one workspace.")
     max_exports_per_hour: int = Field(250, ge=1, description="Bulk exports that one workspace may create in an hour.")
     max_export_days: int = Field(3660, ge=1, description="Days of a bulk export's window.")
@@ -178,6 +179,15 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=1, le=65535, description="Port that `export-pipeline api` listens on.")
     api_single_user: bool = Field(
         False, description="Serves the HTTP API without keys, to this machine alone, for the workspace `TENANT_ID`."
+    )
+    api_rate: float = Field(
+        100,
+        gt=0,
+        description="Requests a second of one API key, in bursts of ten times as many; an address may make four times "
+        "as many.",
+    )
+    api_access_log: bool = Field(
+        True, description="Writes a line of JSON for each request of the HTTP API to standard error."
     )
 
     @field_validator(

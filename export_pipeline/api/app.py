@@ -6,10 +6,13 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
-from export_pipeline.api import destinations, exports, filters, health, metrics, records
+from export_pipeline.api import destinations, docs, exports, filters, health, metrics, records
+from export_pipeline.api.answers import EveryAnswer, write_access_log
 from export_pipeline.api.failures import ERRORS, add_handlers
 from export_pipeline.api.parts import Parts
+from export_pipeline.api.rates import Rates
 from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.settings import Settings, load_settings
 
@@ -18,6 +21,14 @@ _SECURITY: Mapping[str, Mapping[str, str]] = {
     "Tenant ID": {"type": "apiKey", "in": "header", "name": "X-Tenant-Id"},
     "Bearer Auth": {"type": "http", "scheme": "bearer", "description": "An API key, as an alternative to X-API-Key."},
 }
+
+
+class _Api(FastAPI):
+    """FastAPI, with what is around every answer outside of its own handling of errors."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Called by Starlette at the first request."""
+        return EveryAnswer(super().build_middleware_stack(), self.state.parts.rates)
 
 
 def create_app(settings: Settings | None = None, control: ControlDatabase | None = None) -> FastAPI:
@@ -34,21 +45,25 @@ def create_app(settings: Settings | None = None, control: ControlDatabase | None
         if control is None:
             opened.close()
 
-    app = FastAPI(
+    app = _Api(
         title="export_pipeline",
         version=version("export-pipeline"),
         description="Bulk exports of LLM traces to S3, as LangSmith's API has them.",
         lifespan=lifespan,
         separate_input_output_schemas=False,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
-    app.state.parts = Parts(settings, opened)
+    app.state.parts = Parts(settings, opened, Rates(settings.api_rate))
+    if settings.api_access_log:
+        write_access_log()
     add_handlers(app)
     calls = APIRouter(prefix="/api/v1", responses=ERRORS)
     for router in (destinations.router, exports.router, filters.router, records.router):
         calls.include_router(router)
     app.include_router(calls)
-    for router in (health.router, metrics.router):
+    for router in (health.router, metrics.router, docs.router):
         app.include_router(router)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's way to extend the document
     return app

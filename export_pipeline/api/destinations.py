@@ -15,15 +15,20 @@ from export_pipeline.api.destination_bodies import (
 from export_pipeline.api.failures import REFUSED
 from export_pipeline.api.guard import GuardedRoute
 from export_pipeline.api.parts import GetCaller, GetParts
+from export_pipeline.api.wire import Limit, Offset, offset_within
 from export_pipeline.exports.destinations import stored as service
 
 router = APIRouter(prefix="/bulk-exports/destinations", tags=["bulk-exports"], route_class=GuardedRoute)
 
 
 @router.get("")
-def get_bulk_export_destinations(parts: GetParts, caller: GetCaller) -> list[BulkExportDestination]:
+def get_bulk_export_destinations(
+    parts: GetParts, caller: GetCaller, limit: Limit | None = None, offset: Offset = 0
+) -> list[BulkExportDestination]:
     """The workspace's destinations, the newest first."""
-    found = service.list_destinations(parts.control, tenant_id=caller.tenant_id)
+    found = service.list_destinations(
+        parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset)
+    )
     return [destination_answer(record) for record in found]
 
 

@@ -84,8 +84,14 @@ async def _ours(_request: Request, error: Any) -> JSONResponse:
         return _answer(status, _UNAVAILABLE[status], {"Retry-After": str(_BUSY_SECONDS)} if status == 503 else None)
     if isinstance(error, DestinationError):
         return _answer(status, f"Failed to validate S3 destination: {error.error_class}. {error}")
-    retry_after = {"Retry-After": str(error.retry_after)} if isinstance(error, LimitError) else None
-    return _answer(status, NOT_FOUND if status == 404 else str(error), retry_after)
+    if isinstance(error, LimitError):
+        return limit_answer(error)
+    return _answer(status, NOT_FOUND if status == 404 else str(error))
+
+
+def limit_answer(error: LimitError) -> JSONResponse:
+    """What a reached limit answers."""
+    return _answer(429, str(error), {"Retry-After": str(error.retry_after)})
 
 
 async def _http(_request: Request, error: Any) -> JSONResponse:

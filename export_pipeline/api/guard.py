@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +13,18 @@ from starlette.concurrency import run_in_threadpool
 
 from export_pipeline.api.failures import NOT_FOUND
 from export_pipeline.api.parts import Caller, Parts
-from export_pipeline.exports.access.keys import SCOPES, authenticate
+from export_pipeline.api.rates import client_of
+from export_pipeline.errors import DestinationError, ExportPipelineError, LimitError
+from export_pipeline.exports.access.keys import SCOPES, ApiKey, authenticate
 from export_pipeline.exports.projects.workspace import workspace_of
-from export_pipeline.home import is_loopback
+from export_pipeline.home import came_through_proxy, is_loopback
 from export_pipeline.runs.ids import parse_uuid
 
 MAX_BODY = 1024 * 1024
 MAX_DEPTH = 32
+
+_REASONS = {401: "key", 403: "scope", 404: "workspace"}
+"""Why a call with a known key was not admitted, by the status of the answer."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
@@ -33,14 +39,37 @@ class GuardedRoute(APIRoute):
         scope = (self.openapi_extra or {}).get("x-scope") or _scope(self.methods)
 
         async def guarded(request: Request) -> Response:
-            request.state.caller = await run_in_threadpool(admit, request, scope=scope)
-            return await handle(BoundedRequest(request.scope, request.receive))
+            try:
+                await run_in_threadpool(admit, request, scope=scope)
+                return await handle(BoundedRequest(request.scope, request.receive))
+            except (HTTPException, LimitError, DestinationError) as error:
+                await run_in_threadpool(_note_refusal, request, error)
+                raise
 
         return guarded
 
 
 def _scope(methods: set[str] | None) -> str:
     return "bulk-exports:read" if methods == {"GET"} else "bulk-exports:manage"
+
+
+def _note_refusal(request: Request, error: HTTPException | LimitError | DestinationError) -> None:
+    """Adds it to the audit log of a known caller; who is not known stands in the access log alone."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if isinstance(error, HTTPException):
+        reason, text = _REASONS.get(error.status_code), error.detail
+    else:
+        reason, text = "limit" if isinstance(error, LimitError) else "destination", str(error)
+    if caller is not None and reason is not None:
+        parts: Parts = request.app.state.parts
+        parts.refusals.note(
+            parts.control,
+            tenant_id=caller.tenant_id,
+            actor=caller.actor,
+            reason=reason,
+            subject=f"{request.method} {request.scope['path']}".encode("unicode_escape").decode(),
+            text=text,
+        )
 
 
 class BoundedRequest(Request):
@@ -81,26 +110,47 @@ def _no_number(name: str) -> None:
     raise json.JSONDecodeError(f"{name} is no JSON", "", 0)
 
 
-def admit(request: Request, *, scope: str) -> Caller:
-    """Who calls, where the call is allowed: 401 without a valid key, 404 for another workspace, 403 without scope."""
+def admit(request: Request, *, scope: str) -> None:
+    """Sets `request.state.caller`; 401 without a valid key, 404 for another workspace, 403 without scope."""
     parts: Parts = request.app.state.parts
     caller = _only_user(request, parts) if parts.settings.api_single_user else _key_holder(request, parts)
+    request.state.caller = caller
     named = request.headers.get("x-tenant-id")
     if named is not None and parse_uuid(named) != caller.tenant_id:
         raise HTTPException(404, NOT_FOUND)
     if scope not in caller.scopes:
         raise HTTPException(403, f"The API key lacks the scope {scope}.")
-    return caller
 
 
 def _key_holder(request: Request, parts: Parts) -> Caller:
     text = request.headers.get("x-api-key") or _bearer(request.headers.get("authorization", ""))
-    key = authenticate(parts.control, text) if text else None
+    key = _checked(request, parts, text) if text else None
     if key is None:
         raise HTTPException(
             401, "Give a valid API key in the header X-API-Key.", headers={"WWW-Authenticate": "Bearer"}
         )
     return Caller(tenant_id=key.tenant_id, scopes=frozenset(key.scopes), actor=key.actor)
+
+
+def _name_caller(request: Request, key: ApiKey) -> None:
+    """Lets the logs name a key that is not valid any more; it may do nothing."""
+    request.state.caller = Caller(tenant_id=key.tenant_id, scopes=frozenset(), actor=key.actor)
+
+
+def _checked(request: Request, parts: Parts, text: str) -> ApiKey | None:
+    """The key with this text where it is valid; the control database is not asked beyond the limits of tries."""
+    host = client_of(request.scope)
+    parts.rates.attempt(host, text)
+    try:
+        key = authenticate(parts.control, text, ended=partial(_name_caller, request))
+    except ExportPipelineError:
+        parts.rates.undecided(host, text)
+        raise
+    if key is None:
+        parts.rates.invalid(text)
+    else:
+        parts.rates.valid(host, text)
+    return key
 
 
 def _bearer(header: str) -> str:
@@ -114,6 +164,12 @@ def _only_user(request: Request, parts: Parts) -> Caller:
     local = (client is None or is_loopback(client.host)) and (server is None or is_loopback(str(server[0])))
     if not local or not is_loopback(_host_of("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "In single-user mode the API answers this machine only, at 127.0.0.1.")
+    if came_through_proxy(request.headers.keys()):
+        raise HTTPException(
+            403,
+            "In single-user mode the API answers no requests through a proxy: whoever reaches the proxy would need no "
+            "key. Leave single-user mode off, and make keys with `export-pipeline keys create`.",
+        )
     origin = request.headers.get("origin")
     if origin is not None and not is_loopback(_host_of(origin)):
         raise HTTPException(403, "In single-user mode the API answers no pages of other sites.")

@@ -7,17 +7,21 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from export_pipeline.api.places import Places
+from export_pipeline.api.rates import Rates
+from export_pipeline.exports.access.refusals import Refusals
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The settings, the control database and the places of one process; nothing else is kept between calls."""
+    """What one process has; between calls it keeps who waits and how often was asked, and nothing else."""
 
     settings: Settings
     control: ControlDatabase = field(repr=False)
+    rates: Rates = field(repr=False)
     places: Places = field(default_factory=Places, repr=False)
+    refusals: Refusals = field(default_factory=Refusals, repr=False)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ router = APIRouter(prefix="/audit-log", tags=["audit"], route_class=GuardedRoute
 
 
 class AuditLine(Body):
-    """One change; `actor` is "key:<id>", "cli", "schedule" or "single-user"."""
+    """One change, or a refusal (`refused.…`, with how many calls it tells of).
+
+    `actor` is "key:<id>", "cli", "schedule" or "single-user".
+    """
 
     id: uuid.UUID
     at: Time

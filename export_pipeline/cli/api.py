@@ -21,8 +21,9 @@ def api(
 ) -> None:
     """Serve the HTTP API until Ctrl-C.
 
-    `export-pipeline keys create` makes the keys that it asks for. It keeps nothing in memory: several may run beside
-    each other, and may be ended at any time.
+    `export-pipeline keys create` makes the keys that it asks for. Several may run beside each other, and may
+    be ended at any time; each counts requests for itself. The access log, a line of JSON a request, goes to standard
+    error; EXPORT_PIPELINE_API_ACCESS_LOG=false turns it off.
 
     Example: export-pipeline api --port 8000
     """

@@ -3,6 +3,7 @@
 The same words are stored in the control database. Fields that are not known are left out of account.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,8 @@ from export_pipeline.settings import clean_prefix
 
 LONGEST_PREFIX = 640
 """A key of S3 has at most 1,024 bytes; what lies below the prefix takes up to 380 of them."""
+
+LARGEST_CONFIG = 16 * 1024
 
 ADDITIONAL: frozenset[str] = frozenset(
     {
@@ -111,6 +114,15 @@ def checked(config: DestinationConfig) -> DestinationConfig:
     for name, value in config.s3_additional_kwargs.items():
         _check_additional(name, value)
     return replace(config, prefix=_prefix(config.prefix), endpoint_url=endpoint)
+
+
+def check_size(config: DestinationConfig) -> None:
+    """Raises `InputError` for a description that is too large to be stored."""
+    if (size := len(json.dumps(config_values(config)))) > LARGEST_CONFIG:
+        raise InputError(
+            f"the destination's description has {size:,} bytes of JSON, at most {LARGEST_CONFIG:,} are stored: shorten "
+            "s3_additional_kwargs."
+        )
 
 
 def check_display_name(name: str) -> None:

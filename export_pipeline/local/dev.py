@@ -52,7 +52,8 @@ def _run(settings: Settings, embedded: EmbeddedStore, port: int, screen: Screen)
         if home.is_new:
             # Web server and daemon would race each other in making the tables.
             _once(home, screen)
-        environment = {**home.environment(), f"{PREFIX}API_SINGLE_USER": str(_single_user(settings)).lower()}
+        api_settings = {"API_SINGLE_USER": _single_user(settings), "API_ACCESS_LOG": False}  # the screen is the UI's
+        environment = {**home.environment(), **{PREFIX + name: str(on).lower() for name, on in api_settings.items()}}
         children = {
             name: stack.enter_context(
                 Child(

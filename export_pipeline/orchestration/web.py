@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from export_pipeline.home import is_loopback
+from export_pipeline.home import came_through_proxy, is_loopback
 
 _FOREIGN = "Dagster answers its own pages and programs on this machine only."
 _NO_QUERY = "Queries are sent by POST, in the body."
@@ -25,7 +25,7 @@ class OwnPagesOnly:
 
     `Host` is a name of loopback (a name that was rebound to it is not); `Origin`, where there is one, is the page's
     own; `Sec-Fetch-Site`, which browsers always send, is this site. A link on another site may lead to a page. Programs
-    send neither `Origin` nor `Sec-Fetch-Site`.
+    send neither `Origin` nor `Sec-Fetch-Site`. What came through a proxy may come from anywhere, and is refused.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -47,7 +47,7 @@ def is_own(scope: Scope) -> bool:
     """Whether a request comes from a page that this server has given out, from a program, or follows a link."""
     headers = Headers(scope=scope)
     host, origin, site = headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site", "none")
-    if not is_loopback(_parts("//" + host)[0]):
+    if came_through_proxy(headers.keys()) or not is_loopback(_parts("//" + host)[0]):
         return False
     if origin is not None and _parts(origin) != _parts("//" + host):
         return False

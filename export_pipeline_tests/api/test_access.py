@@ -119,6 +119,7 @@ def test_ids_of_another_workspace_answer_as_unknown_ones_do_to_the_byte(any_hous
     for call in WITH_IDS:
         foreign, unknown = _ask(theirs, call, **ids), _ask(theirs, call)
         assert foreign.status_code == 404, call
+        assert foreign.headers.pop("X-Request-Id") != unknown.headers.pop("X-Request-Id")
         assert (foreign.content, dict(foreign.headers)) == (unknown.content, dict(unknown.headers))
     for field, value in (("bulk_export_destination_id", destination), ("session_id", str(PROJECT))):
         wish = {"bulk_export_destination_id": any_house.destination(theirs), "session_id": str(uuid.uuid4()), **asked}
@@ -167,3 +168,15 @@ def test_what_the_operator_has_not_allowed_a_workspace_is_refused_with_the_setti
     changed = client.patch(url, json={"aws_role_arn": role})
     assert (changed.status_code, f"WORKSPACE_ROLES={TENANT}={role}" in changed.json()["detail"]) == (400, True)
     assert client.get(url).json() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "CF-Connecting-IP"],
+)
+def test_single_user_mode_refuses_what_came_through_a_proxy(house: House, name: str) -> None:
+    client = house.anonymous(api_single_user=True)
+    answer = client.get(EXPORTS, headers={name: "127.0.0.1"})
+    assert (answer.status_code, "`export-pipeline keys create`" in answer.json()["detail"]) == (403, True)
+    assert client.get("/health", headers={name: "127.0.0.1"}).status_code == 200
+    assert house.client().get(EXPORTS, headers={name: "127.0.0.1"}).json() == []

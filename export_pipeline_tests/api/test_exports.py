@@ -247,3 +247,24 @@ def test_an_id_that_is_no_uuid_is_answered_422_and_an_unknown_path_404(house: Ho
     assert client.get(f"{EXPORTS}/no-uuid").json()["detail"][0]["loc"] == ["path", "bulk_export_id"]
     assert client.get(f"{EXPORTS}/{uuid.uuid4()}/nothing").json() == {"detail": "Not Found"}
     assert client.put(EXPORTS).status_code == 405
+
+
+def test_destinations_are_paged_where_that_is_asked_for_and_limited(house: House) -> None:
+    client = house.client(max_destinations=3)
+    newest_first = [house.destination(client) for _ in range(3)][::-1]
+
+    def listed(query: str) -> list[str]:
+        return [each["id"] for each in client.get(f"{EXPORTS}/destinations{query}").json()]
+
+    assert listed("") == newest_first
+    assert [listed("?limit=2"), listed("?limit=2&offset=2"), listed("?offset=3")] == [
+        newest_first[:2],
+        newest_first[2:],
+        [],
+    ]
+    assert client.get(f"{EXPORTS}/destinations?limit=0").status_code == 422
+    refused = client.post(f"{EXPORTS}/destinations", json=house.new_destination())
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3600")
+    assert refused.json()["detail"].startswith("This workspace has 3 destinations, as many as ")
+    large = house.new_destination(s3_additional_kwargs={"Metadata": {"a": "x" * 20_000}})
+    assert house.client().post(f"{EXPORTS}/destinations", json=large).status_code == 422

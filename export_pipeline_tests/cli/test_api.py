@@ -100,6 +100,10 @@ def test_the_api_serves_whoever_has_a_key_and_ends_when_it_is_told_to(tmp_path: 
             out, _ = server.communicate(timeout=60)
     assert f"HTTP API: http://127.0.0.1:{port}/docs" in out
     assert "Traceback" not in out
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    asked = [(line["status"], line["actor"]) for line in lines if line["path"] == "/api/v1/bulk-exports"]
+    assert asked == [(401, None), (200, f"key:{made['id']}")]
+    assert "GET /api" not in out
 
 
 def _status(port: int, path: str, **headers: str) -> int:

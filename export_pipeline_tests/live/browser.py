@@ -5,12 +5,39 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NONE_FOUND = (
     "The browser test needs Chromium or Chrome, and none could be installed: put one on the PATH (on Debian: apt-get "
     "install chromium), or run the other tests with: make test-quick"
 )
+
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@contextmanager
+def fresh_page(profile: Path) -> Iterator["Page"]:
+    """A page of a browser that has never been used; its profile lies in that folder."""
+    from playwright.sync_api import sync_playwright
+
+    program = find()
+    assert program, NONE_FOUND
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=program, args=FLAGS, viewport={"width": 1500, "height": 1000}
+        )
+        yield context.new_page()
+        context.close()
 
 
 def find() -> str | None:

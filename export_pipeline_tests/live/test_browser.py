@@ -4,34 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from export_pipeline_tests.clock import days_over, on_one_day
-from export_pipeline_tests.live import browser
+from export_pipeline_tests.live.browser import fresh_page
 from export_pipeline_tests.live.conftest import DAYS
 from export_pipeline_tests.live.dagster import PATIENCE, Live
 
 pytestmark = pytest.mark.slow
 
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
     """A page of a browser that has never been used."""
-    program = browser.find()
-    assert program, browser.NONE_FOUND
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=program, args=FLAGS, viewport={"width": 1500, "height": 1000}
-        )
-        opened = context.new_page()
+    with fresh_page(tmp_path / "profile") as opened:
         opened.set_default_timeout(PATIENCE * 1000)
         yield opened
-        context.close()
 
 
 def see_the_partitions(live: Live, page: Page) -> None:

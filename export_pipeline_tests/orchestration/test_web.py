@@ -43,6 +43,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         {"Sec-Fetch-Site": "cross-site"},
         {"Host": "rebound.example:3000"},
         {"Host": ""},
+        {"X-Forwarded-For": "192.0.2.7"},
+        {"x-forwarded-host": "dagster.example"},
+        {"Forwarded": "for=192.0.2.7"},
+        {"Via": "1.1 proxy"},
+        {"X-Real-IP": "192.0.2.7"},
     ],
 )
 def test_pages_of_other_sites_get_no_answer_from_its_api(client: TestClient, headers: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -129,8 +129,13 @@ def revoke_key(control: ControlDatabase, key_id: uuid.UUID, *, actor: str) -> Ap
     return control.run(revoke)
 
 
-def authenticate(control: ControlDatabase, text: str) -> ApiKey | None:
-    """The key with this text, where it is valid now; its use is noted at most once a minute."""
+def authenticate(
+    control: ControlDatabase, text: str, *, ended: Callable[[ApiKey], None] | None = None
+) -> ApiKey | None:
+    """The key with this text, where it is valid now; its use is noted at most once a minute.
+
+    One that is revoked or has expired is handed to `ended`.
+    """
     if not 0 < len(text) <= _LONGEST_KEY:
         return None
     asked = _hash(text)
@@ -141,6 +146,8 @@ def authenticate(control: ControlDatabase, text: str) -> ApiKey | None:
         return None
     key = _key_of({name: row[name] for name in ApiKey.__dataclass_fields__})
     if not key.valid(now):
+        if ended is not None:
+            ended(key)
         return None
     if key.last_used_at is None or now - key.last_used_at >= _NOTE_USE_EVERY:
         _note_use(control, key, now)

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from export_pipeline.destinations.check import Capabilities, DestinationCheck, check_destination
 from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.form import check_credentials, check_display_name, checked, config_values
+from export_pipeline.destinations.form import check_credentials, check_display_name, check_size, checked, config_values
 from export_pipeline.destinations.secrets import Vault
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.errors import ConflictError, DestinationError, InputError
+from export_pipeline.errors import ConflictError, DestinationError, InputError, LimitError
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, destinations, exports
@@ -42,6 +42,8 @@ __all__ = [
     "rotate_credentials",
 ]
 
+_HOUR = 3600
+
 UNFINISHED = ("Created", "Running", "IntervalScheduled")
 """The statuses of bulk exports that still need their destination."""
 
@@ -60,12 +62,15 @@ def create_destination(
 ) -> DestinationRecord:
     """Checks a destination by writing to it, and stores it.
 
-    Raises `InputError` for a malformed value, `SettingsError` where SECRET_KEYS is needed and missing, and
-    `DestinationError` (with its class, the cause and a cure) where exports could not be written there. Nothing is
-    stored then.
+    Raises `InputError` for a malformed value, `LimitError` where the workspace has too many, `SettingsError` where
+    SECRET_KEYS is needed and missing, and `DestinationError` (with its class, the cause and a cure) where exports could
+    not be written there. Nothing is stored then.
     """
     check_display_name(new.display_name)
     config = checked(new.config)
+    check_size(config)
+    with control.read() as connection:  # before the bucket is written to
+        _refuse_beyond_limit(connection, tenant_id=tenant_id, settings=settings)
     row_id = uuid.uuid4()
     note = partial(record, tenant_id=tenant_id, actor=actor, subject=row_id)
     sealed = _sealed(config, new.credentials, row_id=row_id, tenant_id=tenant_id, settings=settings)
@@ -74,6 +79,7 @@ def create_destination(
     def insert(connection: sa.Connection) -> None:
         if connection.execute(sa.select(destinations.c.id).where(destinations.c.id == str(row_id))).first():
             return  # the answer of the commit was lost
+        _refuse_beyond_limit(connection, tenant_id=tenant_id, settings=settings)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
         keys = _keys(new.credentials)
         values = {"tenant_id": str(tenant_id), "display_name": new.display_name, "created_at": now}
@@ -172,6 +178,15 @@ def check_stored(
             values = {"capabilities": asdict(result.capabilities), "checked_at": control.now_sql}
             connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**values))
     return result
+
+
+def _refuse_beyond_limit(connection: sa.Connection, *, tenant_id: uuid.UUID, settings: Settings) -> None:
+    mine = sa.select(sa.func.count()).where(destinations.c.tenant_id == str(tenant_id))
+    if (count := connection.execute(mine).scalar_one()) >= settings.max_destinations:
+        raise LimitError(
+            f"This workspace has {count:,} destinations, as many as {PREFIX}MAX_DESTINATIONS allows: delete one first.",
+            retry_after=_HOUR,
+        )
 
 
 def _sealed(

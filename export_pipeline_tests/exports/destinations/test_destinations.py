@@ -13,6 +13,7 @@ from export_pipeline.errors import (
     DestinationError,
     DestinationRefusedError,
     InputError,
+    LimitError,
     NotFoundError,
 )
 from export_pipeline.exports.access.audit import read_audit
@@ -81,6 +82,39 @@ def test_lists_are_the_newest_first_and_in_pages(control: ControlDatabase, setti
     assert list_destinations(control, tenant_id=TENANT, limit=1, offset=1) == [made[1]]
     assert not made[0].capabilities.conditional_writes
     assert [text for text in made[0].capabilities.losses if "If-None-Match" in text]
+
+
+@BOTH
+def test_a_workspace_has_so_many_destinations_and_another_one_its_own(
+    control: ControlDatabase, make_settings: MakeSettings, rclone: Rclone
+) -> None:
+    settings = make_settings(max_destinations=2)
+
+    def create(tenant_id: uuid.UUID) -> uuid.UUID:
+        return create_destination(control, described(rclone), tenant_id=tenant_id, settings=settings, actor="cli").id
+
+    first, _ = create(TENANT), create(TENANT)
+    lines = len(read_audit(control, tenant_id=TENANT))
+    with pytest.raises(LimitError, match="has 2 destinations, as many as EXPORT_PIPELINE_MAX_DESTINATIONS") as refused:
+        create(TENANT)
+    assert refused.value.retry_after == 3600
+    with control.read() as connection:
+        stored = sa.select(sa.func.count()).where(destinations.c.tenant_id == str(TENANT))
+        assert connection.execute(stored).scalar_one() == 2
+    assert len(read_audit(control, tenant_id=TENANT)) == lines
+    create(OTHER_TENANT)
+    delete_destination(control, first, tenant_id=TENANT, actor="cli")
+    create(TENANT)
+
+
+def test_a_description_that_is_too_large_is_not_stored(
+    control: ControlDatabase, settings: Settings, rclone: Rclone
+) -> None:
+    new = described(rclone)
+    large = replace(new, config=replace(new.config, s3_additional_kwargs={"Metadata": {"a": "x" * 16_384}}))
+    with pytest.raises(InputError, match=r"has 16,\d{3} bytes of JSON, at most 16,384 are stored"):
+        create_destination(control, large, tenant_id=TENANT, settings=settings, actor="cli")
+    assert list_destinations(control, tenant_id=TENANT) == []
 
 
 @BOTH
