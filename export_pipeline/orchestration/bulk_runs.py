@@ -64,13 +64,13 @@ def request_of(start: "Start", *, workspace: uuid.UUID) -> dg.RunRequest:
     )
 
 
-def request_cleaning(cleaning: "Cleaning") -> dg.RunRequest:
-    """How the sensor asks for a run that cleans up."""
+def request_cleaning(cleaning: "Cleaning", *, workspace: uuid.UUID) -> dg.RunRequest:
+    """How the sensor asks for a run that cleans up, in one of its workspace's places."""
     attempts = {unit.id: unit.attempt for unit in cleaning.units}
     return dg.RunRequest(
         run_key=cleaning.run_key,
         run_config=run_config(cleaning.bulk_id, attempts, clean=True),
-        tags={EXPORT_TAG: str(cleaning.bulk_id), CLEAN_TAG: "true"},
+        tags={EXPORT_TAG: str(cleaning.bulk_id), WORKSPACE_TAG: str(workspace), CLEAN_TAG: "true"},
     )
 
 

@@ -106,7 +106,7 @@ def end_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:
 def _clean(parts: Parts, instance: dg.DagsterInstance, runs: "Sequence[Run]") -> list[dg.RunRequest]:
     """Runs that end what dead workers left in exports that have ended."""
     from export_pipeline.exports.bulk.cleaning import plan_cleaning
-    from export_pipeline.exports.bulk.steps import leftovers
+    from export_pipeline.exports.bulk.steps import leftovers, workspaces_of
 
     left = leftovers(parts.control)
     if not left:
@@ -118,7 +118,8 @@ def _clean(parts: Parts, instance: dg.DagsterInstance, runs: "Sequence[Run]") ->
         pause=parts.settings.retry_seconds,
         now=time.time(),
     )
-    return [request_cleaning(cleaning) for cleaning in due]
+    workspaces = workspaces_of(parts.control, [cleaning.bulk_id for cleaning in due])
+    return [request_cleaning(cleaning, workspace=workspaces[cleaning.bulk_id]) for cleaning in due]
 
 
 def _count(parts: Parts) -> str | None:

@@ -175,6 +175,7 @@ def test_what_a_dead_worker_left_of_a_cancelled_export_is_cleaned_up_by_a_run_of
         connection.execute(sa.update(days).values(lease_until=0))
     (request,) = bulk.tick(instance)
     assert request.tags["export_pipeline/clean"] == "true"
+    assert request.tags["export_pipeline/workspace"] == str(bulk.tenant)  # whose places in the queue it takes
     assert bulk.work(instance, request).success
     assert bulk.house.server.open_uploads(bulk.house.bucket) == []
     assert [unit.status for unit in bulk.units(export.id)] == ["Cancelled"]

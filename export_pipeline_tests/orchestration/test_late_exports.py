@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import PermanentError, SourceUnusableError
+from export_pipeline.errors import PermanentError, SourceSlowError, SourceUnusableError
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.late import follow_late_changes
@@ -121,6 +121,30 @@ def test_an_export_whose_filter_cannot_be_read_is_told_of_and_keeps_no_other_one
     found = follow_late_changes(bulk.control, bulk.parts.source, late_days=14)
     (failed,), (reopened,) = found.failed, found.reopened
     assert failed.startswith(f"export {poisoned.id} could not be looked at: filter, character 4: no_such_field")
+    assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")
+    assert (found.looked_at, found.cursor) == (1, "")
+
+
+def test_an_export_whose_filter_is_slow_keeps_no_other_one_from_being_looked_at(
+    bulk: BulkHouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, _, child = exported(bulk, instance)
+    schedule(bulk, project, filter='eq(name, "run 1")')
+    bulk.work_off(instance)
+    slow = next(each for each in children(bulk) if each.id != child.id)
+    source = bulk.parts.source
+    ask = source.days
+
+    def days(*arguments: Any, **options: Any) -> Any:
+        if options["filter"] is None:
+            return ask(*arguments, **options)
+        raise SourceSlowError(f"took more than {options['seconds']:g} seconds")
+
+    monkeypatch.setattr(source, "days", days)
+    bulk.house.add_runs(project, DAY, runs=2)
+    found = follow_late_changes(bulk.control, source, late_days=14)
+    (reopened,) = found.reopened
+    assert found.failed == (f"export {slow.id} could not be looked at: took more than 60 seconds",)
     assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")
     assert (found.looked_at, found.cursor) == (1, "")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import InputError, SourceUnusableError
+from export_pipeline.errors import InputError, SourceSlowError, SourceUnusableError
 from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.retry import RETRY
@@ -43,7 +43,8 @@ def follow_late_changes(
 
     Exports are looked at while their schedule runs, they are Completed, and their window ended within `late_days` days.
     A change puts a day back once. Days that have shrunk are told of and left alone. A table that cannot be looked at
-    for its own sake is told of and passed over. Raises errors of a source that does not answer.
+    for its own sake, or whose filter takes too long, is told of and passed over. Raises errors of a source that does
+    not answer.
     """
     deadline = time.monotonic() + seconds
     reopened: list[str] = []
@@ -55,7 +56,7 @@ def follow_late_changes(
         cursor = str(table.export_id)
         try:
             found = look_for_late_days(control, source, table, export.window)
-        except (InputError, SourceUnusableError) as error:
+        except (InputError, SourceSlowError, SourceUnusableError) as error:
             failed.append(f"export {export.id} could not be looked at: {error}")
             continue
         if found.shrunk:

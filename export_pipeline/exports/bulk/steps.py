@@ -111,6 +111,14 @@ def leftovers(control: ControlDatabase) -> list[BulkUnit]:
         return read_units(connection, bulk_units.c.bulk_id.in_(ended), left)
 
 
+def workspaces_of(control: ControlDatabase, exports: Iterable[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """Whose each of the exports is."""
+    chosen = bulk_exports.c.id.in_([str(bulk_id) for bulk_id in exports])
+    with control.read() as connection:
+        rows = connection.execute(sa.select(bulk_exports.c.id, bulk_exports.c.tenant_id).where(chosen)).all()
+    return {uuid.UUID(row.id): uuid.UUID(row.tenant_id) for row in rows}
+
+
 def _fail(
     control: ControlDatabase, bulk_id: uuid.UUID, its: Iterable[tuple[BulkUnit, str, bool]], *, retries: Retries
 ) -> None:

@@ -29,6 +29,9 @@ OVERLAP = timedelta(minutes=15)
 SETTLED = timedelta(hours=3)
 """How long after its reading a day is read once more, where something had changed just before."""
 
+FILTERED_SECONDS = 60.0
+"""How long the trace store may take to compare an export that has a filter."""
+
 _FEEDBACK_FIELDS = frozenset({"feedbacks", "feedback_stats"})
 """Fields of a run that a change of its feedback can change, perhaps without touching the run's `modified_at`."""
 _NOTHING = DayFingerprint(rows=0)
@@ -95,7 +98,9 @@ def look_for_late_days(
     if not watched:
         return Lateness()
     tree = None if export.filter is None else read_filter(export.filter)
-    found = source.days(export.project_key, window, filter=tree)
+    # What a tenant's filter costs must not keep the exports that are looked at after this one.
+    seconds = None if tree is None else FILTERED_SECONDS
+    found = source.days(export.project_key, window, filter=tree, seconds=seconds)
     if not _FEEDBACK_FIELDS & set(export.fields):
         found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}
     result = compare(watched, found, now=now)

@@ -7,10 +7,12 @@ A notice is written in the transaction of the change that it tells of, so there 
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
+from export_pipeline.exports.bulk.turns import in_turns
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.records import ExportRecord
@@ -171,12 +173,14 @@ def late_days_failed(
 
 
 def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[Notice]:
-    """The notices to be sent now, oldest first; those created before `oldest` are given up."""
+    """The notices to be sent now: one of each workspace in turn, its oldest first.
+
+    What is of no workspace has turns of its own. Those created before `oldest` are given up.
+    """
     query = (
         sa.select(notices)
         .where(notices.c.sent_at.is_(None), notices.c.not_before <= control.now_sql, notices.c.created_at >= oldest)
         .order_by(notices.c.created_at, notices.c.id)
-        .limit(limit)
     )
     with control.read() as connection:
         rows = connection.execute(query).all()
@@ -190,7 +194,7 @@ def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[No
             created_at=row.created_at,
             attempts=row.attempts,
         )
-        for row in rows
+        for row in islice(in_turns(rows, lambda row: row.body["detail"].get("tenant_id")), limit)
     ]
 
 

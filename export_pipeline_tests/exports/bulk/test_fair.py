@@ -14,7 +14,7 @@ from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
 from export_pipeline.exports.bulk.steps import prepare
 from export_pipeline.exports.bulk.turns import in_turns
 from export_pipeline.exports.control.tables import exports
-from export_pipeline.exports.watch.notices import due_notices
+from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended
 from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_SEARCHES, parse_filter, read_filter
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.window import Window
@@ -165,3 +165,19 @@ def test_ids_of_other_workspaces_are_not_counted_for_it(any_desk: Desk, neighbou
     prepare(any_desk.control)
     assert [table.tenant_id for table in uncounted(any_desk.control)] == [neighbour.tenant]
     assert uuid.UUID(uncounted(any_desk.control)[0].project.id) == neighbour.project
+
+
+def test_notices_of_one_workspace_do_not_delay_those_of_another_or_of_none(any_desk: Desk, neighbour: Desk) -> None:
+    control = any_desk.control
+    with control.begin() as connection:
+        for number in range(60):
+            ended = uuid.UUID(int=number)
+            export_ended(
+                connection, "export.failed", bulk_id=ended, tenant_id=any_desk.tenant, error=None, at=number + 1
+            )
+        last = uuid.UUID(int=99)
+        export_ended(connection, "export.failed", bulk_id=last, tenant_id=neighbour.tenant, error=None, at=100)
+        add_notice(connection, "day.overdue", subject="a day", text="a day is overdue", detail={}, at=101)
+    told = [(notice.detail.get("tenant_id"), notice.created_at) for notice in due_notices(control, limit=5, oldest=0)]
+    mine = str(any_desk.tenant)
+    assert told == [(mine, 1), (str(neighbour.tenant), 100), (None, 101), (mine, 2), (mine, 3)]
