@@ -7,16 +7,11 @@ from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import InputError
-from export_pipeline.exports.bulk.records import read_export
-from export_pipeline.exports.commit.manifest import instant
+from export_pipeline.exports.bulk.records import instant, read_export
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, commits, days, exports, projects
 from export_pipeline.exports.projects.standing import STANDING
-from export_pipeline.exports.proof.verify_manifests import ManifestReader, TableId, choose, list_manifests
-from export_pipeline.files.manifest import Manifest
-from export_pipeline.files.signing import PublicKeys
 
 MOST_CHANGES = 10_000
 
@@ -98,47 +93,6 @@ def bulk_changes_since(
     with control.read() as connection:
         read_export(connection, bulk_id, tenant_id=tenant_id)
         return _since(connection, exports.c.bulk_id.in_(parts), cursor, limit, current=current)
-
-
-def days_in_bucket(
-    store: ObjectStore, prefix: str, *, keys: PublicKeys, export_id: uuid.UUID | None = None
-) -> list[Change]:
-    """The commit in force of each day of one export, or of all, as the bucket's manifests tell.
-
-    A bucket has no order of commits, so there is no cursor: compare the commit ids with those that were loaded.
-    Days whose manifests are all damaged are left out; `export-pipeline verify` names them.
-    """
-    found = []
-    for table, index in sorted(list_manifests(store, prefix, export_id).tables.items()):
-        reader = ManifestReader(store, index, keys=keys)
-        for day in reader.days:
-            valid = choose(reader.newest_first(day)).valid
-            if valid is not None and valid.manifest is not None:
-                found.append(_change_of_manifest(table, day, valid.manifest, f"s3://{store.config.bucket}/{valid.key}"))
-    return found
-
-
-def _change_of_manifest(table: TableId, day: date, manifest: Manifest, manifest_uri: str) -> Change:
-    file = manifest.file
-    return Change(
-        sequence=None,
-        project=None,
-        export_id=table.export_id,
-        tenant_id=table.tenant_id,
-        session_id=table.session_id,
-        day=day,
-        epoch=manifest.epoch,
-        commit_id=manifest.commit_id,
-        superseded=False,
-        rows=manifest.rows,
-        bytes=0 if file is None else file.bytes,
-        uri=None if file is None else f"s3://{file.bucket}/{file.key}",
-        sha256=None if file is None else file.sha256,
-        etag=None if file is None else file.etag,
-        version_id=None if file is None else file.version_id,
-        manifest_uri=manifest_uri,
-        committed_at=manifest.committed_at,
-    )
 
 
 def _since(
