@@ -139,6 +139,7 @@ TRIED = (
     ("README.md", "export-pipeline backfill checkout_bot"),
     ("README.md", "export-pipeline keys create"),
     ("docs/destinations.md", "export-pipeline destinations create"),
+    ("docs/destinations.md", "export EXPORT_PIPELINE_WORKSPACE_ROLES"),
     ("docs/runbook.md", "export-pipeline status"),
     ("docs/runbook.md", "dagster asset materialize"),
     (DEPLOY, "dagster-webserver"),
@@ -212,6 +213,8 @@ def test_keys_and_the_api(live: Live, terminal: Terminal, tmp_path: Path) -> Non
 
 
 def test_destinations(live: Live, terminal: Terminal) -> None:
+    for line in block("docs/destinations.md", "export EXPORT_PIPELINE_WORKSPACE_ROLES"):
+        terminal.run(line)
     secret, create, rotate, check = block("docs/destinations.md", "export-pipeline destinations create")
     terminal.run(secret)
     access_key_id, secret_access_key = live.house.server.access_key_id, live.house.server.secret_access_key
