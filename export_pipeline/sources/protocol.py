@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNASSIGNED = "export_pipeline:unassigned"
 """The key of the project that stands for the rows of no project."""
+FILTERED_SECONDS = 60.0
+"""How long the days of an export that has a filter may be counted: what somebody's filter costs is theirs to bear."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.errors import ExportPipelineError, PermanentError
+from export_pipeline.errors import ExportPipelineError, PermanentError, SourceSlowError
 from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
 from export_pipeline.exports.commit.fence import InBucket, look_into_bucket
 from export_pipeline.exports.commit.job import OnStep, PublishLimits
@@ -26,10 +26,10 @@ from export_pipeline.exports.commit.publish import (
     satisfied,
 )
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import read_commit, read_days
+from export_pipeline.exports.control.records import ExportRecord, read_commit, read_days
 from export_pipeline.files.signing import Signer
 from export_pipeline.runs.window import DayWindow, Window
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import FILTERED_SECONDS, RunSource
 
 DayResult = tuple[date, DayOutcome | ExportPipelineError]
 
@@ -82,9 +82,11 @@ def publish_days(
         return
     snapshot_at = control.now(patience=plan.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
-    # Days with superseded rows only are among them, so that their manifests count these.
-    rows = {day: found.rows for day, found in source.days(export.project_key, whole, filter=export.tree).items()}
+    rows = _rows_by_day(source, export, whole)
     in_bucket = look_into_bucket(store, export, [request.day.day for request in todo])
+    if rows is None:
+        yield from plan.publish_in_turn(todo, in_bucket=in_bucket)
+        return
     empty = [request for request in todo if request.day.day not in rows]
     settled: set[date] = set()
     for day, outcome in plan.settle_empty(empty, in_bucket=in_bucket, snapshot_at=snapshot_at):
@@ -92,6 +94,19 @@ def publish_days(
         yield day, outcome
     rest = [request for request in todo if request.day.day not in settled]
     yield from plan.publish(rest, rows=rows, in_bucket=in_bucket)
+
+
+def _rows_by_day(source: RunSource, export: ExportRecord, window: Window) -> dict[date, int] | None:
+    """The rows of each day that has any, superseded ones too, so that their manifests count these.
+
+    None where a filter is too slow to count with: a day that is published alone has its own time.
+    """
+    seconds = None if export.tree is None else FILTERED_SECONDS
+    try:
+        found = source.days(export.project_key, window, filter=export.tree, seconds=seconds)
+    except SourceSlowError:
+        return None
+    return {day: counted.rows for day, counted in found.items()}
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,12 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_days
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, RunSource
+from export_pipeline.sources.protocol import FILTERED_SECONDS, DayFingerprint, RunSource
 
 OVERLAP = timedelta(minutes=15)
 """A transaction may commit so long after the instant that it has written into `modified_at`."""
 SETTLED = timedelta(hours=3)
 """How long after its reading a day is read once more, where something had changed just before."""
-
-FILTERED_SECONDS = 60.0
-"""How long the trace store may take to compare an export that has a filter."""
 
 _FEEDBACK_FIELDS = frozenset({"feedbacks", "feedback_stats"})
 """Fields of a run that a change of its feedback can change, perhaps without touching the run's `modified_at`."""

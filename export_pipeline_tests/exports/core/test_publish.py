@@ -3,13 +3,18 @@
 import random
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from export_pipeline.errors import LeaseLostError
+from export_pipeline.errors import LeaseLostError, SourceSlowError
 from export_pipeline.exports.commit import state as day_state
 from export_pipeline.exports.commit.claim import Claim, claim_day
-from export_pipeline_tests.exports.core.bench import DAY, Bench, ids_and_names
+from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.runs.filter_tree import Filter
+from export_pipeline.sources.protocol import FILTERED_SECONDS
+from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names, new_export
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.exports.core.promises import check_nothing_left
 
@@ -71,3 +76,27 @@ def test_an_id_written_in_two_ways_is_exported_once_and_fails_no_day(bench: Benc
     assert [row.id for row in manifest.rejected.rows] == [row.id for row in rows[:3]]
     assert bench.publish(MemorySource([*rows, *again])).outcome == "unchanged"
     check_nothing_left(bench)
+
+
+class SlowToCount(MemorySource):
+    """A trace store that a filter is too expensive for, but for one day at a time."""
+
+    def days(self, *what: Any, filter: Filter | None = None, seconds: float | None = None) -> Any:  # noqa: A002
+        assert filter is not None
+        assert seconds == FILTERED_SECONDS
+        raise SourceSlowError("too slow")
+
+
+def test_days_whose_filter_is_too_slow_to_count_with_are_published_one_by_one(bench: Bench) -> None:
+    days = [DAY + timedelta(days=offset) for offset in range(3)]
+    source = SlowToCount(rows_of(days[0], 4) + rows_of(days[2], 7))
+    bench.export = new_export(bench.control, bench.export.bucket, filter='eq(run_type, "llm")')
+    parts: dict[str, Any] = {"control": bench.control, "store": bench.store, "source": source}
+    found = dict(publish_days([bench.request(day) for day in days], limits=QUICK, **parts))
+    assert {day: (result.outcome, result.rows) for day, result in found.items() if isinstance(result, DayOutcome)} == {
+        days[0]: ("committed", 4),
+        days[1]: ("empty", 0),
+        days[2]: ("committed", 7),
+    }
+    assert [(day, rows) for _, day, rows in bench.sequence()] == [(days[0], 4), (days[1], 0), (days[2], 7)]
+    assert source.opened == 3
