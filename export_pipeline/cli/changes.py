@@ -1,6 +1,5 @@
 """`export-pipeline changes`: what was committed since, for loads that follow an export."""
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,9 +91,5 @@ def _in_bucket(export: str | None) -> "list[Change]":
     if export is not None and wanted is None:
         raise InputError(f"{export!r} is not an id: with --bucket-only a project is named by its id or its export's")
     settings = parts.load(bucket_only=True)
-    with ExitStack() as stack:
-        store = stack.enter_context(parts.open_store(bucket_only=True))
-        found = days_in_bucket(store, settings.prefix, keys=PublicKeys.from_settings(settings))
-    if wanted is not None:
-        found = [change for change in found if wanted in {change.export_id, change.session_id}]
-    return found
+    with parts.open_store(bucket_only=True) as store:
+        return days_in_bucket(store, settings.prefix, keys=PublicKeys.from_settings(settings), wanted=wanted)

@@ -1,8 +1,10 @@
 """What the documents say is what the code says."""
 
+import hashlib
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -102,19 +104,28 @@ def test_setup_refuses_a_package_with_another_hash(tmp_path: Path) -> None:
     installs = re.findall(r"pip install.* -r (?:\S+)", recipe)
     assert len(installs) == 2
     assert all("--require-hashes" in install for install in installs)
-    lock = (ROOT / "requirements.lock").read_text()
-    (entry,) = re.findall(r"^six==[^\\\n]*(?: \\\n    --hash=\S+)+", lock, re.MULTILINE)
-    forged = tmp_path / "forged.lock"
-    forged.write_text(re.sub(r"sha256:\S+", f"sha256:{'0' * 64}", entry))
-    done = subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "install", "--require-hashes", "--target", tmp_path / "six", "-r", forged],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "Hash mismatch" in done.stderr
-    assert not (tmp_path / "six").exists() or list((tmp_path / "six").glob("six*")) == []
+    wheel, lock = tmp_path / "small-1.0-py3-none-any.whl", tmp_path / "small.lock"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n")
+        archive.writestr("small-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("small-1.0.dist-info/RECORD", "")
+    for digest, code in ((hashlib.sha256(wheel.read_bytes()).hexdigest(), 0), ("0" * 64, 1)):
+        lock.write_text(f"small==1.0 --hash=sha256:{digest}\n")
+        source = ["--no-index", "--find-links", str(tmp_path), "--target", str(tmp_path / digest)]
+        command = [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--no-cache",
+            "--require-hashes",
+            *source,
+            "-r",
+            str(lock),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Hash mismatch" in done.stderr) == (code, bool(code)), done.stderr
 
 
 def test_actions_are_pinned_by_commit() -> None:

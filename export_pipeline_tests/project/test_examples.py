@@ -23,11 +23,9 @@ pytestmark = pytest.mark.slow
 FOLLOWER = Path(__file__).parents[2] / "examples" / "follow_into_duckdb.py"
 
 
-def follower(world: World, table: Path) -> "subprocess.Popen[bytes]":
+def environment(world: World, **more: str) -> dict[str, str]:
     settings = world.settings
     variables = {
-        "SOURCE_URL": "sqlite:///traces.db",
-        "CONTROL_URL": world.control.url.render_as_string(hide_password=False),
         "BUCKET": settings.bucket,
         "PREFIX": settings.prefix,
         "REGION": settings.region,
@@ -35,13 +33,26 @@ def follower(world: World, table: Path) -> "subprocess.Popen[bytes]":
         "ALLOW_PRIVATE_ENDPOINTS": "true",
         "ACCESS_KEY_ID": world.server.access_key_id,
         "SECRET_ACCESS_KEY": world.server.secret_access_key,
+        **more,
     }
-    environment = {
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("EXPORT_PIPELINE_")},
         **{f"EXPORT_PIPELINE_{name}": str(value) for name, value in variables.items()},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    return subprocess.Popen([sys.executable, FOLLOWER, table], env=environment, cwd=table.parent)
+
+
+def follower(world: World, table: Path) -> "subprocess.Popen[bytes]":
+    control_url = world.control.url.render_as_string(hide_password=False)
+    variables = environment(world, SOURCE_URL="sqlite:///traces.db", CONTROL_URL=control_url)
+    return subprocess.Popen([sys.executable, FOLLOWER, table], env=variables, cwd=table.parent)
+
+
+def told_by_the_bucket(world: World, folder: Path) -> set[str]:
+    """The commits that are told of without a control database."""
+    command = ["export-pipeline", "changes", "--all", "--bucket-only", "--json"]
+    done = subprocess.run(command, env=environment(world), cwd=folder, capture_output=True, text=True, check=True)
+    return {change["commit_id"] for change in json.loads(done.stdout)["changes"]}
 
 
 def loaded(table: Path) -> list[Any]:
@@ -85,6 +96,8 @@ def test_a_follower_that_is_killed_again_and_again_ends_with_what_is_in_the_buck
             assert process.wait() == 0
         expected = in_bucket(world, tmp_path)
         assert expected != []
+        current, _ = all_changes_since(world.control, current=True)
+        assert told_by_the_bucket(world, tmp_path) == {str(change.commit_id) for change in current}
         assert loaded(table) == expected
         with follower(world, table) as process:
             assert process.wait() == 0

@@ -11,15 +11,17 @@ from export_pipeline.files.signing import PublicKeys
 
 
 def days_in_bucket(
-    store: ObjectStore, prefix: str, *, keys: PublicKeys, export_id: uuid.UUID | None = None
+    store: ObjectStore, prefix: str, *, keys: PublicKeys, wanted: uuid.UUID | None = None
 ) -> list[Change]:
-    """The commit in force of each day of one export, or of all, as the bucket's manifests tell.
+    """The commit in force of each day, as the bucket's manifests tell; `wanted` is an export or a project, None all.
 
     A bucket has no order of commits, so there is no cursor: compare the commit ids with those that were loaded.
     Days whose manifests are all damaged are left out; `export-pipeline verify` names them.
     """
     found = []
-    for table, index in sorted(list_manifests(store, prefix, export_id).tables.items()):
+    for table, index in sorted(list_manifests(store, prefix).tables.items()):
+        if wanted not in {None, table.export_id, table.session_id}:
+            continue
         reader = ManifestReader(store, index, keys=keys)
         for day in reader.days:
             valid = choose(reader.newest_first(day)).valid
