@@ -92,6 +92,9 @@ class Settings(BaseSettings):
         description="Exports the rows that row-level security lets the user of `SOURCE_URL` see; otherwise a trace "
         "store that hides rows is refused.",
     )
+    source_minutes: float = Field(
+        30, gt=0, description="Longest wait for the trace store's next rows, or for any other answer of it, minutes."
+    )
     tenant_id: uuid.UUID = Field(
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
         description="Workspace where the store has none, and that commands work in; "

@@ -4,6 +4,7 @@ The driver's `dbapi` module is left alone: importing it pulls in pandas.
 """
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -120,11 +121,12 @@ class Adbc:
         return _Statement(self, connection, sql)
 
     def close(self) -> None:
-        """Gives the database back; no connection may be in use."""
+        """Closes what was kept, and gives the database back unless a connection hangs: that one ends it some day."""
         self.kept.close()
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        database, self._database = self._database, None
+        if database is not None:
+            with suppress(RuntimeError):
+                database.close()
 
 
 class _Statement:

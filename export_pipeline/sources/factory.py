@@ -35,6 +35,7 @@ def open_source(settings: Settings) -> RunSource:
             mapping=mapping,
             unassigned=settings.unassigned_project,
             workspace=settings.tenant_id,
+            patience=settings.source_minutes * 60,
         )
         sqlite.connect()
         return sqlite
@@ -46,6 +47,7 @@ def open_source(settings: Settings) -> RunSource:
             mapping=mapping,
             unassigned=settings.unassigned_project,
             workspace=settings.tenant_id,
+            patience=settings.source_minutes * 60,
             row_security=settings.allow_row_security,
         )
         postgres.connect()

@@ -14,7 +14,7 @@ from export_pipeline.sources.postgres_session import PostgresSession
 from export_pipeline.sources.postgres_sql import PostgresDialect
 from export_pipeline.sources.postgres_tables import NO_TABLES, TOUCHED, Tables, definition
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.source import Session, SqlSource
+from export_pipeline.sources.source import PATIENCE, Session, SqlSource
 
 _BEGINNINGS = 3
 
@@ -30,6 +30,7 @@ class PostgresSource(SqlSource):
         unassigned: str | None = None,
         workspace: uuid.UUID | None = None,
         row_security: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
         self._adbc, self._row_security = Adbc(url), row_security
         self._tables: Tables | None = None
@@ -42,11 +43,11 @@ class PostgresSource(SqlSource):
             place=self._adbc.place,
             unassigned=unassigned,
             workspace=workspace,
+            patience=patience,
         )
 
-    def connect(self) -> None:
-        """See `SqlSource`. Waits for no lock: whoever reads does."""
-        self._open(None).close()
+    def _connected(self) -> PostgresSession:
+        return self._open(None)
 
     def _open(self, project: ProjectKey | None, tables: Tables = NO_TABLES) -> PostgresSession:
         return PostgresSession(self._adbc, project, tables=tables, row_security=self._row_security)

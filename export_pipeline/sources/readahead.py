@@ -1,33 +1,34 @@
-"""Fetches ahead in a thread, bounded by bytes, so that the database works while the rest of the product does."""
+"""Fetches ahead in a session's thread, bounded by bytes: the database works while the rest of the product does."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Self
+from collections.abc import Generator
+from typing import Any, Self
 
 import pyarrow as pa
+
+from export_pipeline.sources.session_thread import SessionThread
 
 READ_AHEAD_BYTES = 32 * 1024 * 1024
 
 
 class ReadAhead:
-    """An iterator over `batches`, which a thread of its own consumes; an error there is raised here.
+    """An iterator over `batches`, which the session's thread consumes; an error there is raised here.
 
-    At most `limit` bytes wait, or one batch where that is larger. `cancel` makes a read that is under way stop; it is
-    called from `close`, which returns when the thread has ended.
+    At most `limit` bytes wait, or one batch where that is larger. Raises `SourceSlowError` where the next batch does
+    not come in the time that any question may take.
     """
 
     def __init__(
-        self, batches: Generator[pa.RecordBatch], *, cancel: Callable[[], None], limit: int = READ_AHEAD_BYTES
+        self, batches: Generator[pa.RecordBatch], *, thread: SessionThread[Any], limit: int = READ_AHEAD_BYTES
     ) -> None:
-        self._batches, self._cancel, self._limit = batches, cancel, limit
+        self._batches, self._thread, self._limit = batches, thread, limit
         self._changed = threading.Condition()
         self._ready: deque[pa.RecordBatch] = deque()
         self._bytes = 0
         self._ended = self._closed = False
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="export-pipeline-read-ahead", daemon=True)
-        self._thread.start()
+        self._task = thread.start(self._run)
 
     def _run(self) -> None:
         try:
@@ -60,8 +61,8 @@ class ReadAhead:
 
     def __next__(self) -> pa.RecordBatch:
         with self._changed:
-            while not self._ready and not self._ended:
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._ready or self._ended, self._thread.seconds):
+                raise self._thread.slow()
             if self._ready:
                 batch = self._ready.popleft()
                 self._bytes -= batch.nbytes
@@ -72,13 +73,12 @@ class ReadAhead:
         raise StopIteration
 
     def close(self) -> None:
-        """Stops the thread, wherever it is, and waits for it."""
+        """Stops reading, wherever it is."""
         with self._changed:
             self._closed = True
             self._ready.clear()
             self._changed.notify_all()
         if self._ended:
-            self._thread.join()
-        while self._thread.is_alive():
-            self._cancel()  # again and again: the first may come before the thread's next read has begun
-            self._thread.join(timeout=0.05)
+            self._task.ended.wait()
+        else:
+            self._thread.stop(self._task)

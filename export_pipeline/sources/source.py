@@ -3,15 +3,15 @@
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.errors import ExportPipelineError, SourceSlowError, SourceUnusableError
+from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
@@ -34,14 +34,17 @@ from export_pipeline.sources.protocol import (
 )
 from export_pipeline.sources.queries import RunQueries
 from export_pipeline.sources.readahead import READ_AHEAD_BYTES, ReadAhead
+from export_pipeline.sources.session_thread import SessionThread
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.sql import Dialect
 from export_pipeline.sources.times import clamp
 
 ALL_TIME = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
-_CANCEL_AGAIN_SECONDS = 0.2
 _FIRST_DAY = date(1970, 1, 1)
+PATIENCE = 1800.0
+"""How long any answer is waited for, in seconds, where the settings say nothing."""
+T = TypeVar("T")
 _START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
 
 
@@ -106,14 +109,16 @@ class SqlSource(ABC):
         place: str,
         unassigned: str | None,
         workspace: uuid.UUID | None,
+        patience: float,
     ) -> None:
         """`unassigned` names the project that the rows of no project are; without a name there is none.
 
-        `workspace` is the tenant of what names none.
+        `workspace` is the tenant of what names none; `patience` how long any answer is waited for, in seconds.
         """
         self.epoch_unit: EpochUnit = mapping.epoch_unit
         self._mapping, self._dialect, self._words, self._place = mapping, dialect, words, place
         self._unassigned, self._workspace = unassigned, "" if workspace is None else str(workspace)
+        self._patience = patience
         self._slots = Slots()
         self._lock = threading.Lock()
         self._known: tuple[Hashable, Plan] | None = None
@@ -124,6 +129,10 @@ class SqlSource(ABC):
         """A new session; `project` is the key that its queries ask for."""
 
     @abstractmethod
+    def _connected(self) -> Session:
+        """A new session for no query; waits for no lock."""
+
+    @abstractmethod
     def _catalog(self, session: Session) -> Catalog:
         """The catalog, read in the session."""
 
@@ -132,14 +141,14 @@ class SqlSource(ABC):
         """Called when the source is closed and its last session ended."""
 
     @contextmanager
-    def _session(self, project: ProjectKey | None = None) -> Iterator[Session]:
+    def _session(self, project: ProjectKey | None = None) -> Iterator[SessionThread[Session]]:
         try:
             with self._slots.take():
-                session = self._begin(project)
+                thread = SessionThread(lambda: self._begin(project), seconds=self._patience, place=self._place)
                 try:
-                    yield session
+                    yield thread
                 finally:
-                    session.close()
+                    thread.close()
         except ExpressionError as error:
             if not self._has_expressions:
                 raise
@@ -154,12 +163,18 @@ class SqlSource(ABC):
         runs = None if self._known is None else self._known[1].runs
         return runs is not None and not runs.plain
 
-    @contextmanager
-    def _confirmed(self, project: ProjectKey | None = None) -> Iterator[Session]:
-        """A session for a few questions, whose answers hold once the block has ended."""
-        with self._session(project) as session:
-            yield session
+    def _answer(
+        self, work: Callable[[Session], T], project: ProjectKey | None = None, *, seconds: float | None = None
+    ) -> T:
+        """What a session answers to a few questions, confirmed; `seconds` is how long all of them may take."""
+
+        def confirmed(session: Session) -> T:
+            found = work(session)
             session.confirm()
+            return found
+
+        with self._session(project) as thread:
+            return thread.ask(confirmed, seconds=seconds)
 
     def _plan(self, session: Session) -> Plan:
         with self._lock:
@@ -179,28 +194,38 @@ class SqlSource(ABC):
             session.bind(queries.matching.values)
         return queries
 
-    @abstractmethod
     def connect(self) -> None:
         """Opens and closes one session, so that a wrong URL is told at once; reads no table."""
+        with self._slots.take():
+            thread = SessionThread(self._connected, seconds=self._patience, place=self._place)
+            try:
+                thread.ask(lambda _: None)
+            finally:
+                thread.close()
 
     def check(self) -> SourceReport:
         """See `RunSource`."""
         from export_pipeline.sources.check import report
 
-        with self._session() as session:
+        def reported(session: Session) -> SourceReport:
             plan = self._made_plan(session)
             return report(plan, session, place=self._place, unassigned=self._unassigned)
 
+        with self._session() as thread:
+            return thread.ask(reported)
+
     def projects(self) -> list[Project]:
         """See `RunSource`."""
-        with self._confirmed() as session:
-            plan = self._plan(session)
-            found = read_projects(plan, session.rows)
+        plan, found = self._answer(self._projects)
         if self._unassigned is None:
             return found
         says_whose = plan.runs is not None and plan.runs.tenant is not None
         tenant_key = self._workspace if says_whose else self._mapping.tenant
         return [*found, Project(UNASSIGNED, self._unassigned, tenant_key=tenant_key or None)]
+
+    def _projects(self, session: Session) -> tuple[Plan, list[Project]]:
+        plan = self._plan(session)
+        return plan, read_projects(plan, session.rows)
 
     def days(
         self,
@@ -211,22 +236,11 @@ class SqlSource(ABC):
         seconds: float | None = None,
     ) -> dict[date, DayFingerprint]:
         """See `RunSource`."""
-        with self._confirmed(project) as session, _limited(session, seconds):
-            queries = self._queries(session, project, filter)
-            kept = {day: counted for day, *counted in session.rows(queries.days(window or ALL_TIME))}
-            totals_sql = queries.totals(window or ALL_TIME)
-            totals = dict(session.rows(totals_sql)) if totals_sql is not None else {}
-            feedback_sql = queries.feedback(window or ALL_TIME, by_day=True)
-            feedback = None
-            if feedback_sql is not None:
-                feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
-        days = {}
-        for number in sorted(kept.keys() | totals.keys()):
-            rows, newest = kept.get(number, (0, None))
-            records = None if feedback is None else feedback.get(number, (0, None))
-            found = _fingerprint((rows, newest, totals.get(number)), records)
-            days[_FIRST_DAY + timedelta(days=number)] = found
-        return days
+
+        def counted(session: Session) -> dict[date, DayFingerprint]:
+            return _days(session, self._queries(session, project, filter), window or ALL_TIME)
+
+        return self._answer(counted, project, seconds=seconds)
 
     def changed(
         self,
@@ -237,30 +251,43 @@ class SqlSource(ABC):
         filter: Filter | None = None,  # noqa: A002 - the contract's word
     ) -> int | None:
         """See `RunSource`."""
-        with self._confirmed(project) as session:
+
+        def counted(session: Session) -> int | None:
             sql = self._queries(session, project, filter).changed(window, since)
             return None if sql is None else session.rows(sql)[0][0]
 
+        return self._answer(counted, project)
+
     def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         """See `RunSource`."""
-        with self._confirmed(project) as session:
+
+        def counted(session: Session) -> OutsideRows:
             queries = self._queries(session, project)
-            counts = [session.rows(sql)[0][0] for sql in queries.outside(window)]
-        return OutsideRows(before=counts[0], after=counts[1], unreadable=counts[2])
+            before, after, unreadable = (session.rows(sql)[0][0] for sql in queries.outside(window))
+            return OutsideRows(before=before, after=after, unreadable=unreadable)
+
+        return self._answer(counted, project)
 
     def unassigned(self) -> UnassignedRows:
         """See `RunSource`."""
-        with self._confirmed() as session:
-            return read_unassigned(self._queries(session, ProjectKey(UNASSIGNED)), session.rows)
+        return self._answer(
+            lambda session: read_unassigned(self._queries(session, ProjectKey(UNASSIGNED)), session.rows)
+        )
 
     @contextmanager
     def _snapshot(
         self, project: ProjectKey, window: Window, fields: Collection[str] | None, tree: Filter | None
     ) -> Iterator[RunSnapshot]:
-        with self._session(project) as session:
-            queries = self._queries(session, project, tree)
+        with self._session(project) as thread:
             limit = READ_AHEAD_BYTES // self._slots.taken  # days that are read side by side share it
-            snapshot = SqlSnapshot(session, queries=queries, window=window, fields=fields, limit=limit)
+
+            def begun(session: Session) -> "SqlSnapshot":
+                queries = self._queries(session, project, tree)
+                feedback = queries.feedback(window, by_day=False)
+                reading = session.read(queries, window, fields)
+                return SqlSnapshot(thread, session, reading=reading, feedback=feedback, limit=limit)
+
+            snapshot = thread.ask(begun)
             try:
                 yield snapshot
             finally:
@@ -284,17 +311,33 @@ class SqlSource(ABC):
             self._release()
 
 
+def _days(session: Session, queries: RunQueries, window: Window) -> dict[date, DayFingerprint]:
+    kept = {day: counted for day, *counted in session.rows(queries.days(window))}
+    totals_sql = queries.totals(window)
+    totals = dict(session.rows(totals_sql)) if totals_sql is not None else {}
+    feedback_sql = queries.feedback(window, by_day=True)
+    feedback = None
+    if feedback_sql is not None:
+        feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
+    days = {}
+    for number in sorted(kept.keys() | totals.keys()):
+        rows, newest = kept.get(number, (0, None))
+        records = None if feedback is None else feedback.get(number, (0, None))
+        found = _fingerprint((rows, newest, totals.get(number)), records)
+        days[_FIRST_DAY + timedelta(days=number)] = found
+    return days
+
+
 class SqlSnapshot:
     """See `RunSnapshot`."""
 
     def __init__(
-        self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None, limit: int
+        self, thread: SessionThread[Session], session: Session, *, reading: Reading, feedback: str | None, limit: int
     ) -> None:
-        """`limit`: the bytes that may be read ahead."""
-        self._session, self._limit = session, limit
+        """`feedback` counts the window's; `limit`: the bytes that may be read ahead."""
+        self._thread, self._session, self._limit = thread, session, limit
+        self._reading, self._feedback = reading, feedback
         self._ahead: ReadAhead | None = None
-        self._reading = session.read(queries, window, fields)
-        self._feedback = queries.feedback(window, by_day=False)
         self._fingerprint: DayFingerprint | None = None
 
     @property
@@ -303,59 +346,31 @@ class SqlSnapshot:
         if self._fingerprint is None:
             if self._ahead is not None:
                 raise RuntimeError("a snapshot's fingerprint is told before its batches are begun or after their end")
-            self._fingerprint = self._count()
+            self._fingerprint = self._thread.ask(self._count)
         return self._fingerprint
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `RunSnapshot`."""
         if self._ahead is not None:
             raise RuntimeError("the batches of a snapshot are read once")
-        self._ahead = ReadAhead(self._read(), cancel=self._session.cancel, limit=self._limit)
+        self._ahead = ReadAhead(self._read(), thread=self._thread, limit=self._limit)
         return _in_order(self._ahead)
 
     def _read(self) -> Generator[pa.RecordBatch]:
-        """The rows, and only then the count, by the thread that reads ahead: the consumer still has work to do."""
+        """The rows, and only then the count, by the session's thread: the consumer still has work to do."""
         yield from self._reading.batches()
         if self._fingerprint is None:
-            self._fingerprint = self._count()
+            self._fingerprint = self._count(self._session)
         self._session.confirm()
 
-    def _count(self) -> DayFingerprint:
-        records = None if self._feedback is None else self._session.rows(self._feedback)[0]
+    def _count(self, session: Session) -> DayFingerprint:
+        records = None if self._feedback is None else session.rows(self._feedback)[0]
         return _fingerprint(self._reading.counted, records)
 
     def close(self) -> None:
         """Stops reading; nothing is read afterwards."""
         if self._ahead is not None:
             self._ahead.close()
-
-
-@contextmanager
-def _limited(session: Session, seconds: float | None) -> Iterator[None]:
-    """Cancels what the session is asked once `seconds` have passed; raises `SourceSlowError` then."""
-    if seconds is None:
-        yield
-        return
-    done, cancelled = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            cancelled.set()
-            session.cancel()  # again and again: it reaches only a statement that is under way
-            wait = _CANCEL_AGAIN_SECONDS
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    except ExportPipelineError as error:
-        if not cancelled.is_set():
-            raise
-        raise SourceSlowError(f"the trace store took more than {seconds:g} seconds to answer") from error
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

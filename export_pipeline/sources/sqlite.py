@@ -7,7 +7,7 @@ from export_pipeline.errors import SourceUnusableError
 from export_pipeline.sources.mapping import Mapping, RelationMapping
 from export_pipeline.sources.plan import Catalog
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.source import Session, SqlSource
+from export_pipeline.sources.source import PATIENCE, Session, SqlSource
 from export_pipeline.sources.sql import Column, Index, Relation
 from export_pipeline.sources.sqlite_filter import SqliteFilterWords
 from export_pipeline.sources.sqlite_session import SqliteSession
@@ -21,19 +21,30 @@ class SqliteSource(SqlSource):
     """See `RunSource`."""
 
     def __init__(
-        self, path: Path, *, mapping: Mapping, unassigned: str | None = None, workspace: uuid.UUID | None = None
+        self,
+        path: Path,
+        *,
+        mapping: Mapping,
+        unassigned: str | None = None,
+        workspace: uuid.UUID | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self._path = path
         dialect = SqliteDialect(mapping.epoch_unit)
         words = SqliteFilterWords(dialect)
         place = f"sqlite:///{path}"
         super().__init__(
-            mapping=mapping, dialect=dialect, words=words, place=place, unassigned=unassigned, workspace=workspace
+            mapping=mapping,
+            dialect=dialect,
+            words=words,
+            place=place,
+            unassigned=unassigned,
+            workspace=workspace,
+            patience=patience,
         )
 
-    def connect(self) -> None:
-        """See `SqlSource`."""
-        self._begin(None).close()
+    def _connected(self) -> SqliteSession:
+        return self._begin(None)
 
     def _begin(self, project: ProjectKey | None) -> SqliteSession:
         return SqliteSession(self._path, unit=self.epoch_unit, project=project)

@@ -28,7 +28,7 @@ class Session(Protocol):
         """The rows of a small query."""
 
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query one by one; not in the main thread."""
+        """The rows of a query one by one."""
 
     def failure(self, sql: str) -> ExpressionError | None:
         """How a small query fails on the values that it meets."""

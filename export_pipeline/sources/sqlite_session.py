@@ -18,7 +18,6 @@ from export_pipeline.sources.failing import ExpressionError
 from export_pipeline.sources.projects import as_key, unescaped
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.queries import RunQueries
-from export_pipeline.sources.sqlite_apart import apart
 from export_pipeline.sources.sqlite_errors import BUSY_SECONDS, of_connecting, of_first_read, of_query
 from export_pipeline.sources.sqlite_file import FileState
 from export_pipeline.sources.sqlite_filter import add_functions, parameter
@@ -92,7 +91,7 @@ class SqliteSession:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """See `source.Session`; text comes as bytes."""
         with self._translated():
-            return apart(lambda: self._connection.execute(sql, self._parameters).fetchall(), cancel=self.cancel)
+            return self._connection.execute(sql, self._parameters).fetchall()
 
     def failure(self, sql: str) -> ExpressionError | None:
         """See `source.Session`."""
@@ -114,10 +113,10 @@ class SqliteSession:
     def run(self, sql: str) -> None:
         """A statement that gives no rows, in the temporary database."""
         with self._translated():
-            apart(lambda: self._connection.execute(sql, self._parameters), cancel=self.cancel)
+            self._connection.execute(sql, self._parameters)
 
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query one by one: not in the main thread where it calls functions (see `sqlite_apart`)."""
+        """The rows of a query one by one."""
         with self._translated():
             yield from self._connection.execute(sql, self._parameters)
 

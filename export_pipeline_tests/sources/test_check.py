@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_the_index_is_searched_for_every_form_of_time(sqlite_store: Store) -> No
     sqlite_store.run("CREATE INDEX by_day ON runs (session_id, start_time)")
     source = sqlite_store.source()
     assert isinstance(source, SqliteSource)
-    with source._session(ProjectKey(PROJECT)) as session:
+    with closing(source._begin(ProjectKey(PROJECT))) as session:
         sql = RunQueries(source._plan(session), ProjectKey(PROJECT)).keys(Window.of_day(DAY))
         steps = [row[3].decode() for row in session.rows(f"EXPLAIN QUERY PLAN {sql}")]
     searches = [step for step in steps if "by_day (session_id=? AND start_time>? AND start_time<?)" in step]
@@ -132,7 +133,7 @@ def test_the_order_of_a_day_comes_from_the_index(postgres_store: Store) -> None:
     postgres_store.run("CREATE INDEX by_day ON runs (session_id, start_time, id)")
     source = postgres_store.source()
     assert isinstance(source, PostgresSource)
-    with source._session(ProjectKey(PROJECT)) as session:
+    with closing(source._begin(ProjectKey(PROJECT))) as session:
         queries = RunQueries(source._plan(session), ProjectKey(PROJECT))
         sql = stream_sql(queries, Window.of_day(DAY), queries.outputs(None))
     with postgres_store.connection.cursor() as cursor:

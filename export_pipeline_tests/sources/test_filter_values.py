@@ -1,6 +1,7 @@
 """The values of a filter are bound: no text becomes SQL, and the largest filter can be asked."""
 
 import json
+from contextlib import closing
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
@@ -45,7 +46,7 @@ def test_no_value_of_a_filter_stands_in_the_sql(store: Store) -> None:
         "gt(latency, 987654), in(total_tokens, [987654]), lt(start_time, '1987-06-05'), "
         "and(eq(feedback_key, 'Q'), gt(feedback_score, 987654)))".replace("Q", "quux")
     )
-    with source._session(ProjectKey(PROJECT)) as session:
+    with closing(source._begin(ProjectKey(PROJECT))) as session:
         queries = source._queries(session, ProjectKey(PROJECT), tree)
         found = [queries.days(WINDOW), queries.fingerprint(WINDOW), queries.stream(WINDOW)]
     assert queries.matching is not None
@@ -79,7 +80,7 @@ def test_the_index_of_the_day_is_searched_whatever_else_a_filter_asks(sqlite_sto
     source = sqlite_store.source()
     assert isinstance(source, SqlSource)
     tree = parse_filter('and(eq(name, "a"), eq(status, "error"), eq(error, "b"), neq(id, "c"))')
-    with source._session(ProjectKey(PROJECT)) as session:
+    with closing(source._begin(ProjectKey(PROJECT))) as session:
         sql = source._queries(session, ProjectKey(PROJECT), tree).keys(WINDOW)
         steps = [row[3].decode() for row in session.rows(f"EXPLAIN QUERY PLAN {sql}")]
     assert len([step for step in steps if "by_session_id_start_time" in step]) == 5

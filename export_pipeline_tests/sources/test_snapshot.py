@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.readahead import ReadAhead
+from export_pipeline.sources.session_thread import THREAD_NAME, SessionThread
 from export_pipeline.sources.slots import Slots
 from export_pipeline.sources.source import SqlSource
 from export_pipeline_tests.faults.tcp import TcpProxy
@@ -92,7 +94,10 @@ def test_a_snapshot_left_in_the_middle_frees_its_connection(store: Store) -> Non
             assert next(iter(snapshot.batches())).num_rows < 16
     if store.dialect == "postgresql":
         wait_for(lambda: not readers(store), what="the end of the connections")
-    assert not [thread for thread in threading.enumerate() if thread.name == "export-pipeline-read-ahead"]
+    wait_for(
+        lambda: not [thread for thread in threading.enumerate() if thread.name == THREAD_NAME],
+        what="the end of the session's thread",
+    )
     source.close()
 
 
@@ -106,7 +111,10 @@ def test_an_error_of_the_consumer_closes_the_snapshot(store: Store) -> None:
     reading = Reading(source, on_first=fail)
     with pytest.raises(KeyError):
         reading.read()
-    assert not [thread for thread in threading.enumerate() if thread.name == "export-pipeline-read-ahead"]
+    wait_for(
+        lambda: not [thread for thread in threading.enumerate() if thread.name == THREAD_NAME],
+        what="the end of the session's thread",
+    )
     source.close()
 
 
@@ -168,7 +176,7 @@ def test_time_outs_of_the_server_do_not_apply_to_a_day(postgres_store: Store) ->
     source = open_source(settings_for(postgres_store.url + options))
     assert isinstance(source, SqlSource)
     names = ("statement_timeout", "idle_in_transaction_session_timeout", "TimeZone", "transaction_read_only")
-    with source._session() as session:
+    with closing(source._begin(None)) as session:
         found = session.rows(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}")
     assert found == [("0", "0", "UTC", "on")]
     source.close()
@@ -224,6 +232,20 @@ def test_slots_let_so_many_in_and_no_more() -> None:
     assert most == 2
 
 
+class Idle:
+    """A session that does nothing of its own."""
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def thread_of(session: Idle, *, seconds: float = 600) -> SessionThread[Idle]:
+    return SessionThread(lambda: session, seconds=seconds, place="here")
+
+
 def batch_of(size: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([text_array([b"x" * size])], names=["x"])
 
@@ -236,7 +258,7 @@ def test_reading_ahead_is_bounded_by_bytes() -> None:
             made.append(1000)
             yield batch_of(1000)
 
-    ahead = ReadAhead((batch for batch in batches()), cancel=lambda: None, limit=10_000)
+    ahead = ReadAhead((batch for batch in batches()), thread=thread_of(Idle()), limit=10_000)
     most = 0
     for taken, _ in enumerate(ahead, start=1):
         most = max(most, len(made) - taken)
@@ -250,7 +272,7 @@ def test_an_error_while_reading_ahead_reaches_the_consumer_after_the_rows_before
         yield batch_of(1)
         raise SourceUnreachableError("gone")
 
-    ahead = ReadAhead((batch for batch in batches()), cancel=lambda: None)
+    ahead = ReadAhead((batch for batch in batches()), thread=thread_of(Idle()))
     assert next(ahead).num_rows == 1
     for _ in range(2):
         with pytest.raises(SourceUnreachableError, match="gone"):
