@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from export_pipeline.destinations.calls import Backoff, Calls, body_of, digest_of, etag_of, version_of
-from export_pipeline.destinations.classify import not_s3
 from export_pipeline.destinations.client import make_client, upload_options
 from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.destinations.listing import listed
 from export_pipeline.destinations.objects import Completed, ObjectInfo, OpenUpload
 from export_pipeline.destinations.outcomes import ObjectMissingError, OutcomeUnknownError, UploadGoneError
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
@@ -148,20 +148,11 @@ class ObjectStore:
                 "UploadIdMarker": answer.get("NextUploadIdMarker") or last["UploadId"],
             }
 
-        more: dict[str, Any] = {}
-        while True:
-            try:
-                page, following = self._calls.call("ListMultipartUploads", take=take, Prefix=prefix, **more)
-            except DestinationRefusedError as error:
-                if error.code == "NoSuchUpload":  # what rclone says where there are none
-                    return
+        try:
+            yield from listed(self._calls, "ListMultipartUploads", take, prefix=prefix)
+        except DestinationRefusedError as error:
+            if error.code != "NoSuchUpload":  # what rclone says where there are none
                 raise
-            yield from page
-            if not following:
-                return
-            if following == more:
-                raise not_s3(self.config, "ListMultipartUploads", "end")
-            more = following
 
     def stat(self, key: str) -> ObjectInfo | None:
         """What the store knows of an object, None where there is none.
@@ -298,22 +289,14 @@ class ObjectStore:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with `prefix`, in the order of their keys."""
 
-        def take(answer: dict[str, Any]) -> tuple[list[ObjectInfo], str | None]:
+        def take(answer: dict[str, Any]) -> tuple[list[ObjectInfo], dict[str, Any]]:
             found = [
                 ObjectInfo(item["Key"], item["Size"], etag_of(item), None, item["LastModified"])
                 for item in answer.get("Contents", ())
             ]
-            return found, answer["NextContinuationToken"] if answer.get("IsTruncated") else None
+            return found, {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
 
-        more: dict[str, Any] = {}
-        while True:
-            page, token = self._calls.call("ListObjectsV2", take=take, Prefix=prefix, **more)
-            yield from page
-            if token is None:
-                return
-            if more == {"ContinuationToken": token}:
-                raise not_s3(self.config, "ListObjectsV2", "end")
-            more = {"ContinuationToken": token}
+        return listed(self._calls, "ListObjectsV2", take, prefix=prefix)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -228,6 +228,40 @@ def test_a_listing_without_an_end_or_without_keys_is_none(page: bytes) -> None:
         store.close()
 
 
+class Endless:
+    """A client whose listings have ever new pages."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+
+    def list_objects_v2(self, **_: object) -> dict[str, Any]:
+        self.pages += 1
+        return {
+            "IsTruncated": True,
+            "NextContinuationToken": str(self.pages),
+            "Contents": [{"Key": f"{self.pages:09}", "Size": 1, "ETag": '"x"', "LastModified": None}],
+        }
+
+    def list_multipart_uploads(self, **_: object) -> dict[str, Any]:
+        self.pages += 1
+        key = f"{self.pages:09}"
+        return {"IsTruncated": True, "Uploads": [{"Key": key, "UploadId": "an upload", "Initiated": None}]}
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_PAGES", 5), ("MOST_SECONDS", 0.0)])
+@pytest.mark.parametrize("what", ["list", "uploads_below"])
+def test_a_listing_of_ever_new_keys_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, what: str, limit: str, most: float
+) -> None:
+    monkeypatch.setattr(f"export_pipeline.destinations.listing.{limit}", most)
+    client = Endless()
+    store = ObjectStore(DestinationConfig(bucket="b"), CREDENTIALS, patience=0, client=client)
+    found = []
+    with pytest.raises(DestinationError, match="the answer has no end"):
+        found.extend(getattr(store, what)(""))
+    assert client.pages == (5 if limit == "MOST_PAGES" else 1)
+
+
 @pytest.mark.parametrize(
     "code", ["a" * 65, "Access Denied", "Denied\n2026 INFO all is well", "&lt;b&gt;", "\u202eDenied", "Denied\u00e9"]
 )
