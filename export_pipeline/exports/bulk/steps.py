@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import PermanentError, RetryableError
 from export_pipeline.exports.bulk.children import spawn_children
 from export_pipeline.exports.bulk.ending import end_export, fail_export, stop_unit
-from export_pipeline.exports.bulk.plan import Planned
+from export_pipeline.exports.bulk.plan import MOST_UNITS, Planned
 from export_pipeline.exports.bulk.records import (
     BulkExport,
     BulkUnit,
@@ -31,7 +31,9 @@ from export_pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 2_000
-"""Waiting units of one export that a round looks at."""
+"""Waiting units of one workspace that a round looks at: what one asks for must not make the round long for all."""
+LEAST_WAITING = MOST_UNITS
+"""Of one export, however many its workspace has: those of a run."""
 _PLANNING_SECONDS = 10.0
 
 
@@ -67,18 +69,25 @@ def read_active(control: ControlDatabase) -> Active:
     query = sa.select(bulk_exports).where(unfinished).order_by(bulk_exports.c.created_at, bulk_exports.c.id)
     with control.read() as connection:
         exports = tuple(export_of_row(row) for row in connection.execute(query).mappings())
-        units = tuple(unit for export in exports for unit in _unfinished(connection, export.id))
+        sharing = Counter(export.tenant_id for export in exports)
+        units = tuple(
+            unit
+            for export in exports
+            for unit in _unfinished(
+                connection, export.id, most=max(LEAST_WAITING, MOST_WAITING // sharing[export.tenant_id])
+            )
+        )
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
     return Active(exports, units, now)
 
 
-def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID) -> list[BulkUnit]:
-    """The units that a run has, and of those that wait the next ones: an export may have very many."""
+def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID, *, most: int) -> list[BulkUnit]:
+    """The units that a run has, and of those that wait the next ones, `most` of them: an export may have very many."""
     here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status.in_(UNFINISHED_UNITS))
     taken = bulk_units.c.dagster_run_id.is_not(None)
     found = read_units(connection, here, taken)
     soonest = (sa.func.coalesce(bulk_units.c.not_before, 0), bulk_units.c.day, bulk_units.c.session_id)
-    waiting = sa.select(bulk_units).where(here, sa.not_(taken)).order_by(*soonest).limit(MOST_WAITING)
+    waiting = sa.select(bulk_units).where(here, sa.not_(taken)).order_by(*soonest).limit(most)
     return found + [unit_of_row(row) for row in connection.execute(waiting).mappings()]
 
 

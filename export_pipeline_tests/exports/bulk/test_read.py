@@ -1,6 +1,7 @@
 """Lists and progress: what is read of exports while they are under way."""
 
 import uuid
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
@@ -117,8 +118,22 @@ def test_of_very_many_waiting_units_a_round_sees_those_that_are_due_first(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export_pipeline.exports.bulk.steps.MOST_WAITING", 1)
+    monkeypatch.setattr("export_pipeline.exports.bulk.steps.LEAST_WAITING", 1)
     export = any_desk.ask()
     first, second, third = any_desk.units(export.id)
     any_desk.set_unit(first.id, not_before=5)
     any_desk.set_unit(third.id, status="Running", dagster_run_id="r")
     assert {unit.id for unit in read_active(any_desk.control).units} == {second.id, third.id}
+
+
+def test_the_exports_of_a_workspace_share_what_a_round_sees_of_them(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export_pipeline.exports.bulk.steps.MOST_WAITING", 4)
+    monkeypatch.setattr("export_pipeline.exports.bulk.steps.LEAST_WAITING", 1)
+    neighbour = Desk(any_desk.control)
+    asked = [desk.ask() for desk in (any_desk, any_desk, neighbour)]
+    for export, desk in zip(asked, (any_desk, any_desk, neighbour), strict=True):
+        desk.units(export.id)
+    seen = Counter(unit.bulk_id for unit in read_active(any_desk.control).units)
+    assert [seen[export.id] for export in asked] == [2, 2, 3]
