@@ -26,7 +26,7 @@ from export_pipeline.exports.commit.sink import DaySink
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.runs.transform import RunTransform
-from export_pipeline.sources.readahead import ReadAhead
+from export_pipeline.sources.sql.read_ahead import ReadAhead
 
 PARTS: dict[str, float] = defaultdict(float)
 WALLS: dict[str, float] = defaultdict(float)

@@ -16,8 +16,8 @@ import botocore.config
 import botocore.session  # noqa: F401
 from measured import options, run
 
-import export_pipeline.sources.postgres
-import export_pipeline.sources.sqlite  # noqa: F401
+import export_pipeline.sources.postgres.source
+import export_pipeline.sources.sqlite.source  # noqa: F401
 from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ExportPipelineError

@@ -24,7 +24,7 @@ def open_source(settings: Settings) -> RunSource:
     url = parse_database_url(settings.source_url.get_secret_value(), setting=f"{PREFIX}SOURCE_URL", accepted=_ACCEPTED)
     backend = url.get_backend_name()
     if backend == "sqlite":
-        from export_pipeline.sources.sqlite import SqliteSource
+        from export_pipeline.sources.sqlite.source import SqliteSource
 
         if not url.database or url.database == ":memory:":
             raise SettingsError(
@@ -40,7 +40,7 @@ def open_source(settings: Settings) -> RunSource:
         sqlite.connect()
         return sqlite
     if backend in {"postgresql", "postgres"}:
-        from export_pipeline.sources.postgres import PostgresSource
+        from export_pipeline.sources.postgres.source import PostgresSource
 
         postgres = PostgresSource(
             url,

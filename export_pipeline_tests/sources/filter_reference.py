@@ -14,7 +14,7 @@ from export_pipeline.runs.cells import strings
 from export_pipeline.runs.filter_tree import And, Compare, Filter, Has, In, Like, Not, Or, Search
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.times import BLANKS
-from export_pipeline.sources.times import FAR, parse_micros
+from export_pipeline.sources.sql.times import FAR, parse_micros
 from export_pipeline_tests.sources.filter_reference_json import Members, Pairs, mended, number, parsed, walk
 
 Row = Mapping[str, Any]

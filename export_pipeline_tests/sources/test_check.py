@@ -10,11 +10,11 @@ import pytest
 from export_pipeline.errors import ExportPipelineError, SettingsError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.postgres import PostgresSource
-from export_pipeline.sources.postgres_session import stream_sql
+from export_pipeline.sources.postgres.session import stream_sql
+from export_pipeline.sources.postgres.source import PostgresSource
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.queries import RunQueries
-from export_pipeline.sources.sqlite import SqliteSource
+from export_pipeline.sources.sql.queries import RunQueries
+from export_pipeline.sources.sqlite.source import SqliteSource
 from export_pipeline_tests.servers import Postgres
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of, settings_for
 
@@ -248,7 +248,7 @@ def test_a_damaged_file_is_unusable_and_never_a_short_day(tmp_path: Path, cut: i
 
 
 def test_a_store_that_is_locked_is_unreachable_and_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export_pipeline.sources.sqlite_session.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("export_pipeline.sources.sqlite.session.BUSY_SECONDS", 0.05)
     path = tmp_path / "traces.db"
     store = sqlite3.connect(path, isolation_level=None)
     store.execute("CREATE TABLE runs (id)")

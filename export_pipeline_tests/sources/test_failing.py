@@ -119,7 +119,7 @@ def test_versions_of_a_run_are_told_apart_before_its_expressions_are_asked(store
 def test_an_expression_that_fails_on_too_many_rows_fails_the_day_and_is_named_with_a_row(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export_pipeline.sources.failing.MOST_FAILING", 5)
+    monkeypatch.setattr("export_pipeline.sources.sql.failing.MOST_FAILING", 5)
     store.runs({"inputs": "TEXT"}, unique=True)
     for number in range(6):
         store.add(number, START, inputs="[")

@@ -6,7 +6,7 @@ from contextlib import closing
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.source import SqlSource
+from export_pipeline.sources.sql.source import SqlSource
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching
 
 WINDOW = Window.of_day(DAY)

@@ -7,7 +7,7 @@ import pytest
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
-from export_pipeline.sources.times import parse_micros
+from export_pipeline.sources.sql.times import parse_micros
 from export_pipeline_tests.faults.interrupts import Interrupted, Interrupting, interruptible
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store
 
@@ -48,7 +48,7 @@ def test_an_interrupt_while_times_are_parsed_is_not_swallowed(
         parsed()
         return parse_micros(value, unit)
 
-    monkeypatch.setattr("export_pipeline.sources.sqlite_session.parse_micros", parse)
+    monkeypatch.setattr("export_pipeline.sources.sqlite.session.parse_micros", parse)
     question(source)
     parsed.calls, parsed.at = 0, round(parsed.calls * part)
     assert parsed.at > 10

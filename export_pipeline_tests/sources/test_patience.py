@@ -11,9 +11,9 @@ import pytest
 
 from export_pipeline.errors import SourceSlowError
 from export_pipeline.runs.window import Window
-from export_pipeline.sources import session_thread
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import ProjectKey, RunSource
+from export_pipeline.sources.sql import session_thread
 from export_pipeline_tests.servers import wait_for
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers, rows_of, settings_for
 
@@ -121,7 +121,7 @@ def test_a_process_ends_although_a_server_process_is_frozen(postgres_store: Stor
     program = (
         "import os, signal, sys\n"
         "from export_pipeline.settings import load_settings\n"
-        "from export_pipeline.sources import session_thread\n"
+        "from export_pipeline.sources.sql import session_thread\n"
         "from export_pipeline.sources.factory import open_source\n"
         "from export_pipeline.sources.protocol import ProjectKey\n"
         "session_thread._GRACE_SECONDS = 0.3\n"

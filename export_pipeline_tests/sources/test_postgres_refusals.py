@@ -4,10 +4,10 @@ import pytest
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.settings import load_settings
-from export_pipeline.sources.adbc import Adbc
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.postgres_codes import refusals
-from export_pipeline.sources.postgres_errors import PostgresErrors
+from export_pipeline.sources.postgres.adbc import Adbc
+from export_pipeline.sources.postgres.codes import refusals
+from export_pipeline.sources.postgres.errors import PostgresErrors
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers import Postgres
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, ids_of, rows_of, settings_for

@@ -113,7 +113,7 @@ def drop(store: Store) -> None:
 @pytest.fixture
 def little_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a day much is unread after its first batch, however quick the machine is."""
-    monkeypatch.setattr("export_pipeline.sources.source.READ_AHEAD_BYTES", 1024 * 1024)
+    monkeypatch.setattr("export_pipeline.sources.sql.source.READ_AHEAD_BYTES", 1024 * 1024)
 
 
 def read(source: RunSource, change: Callable[[], None], *, first: int = 0) -> int:

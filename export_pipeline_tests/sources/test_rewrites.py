@@ -254,7 +254,7 @@ def test_a_rewrite_that_waits_for_the_day_changes_nothing_of_it(filled: Store) -
 def test_a_lock_that_is_held_for_too_long_says_so_and_is_tried_again(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export_pipeline.sources import postgres_session
+    from export_pipeline.sources.postgres import session as postgres_session
 
     short = postgres_session._BEGIN.replace("lock_timeout = '30s'", "lock_timeout = '50ms'")
     monkeypatch.setattr(postgres_session, "_BEGIN", short)

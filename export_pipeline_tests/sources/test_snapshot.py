@@ -16,10 +16,10 @@ from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import ProjectKey, RunSource
-from export_pipeline.sources.readahead import ReadAhead
-from export_pipeline.sources.session_thread import THREAD_NAME, SessionThread
-from export_pipeline.sources.slots import Slots
-from export_pipeline.sources.source import SqlSource
+from export_pipeline.sources.sql.connection_limit import ConnectionLimit
+from export_pipeline.sources.sql.read_ahead import ReadAhead
+from export_pipeline.sources.sql.session_thread import THREAD_NAME, SessionThread
+from export_pipeline.sources.sql.source import SqlSource
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, wait_for
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers, rows_of, settings_for, uuid
@@ -206,7 +206,7 @@ def test_many_threads_read_at_once_over_few_connections(store: Store) -> None:
 
 
 def test_slots_let_so_many_in_and_no_more() -> None:
-    slots = Slots(2)
+    slots = ConnectionLimit(2)
     inside = threading.Semaphore(0)
     leave = threading.Event()
     most, now, lock = 0, 0, threading.Lock()

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
-from export_pipeline.sources import sqlite_errors
 from export_pipeline.sources.factory import open_source
-from export_pipeline.sources.failing import ExpressionError
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.sqlite_reading import SqliteReading
-from export_pipeline.sources.sqlite_session import SqliteSession
+from export_pipeline.sources.sql.failing import ExpressionError
+from export_pipeline.sources.sqlite import errors as sqlite_errors
+from export_pipeline.sources.sqlite.reading import SqliteReading
+from export_pipeline.sources.sqlite.session import SqliteSession
 from export_pipeline_tests.sources.stores import PROJECT, Store, ids_of, settings_for
 
 START = "2026-03-14 10:00:00+00:00"

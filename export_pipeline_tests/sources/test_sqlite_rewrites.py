@@ -11,9 +11,9 @@ import pytest
 
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.window import Window
-from export_pipeline.sources import sqlite_session
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import ProjectKey, RunSource
+from export_pipeline.sources.sqlite import session as sqlite_session
 from export_pipeline_tests.sources.stores import BASIC, DAY, PROJECT, settings_for, uuid
 
 START = "2026-03-14 10:00:00+00:00"

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros
-from export_pipeline.sources.times import FAR, clamp, number_bounds, parse_micros, text_ranges, to_micros
+from export_pipeline.sources.sql.times import FAR, clamp, number_bounds, parse_micros, text_ranges, to_micros
 
 
 def _naive(ordinal: int) -> datetime:

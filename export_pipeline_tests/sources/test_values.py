@@ -20,8 +20,8 @@ from export_pipeline.runs.ids import NAMESPACE
 from export_pipeline.runs.schema import RUN_FIELDS, select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
-from export_pipeline.sources import unpack
 from export_pipeline.sources.protocol import ProjectKey, RunSource
+from export_pipeline.sources.sql import unpack
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching, uuid
 
 START = "2026-03-14 10:00:00+00:00"

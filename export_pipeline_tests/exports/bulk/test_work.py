@@ -18,7 +18,7 @@ from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
 from export_pipeline.exports.control.tables import commits, destinations, exports
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
-from export_pipeline.sources.source import SqlSource
+from export_pipeline.sources.sql.source import SqlSource
 from export_pipeline_tests.exports.bulk.workers import killed_at, worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House

@@ -1,0 +1,184 @@
+"""PostgreSQL's words for filters. `filter_json` has the rules for JSON that are written in SQL here."""
+
+from export_pipeline.runs.cells import FLAGS
+from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
+from export_pipeline.sources.postgres.dialect import INTEGERS, NATIVE, PostgresDialect, cleaned
+from export_pipeline.sources.sql.dialect import Column
+from export_pipeline.sources.sql.filter_json import MAX_DEPTH, MAX_KEY
+from export_pipeline.sources.sql.filter_words import BoundKind, ListPlace, PathPlace
+
+SETTING = "export_pipeline.p"
+MAX_NUMBER = 1_000
+
+_TYPES: dict[BoundKind, str] = {"text": "text", "integer": "int8", "number": "numeric"}
+_BLANKS = "E'" + "".join(f"\\x{ord(blank):02x}" for blank in BLANKS) + "'"
+_NUMBER = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?0*[0-9]{1,3})?$"
+_HEX = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
+_UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
+_STAMP = "[0-9]{8}T[0-9]{12}Z"
+_DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_PLACES: dict[PathPlace, str] = {
+    "root": f"^{_STAMP}([^.]+)",
+    "parent": f"{_STAMP}([^.]+)[.][^.]+$",
+    "own": f"{_STAMP}([^.]+)$",
+}
+
+
+class PostgresFilterWords:
+    """See `FilterWords`."""
+
+    def __init__(self, dialect: PostgresDialect) -> None:
+        self._dialect = dialect
+
+    def bound(self, number: int, kind: BoundKind) -> str:
+        """See `FilterWords`. The subquery is evaluated once, not for every row."""
+        return f"(SELECT current_setting('{SETTING}{number}')::{_TYPES[kind]})"
+
+    def text(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f'(({self._dialect.text(column)}) COLLATE "C")'
+
+    def haystack(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f"lower({self.text(column)})"
+
+    def id(self, column: Column) -> str:
+        """See `FilterWords`."""
+        if column.type == "uuid" or column.type in self._dialect.numbers:
+            return f'(({self._dialect.id(column)}) COLLATE "C")'
+        digits = f"regexp_replace({self.word(column)}, '^urn:uuid:|[{{}}-]', '', 'g')"
+        return (
+            f"(CASE WHEN {self.word(column)} ~ '{_UUID}' THEN {digits}::uuid::text "
+            f"WHEN {self.word(column)} IS NOT NULL THEN {self.text(column)} END)"
+        )
+
+    def on_path(self, column: Column, place: PathPlace) -> str:
+        """See `FilterWords`."""
+        found = Column(f"substring({self.text(column)} FROM '{_PLACES[place]}')", "text", column.detail)
+        return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(found)} END)"
+
+    def listed(self, column: Column, place: ListPlace) -> str:
+        """See `FilterWords`."""
+        usable = f"x.text <> 'null' AND btrim(x.text, {_BLANKS}) <> ''"
+        order = f"x.place{' DESC' if place == 'last' else ''}"
+        strings = self._strings(column, number="regexp_replace(m.value::text, '^(-?[0-9]+)[.]0+$', '\\1')")
+        chosen = f"SELECT x.text FROM ({strings}) AS x WHERE {usable} ORDER BY {order} LIMIT 1"
+        return f"(SELECT {self.id(Column('y.text', 'text', column.detail))} FROM ({chosen}) AS y)"
+
+    def word(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return f"NULLIF(lower(btrim({self.text(column)}, {_BLANKS})), '')"
+
+    def micros(self, column: Column) -> str:
+        """See `FilterWords`."""
+        time = self._dialect.time(column)
+        if column.type not in NATIVE:
+            return f"(CASE WHEN {time.instant} BETWEEN {MIN_MICROS} AND {MAX_MICROS} THEN ({time.instant})::int8 END)"
+        inside = f"{time.instant} >= '0001-01-01 00:00:00+00' AND {time.instant} < '10000-01-01 00:00:00+00'"
+        return f"(CASE WHEN {inside} THEN round((extract(epoch FROM {time.instant}) * 1000000)::numeric)::int8 END)"
+
+    def whole(self, column: Column) -> str:
+        """See `FilterWords`."""
+        if column.type in INTEGERS:
+            return f"{column.sql}::int8"
+        number = self.number(column)
+        fits = f"{number} BETWEEN -9223372036854775808 AND 9223372036854775807 AND {number} % 1 = 0"
+        return f"(CASE WHEN {fits} THEN ({number})::int8 END)"
+
+    def flag(self, column: Column) -> str:
+        """See `FilterWords`."""
+        if column.type == "bool":
+            return column.sql
+        return f"(CASE WHEN {self.word(column)} IN ({_words(is_set=True)}) THEN true {self._false(column)} END)"
+
+    def _false(self, column: Column) -> str:
+        return f"WHEN {self.word(column)} IN ({_words(is_set=False)}) THEN false"
+
+    def number(self, column: Column) -> str:
+        """See `FilterWords`."""
+        return self.json_number(f"btrim({self.text(column)}, {_BLANKS})")
+
+    def json_number(self, text: str) -> str:
+        """See `FilterWords`."""
+        return f"(CASE WHEN length({text}) <= {MAX_NUMBER} AND {text} ~ '{_NUMBER}' THEN ({text})::numeric END)"
+
+    def compare(self, number: str, sign: str, bound: str) -> str:
+        """See `FilterWords`."""
+        return f"{number} {sign} {bound}"
+
+    def like(self, text: str, pattern: str) -> str:
+        """See `FilterWords`."""
+        return f"{text} LIKE {pattern}"
+
+    def contains(self, haystack: str, text: str) -> str:
+        """See `FilterWords`."""
+        return f"strpos({haystack}, {text}) > 0"
+
+    def has(self, column: Column, text: str) -> str:
+        """See `FilterWords`."""
+        return f"EXISTS (SELECT 1 FROM ({self._strings(column)}) AS x WHERE x.text = {text})"
+
+    def _strings(self, column: Column, *, number: str = "m.value::text") -> str:
+        """Rows (text, place): the strings of a list, or the whole text where it is none."""
+        element = f"CASE json_typeof(m.value) WHEN 'string' THEN m.value #>> '{{}}' ELSE {number} END"
+        listed = f"SELECT {element}, m.place FROM json_array_elements({_if('d.value', 'array')})"
+        stripped = f"btrim({self.text(column)}, {_BLANKS})"
+        whole = f"SELECT {self.text(column)}, 0 WHERE {stripped} NOT IN ('', 'null')"
+        return (
+            f"SELECT s.text, s.place FROM {self._document(column)} AS d, LATERAL ("
+            f"{listed} WITH ORDINALITY AS m(value, place) UNION ALL "
+            f"{whole} AND json_typeof(d.value) IS DISTINCT FROM 'array') AS s(text, place)"
+        )
+
+    def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
+        """See `FilterWords`. `wanted` also says where there is nothing to be found further down."""
+        root = "d.value" if inside is None else f"({_if('d.value', 'object')} -> '{inside}')"
+        leads = f"({{0}}.key = {wanted} OR starts_with({wanted}, {{0}}.key || '.'))" if wanted else "true"
+        document, members = self._document(column), f"json_each({_if(root, 'object')})"
+        top = f"SELECT m.key, m.value FROM {document} AS d, {members} AS m WHERE {leads.format('m')}"
+        members = f"SELECT t.key || '.' || n.key, n.value FROM json_each({_if('t.value', 'object')}) AS n"
+        elements = f"SELECT t.key, n.value FROM json_array_elements({_if('t.value', 'array')}) AS n(value)"
+        below = (
+            f"SELECT c.key, c.value FROM tree AS t, LATERAL ({members} UNION ALL {elements}) AS c(key, value) "
+            f"WHERE length(t.key) <= {MAX_KEY} AND {leads.format('c')}"
+        )
+        text = "CASE WHEN json_typeof(w.value) NOT IN ('object', 'array', 'null') THEN w.value #>> '{}' END"
+        here = f"w.key = {wanted}" if wanted else "true"
+        return (
+            f"(WITH RECURSIVE tree(key, value) AS ({top} UNION ALL {below}) "
+            f'SELECT w.key COLLATE "C" AS key, json_typeof(w.value) AS type, ({text}) COLLATE "C" AS text '
+            f"FROM tree AS w WHERE {here} AND length(w.key) <= {MAX_KEY})"
+        )
+
+    def _document(self, column: Column) -> str:
+        """One row with the JSON of a column as `value`: null where it is not readable."""
+        if column.type == "jsonb":
+            return f"(SELECT {column.sql}::text::json AS value)"
+        if column.type == "array":
+            return f"(SELECT to_json({column.sql}) AS value)"
+        text = f"(SELECT {self._dialect.text(column)} AS t OFFSET 0) AS raw"
+        clean = f"(SELECT {cleaned('raw.t')} AS t FROM {text} OFFSET 0) AS clean"
+        readable = f"{_is_shallow('clean.t')} AND pg_input_is_valid(clean.t, 'json')"
+        return f"(SELECT CASE WHEN {readable} THEN clean.t::json END AS value FROM {clean} OFFSET 0)"
+
+
+def _words(*, is_set: bool) -> str:
+    return ", ".join(f"'{word}'" for word, meaning in FLAGS.items() if meaning is is_set)
+
+
+def _if(value: str, kind: str) -> str:
+    return f"CASE WHEN json_typeof({value}) = '{kind}' THEN {value} END"
+
+
+def _is_shallow(text: str) -> str:
+    """Counted exactly only where there are enough brackets: the server's parser fails on what is nested too deep."""
+    many = f"octet_length({text}) - octet_length(replace(replace({text}, '[', ''), '{{', '')) > {MAX_DEPTH}"
+    marks = f"regexp_replace(regexp_replace({text}, '{_STRING}', '', 'g'), '[^][{{}}]', '', 'g')"
+    steps = (
+        "SELECT sum(CASE WHEN c.mark IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY c.place) AS depth "
+        f"FROM string_to_table({marks}, NULL) WITH ORDINALITY AS c(mark, place)"
+    )
+    return (
+        f"CASE WHEN {many} THEN COALESCE((SELECT max(s.depth) <= {MAX_DEPTH} FROM ({steps}) AS s), true) ELSE true END"
+    )

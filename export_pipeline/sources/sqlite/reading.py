@@ -1,0 +1,144 @@
+"""The rows of one window out of SQLite: keys are sorted, then payloads looked up in their order."""
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from export_pipeline.errors import SourceUnreachableError
+from export_pipeline.runs.arrays import instants_array, text_array
+from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.sql.failing import ExpressionError, read_around_failing
+from export_pipeline.sources.sql.queries import Output, RunQueries
+from export_pipeline.sources.sqlite.spool import spool, spool_whole
+
+BATCH_BYTES = 4 * 1024 * 1024
+_KEYS = 'temp."export pipeline keys"'
+
+
+class Session(Protocol):
+    """What is needed of an SQLite session."""
+
+    def run(self, sql: str) -> None:
+        """Runs a statement that gives no rows."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a small query."""
+
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query one by one."""
+
+    def failure(self, sql: str) -> ExpressionError | None:
+        """How a small query fails on the values that it meets."""
+
+
+class SqliteReading:
+    """See `source.Reading`. Memory: a batch; the sorted keys wait in a temporary file."""
+
+    def __init__(
+        self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None
+    ) -> None:
+        self._session = session
+        self._fields = frozenset(DEFAULT_FIELDS if fields is None else fields)
+        if queries.row_key is None:
+            queries = self._copied(queries, window)
+        self._queries = queries
+        session.run(f"CREATE TEMP TABLE {_KEYS.removeprefix('temp.')} AS {queries.keys(window)}")
+        ((rows, newest),) = session.rows(f"SELECT count(*), max(changed) FROM {_KEYS}")
+        total_sql = queries.total(window)
+        total = None if total_sql is None else session.rows(total_sql)[0][0]
+        self.counted: tuple[int, int | None, int | None] = (rows, newest, total)
+
+    def _copied(self, queries: RunQueries, window: Window) -> RunQueries:
+        copy, copied = spool(queries, window, fields=self._fields)
+        try:
+            self._session.run(copy)
+        except ExpressionError:
+            if queries.is_plain:
+                raise
+            copy, copied = spool_whole(queries, window)
+            self._session.run(copy)
+        return copied
+
+    def batches(self) -> Generator[pa.RecordBatch]:
+        """See `source.Reading`."""
+        found = 0
+        fields = [output.field.name for output in self._outputs() if output.sql is not None and not _is_start(output)]
+        for batch in self.stream(0) if self._queries.is_plain else read_around_failing(self, fields):
+            found += batch.num_rows
+            yield batch
+            del batch
+        if found != self.counted[0]:
+            raise SourceUnreachableError("the trace store changed while a snapshot of it was read")
+
+    def _outputs(self, without: Collection[str] = ()) -> list[Output]:
+        outputs = self._queries.outputs(self._fields)
+        return [replace(output, sql="NULL") if output.field.name in without else output for output in outputs]
+
+    def stream(
+        self, first: int, count: int | None = None, *, without: Collection[str] = ()
+    ) -> Generator[pa.RecordBatch]:
+        """See `failing.OrderedRows`."""
+        outputs = self._outputs(without)
+        present = [output for output in outputs if output.sql is not None]
+        columns = ["wanted.instant" if _is_start(output) else str(output.sql) for output in present]
+        rows = self._session.stream(f"{self._select(columns, first, count)} ORDER BY wanted.rowid")
+        for chunk in _chunks(rows, present):
+            yield _raw(chunk, outputs)
+            del chunk
+
+    def failure(self, first: int, count: int, fields: Collection[str]) -> ExpressionError | None:
+        """See `failing.OrderedRows`."""
+        counts = [f"count({output.sql})" for output in self._outputs() if output.field.name in fields]
+        return self._session.failure(self._select(["count(*)", *counts], first, count))
+
+    def _select(self, columns: Sequence[str], first: int, count: int | None) -> str:
+        last = "" if count is None else f" AND wanted.rowid <= {first + count}"
+        return (
+            f"SELECT {', '.join(columns)} FROM {_KEYS} AS wanted CROSS JOIN {self._queries.source} "
+            f"ON {self._queries.row_key} = wanted.found WHERE wanted.rowid > {first}{last}"
+        )
+
+
+def _chunks(rows: Iterator[tuple[Any, ...]], present: Sequence[Output]) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows in lists of about `BATCH_BYTES`."""
+    heavy = [
+        number for number, output in enumerate(present) if output.field.payload or output.field.name in {"name", "tags"}
+    ]
+    chunk: list[tuple[Any, ...]] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += 500
+        for number in heavy:
+            value = row[number]
+            if value.__class__ is bytes:
+                size += len(value)
+        if size >= BATCH_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _is_start(output: Output) -> bool:
+    return output.field.name == "start_time"
+
+
+def _raw(chunk: list[tuple[Any, ...]], outputs: Sequence[Output]) -> pa.RecordBatch:
+    columns = iter(zip(*chunk, strict=True))
+    arrays = []
+    for output in outputs:
+        if output.sql is None:
+            arrays.append(pa.nulls(len(chunk), pa.string()))
+        elif _is_start(output):
+            arrays.append(instants_array(next(columns)))
+        else:
+            arrays.append(text_array([_as_bytes(value) for value in next(columns)]))
+    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in RUN_FIELDS])
+
+
+def _as_bytes(value: Any) -> bytes | None:
+    return value if value is None or value.__class__ is bytes else repr(value).encode()
