@@ -21,8 +21,8 @@ from benchmarks.program import quick_environment
 from benchmarks.servers import BUCKET, SCRIPTS, Servers
 from benchmarks.store import DAY, Day
 from benchmarks.through_dagster import Bench
-from export_pipeline.destinations.secrets import new_key
 from export_pipeline.home import free_ports
+from export_pipeline.object_store.secrets import new_key
 from export_pipeline_tests.servers import wait_for
 
 CLIENTS = 50

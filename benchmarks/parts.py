@@ -19,12 +19,12 @@ sys.path[:0] = [str(HERE / "peers"), str(HERE)]
 
 import measured
 
-from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.destinations.upload import PartUpload
 from export_pipeline.exports.commit.once import OnlyOnce
 from export_pipeline.exports.commit.sink import DaySink
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.parquet import DayFile
+from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.object_store.upload import PartUpload
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.sources.sql.read_ahead import ReadAhead
 

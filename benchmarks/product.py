@@ -18,8 +18,6 @@ from measured import options, run
 
 import export_pipeline.sources.postgres.source
 import export_pipeline.sources.sqlite.source  # noqa: F401
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.exports.commit.publish import DayRequest
@@ -27,6 +25,8 @@ from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.projects.registry import find_project
 from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
@@ -38,7 +38,7 @@ def work() -> dict[str, Any]:
     """Publishes the days of each project, one project after the other."""
     settings = load_settings().resolved()
     control, source = open_control(settings), open_source(settings)
-    store = ObjectStore(DestinationConfig.from_settings(settings), Credentials.from_settings(settings))
+    store = S3Store(DestinationConfig.from_settings(settings), Credentials.from_settings(settings))
     first = date.fromisoformat(given["first_day"])
     days = [first + timedelta(days=number) for number in range(given["days"])]
     hashes, rows = [], 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from export_pipeline.destinations.config import Credentials
+    from export_pipeline.object_store.config import Credentials
 
 
 class From(str, Enum):  # noqa: UP042 - Typer shows the values, and StrEnum would show them as text of the member
@@ -35,8 +35,8 @@ Keys = Annotated[
 
 def take(where: From | None) -> "Credentials | None":
     """The credentials, None where none are wanted; raises `InputError` that says what is missing."""
-    from export_pipeline.destinations.config import Credentials
     from export_pipeline.errors import InputError
+    from export_pipeline.object_store.config import Credentials
 
     if where is None and not sys.stdin.isatty():
         raise InputError("There is no terminal to ask on: say with --keys where the credentials come from.")

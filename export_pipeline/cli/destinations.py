@@ -64,8 +64,8 @@ def create(
 
     Example: export-pipeline destinations create "Lake" --bucket lake --region eu-central-1
     """
-    from export_pipeline.destinations.form import parse_config
     from export_pipeline.exports.destinations.stored import NewDestination, create_destination
+    from export_pipeline.object_store.form import parse_config
 
     config = parse_config(
         {
@@ -219,7 +219,7 @@ def _pairs(given: Iterable[str]) -> dict[str, Any]:
 
 
 def _values(record: "DestinationRecord") -> dict[str, Any]:
-    from export_pipeline.destinations.form import config_values
+    from export_pipeline.object_store.form import config_values
 
     return {
         "id": record.id,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import uuid
 
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.control.database import ControlDatabase
     from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.object_store.protocol import ObjectStore
+    from export_pipeline.object_store.s3.store import S3Store
     from export_pipeline.settings import Settings
     from export_pipeline.sources.protocol import RunSource
 
@@ -73,15 +74,15 @@ PATIENCE = 20.0
 
 
 @contextmanager
-def open_store(*, bucket_only: bool = False) -> Iterator["ObjectStore"]:
+def open_store(*, bucket_only: bool = False) -> Iterator["S3Store"]:
     """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already.
 
     With `bucket_only` a bucket that the settings name is opened without a control database.
     """
-    from export_pipeline.destinations.config import Credentials, DestinationConfig
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.projects.standing_place import standing_access
     from export_pipeline.local.embedded import EmbeddedStore
+    from export_pipeline.object_store.config import Credentials, DestinationConfig
+    from export_pipeline.object_store.s3.store import S3Store
     from export_pipeline.settings import load_bucket_settings, load_settings
 
     with EmbeddedStore(load_bucket_settings() if bucket_only else load_settings()) as embedded:
@@ -92,7 +93,7 @@ def open_store(*, bucket_only: bool = False) -> Iterator["ObjectStore"]:
         else:
             with open_control(settings, check=False) as control:
                 access = standing_access(control, settings)
-        store = ObjectStore(*access, patience=PATIENCE)
+        store = S3Store(*access, patience=PATIENCE)
         try:
             yield store
         finally:

@@ -21,7 +21,7 @@ def new(as_json: output.AsJson = False) -> None:
 
     Example: export-pipeline secrets new
     """
-    from export_pipeline.destinations.secrets import new_key
+    from export_pipeline.object_store.secrets import new_key
 
     if as_json:
         output.print_json({"key": new_key()})

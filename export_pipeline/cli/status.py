@@ -84,7 +84,7 @@ def _control(settings: "Settings") -> tuple[bool, str]:
 
 
 def _destination(_settings: "Settings") -> tuple[bool, str]:
-    from export_pipeline.destinations.check import check_destination
+    from export_pipeline.object_store.s3.check import check_destination
 
     with parts.open_store() as store:
         found = check_destination(store, store.config.prefix)

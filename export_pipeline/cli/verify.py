@@ -9,11 +9,11 @@ import typer
 from export_pipeline.cli import output, parts
 
 if TYPE_CHECKING:
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.control.database import ControlDatabase
     from export_pipeline.exports.control.records import ExportRecord
     from export_pipeline.exports.proof.verify import VerifyReport
     from export_pipeline.files.signing import PublicKeys
+    from export_pipeline.object_store.protocol import ObjectStore
     from export_pipeline.settings import Settings
 
 

@@ -10,9 +10,9 @@ from export_pipeline.local.screen import Screen
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.control.database import ControlDatabase
     from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.object_store.protocol import ObjectStore
 
 QUERY = """\
 SELECT json_extract_string(extra, '$.metadata.ls_model_name') AS model,
@@ -112,11 +112,11 @@ def _dataset(resolved: Settings, keys: list[str]) -> Any:
 
 @contextmanager
 def _parts(resolved: Settings) -> "Iterator[tuple[ControlDatabase, ObjectStore]]":
-    from export_pipeline.destinations.config import Credentials, DestinationConfig
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.control.database import open_control
+    from export_pipeline.object_store.config import Credentials, DestinationConfig
+    from export_pipeline.object_store.s3.store import S3Store
 
-    store = ObjectStore(DestinationConfig.from_settings(resolved), Credentials.from_settings(resolved))
+    store = S3Store(DestinationConfig.from_settings(resolved), Credentials.from_settings(resolved))
     with closing(store), closing(open_control(resolved)) as control:
         yield control, store
 

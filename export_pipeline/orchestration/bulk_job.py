@@ -12,9 +12,9 @@ from export_pipeline.orchestration.parts import Parts
 from export_pipeline.runs.reasons import describe_rejected
 
 if TYPE_CHECKING:
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.bulk.records import BulkExport
     from export_pipeline.exports.bulk.work import Worked, Worker
+    from export_pipeline.object_store.protocol import ObjectStore
 
 BULK_EXPORT = "bulk_export"
 OP = "publish_units"

@@ -10,8 +10,8 @@ from export_pipeline.exports.control.database import ControlDatabase, open_contr
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from export_pipeline.destinations.store import ObjectStore
     from export_pipeline.exports.projects.standing_place import StandingBucket
+    from export_pipeline.object_store.protocol import ObjectStore
     from export_pipeline.sources.protocol import RunSource
 
 

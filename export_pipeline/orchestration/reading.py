@@ -16,8 +16,8 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 if TYPE_CHECKING:
     import polars as pl
 
-    from export_pipeline.destinations.store import ObjectInfo
     from export_pipeline.exports.control.records import DayRecord, ExportRecord
+    from export_pipeline.object_store.protocol import ObjectInfo
 
 
 def committed_frame(

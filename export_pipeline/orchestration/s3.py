@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from dagster_aws.s3.resources import S3Resource
 from pydantic import PrivateAttr
 
-from export_pipeline.destinations.client import make_client
-from export_pipeline.destinations.config import Credentials, DestinationConfig
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.client import make_client
 
 if TYPE_CHECKING:
-    from export_pipeline.destinations.store import ObjectStore
+    from export_pipeline.object_store.protocol import ObjectStore
 
 
 class DestinationS3(S3Resource):
@@ -42,6 +42,6 @@ class DestinationS3(S3Resource):
 
     def open_store(self) -> "ObjectStore":
         """The bucket as publishing uses it; it repeats calls by itself, so its client makes one attempt."""
-        from export_pipeline.destinations.store import ObjectStore
+        from export_pipeline.object_store.s3.store import S3Store
 
-        return ObjectStore(self._destination, self._credentials, client=self.get_client())
+        return S3Store(self._destination, self._credentials, client=self.get_client())

@@ -9,10 +9,10 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from export_pipeline.api import create_app
-from export_pipeline.destinations.secrets import new_key
 from export_pipeline.exports.access.keys import DEFAULT_SCOPES, create_key
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.projects.registry import sync_projects
+from export_pipeline.object_store.secrets import new_key
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.cli.house import PROJECT, write_store

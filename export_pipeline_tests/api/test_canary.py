@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from fastapi.testclient import TestClient
 
-from export_pipeline.destinations.secrets import Vault
+from export_pipeline.object_store.secrets import Vault
 from export_pipeline_tests.api.house import PROJECT, House
 from export_pipeline_tests.api.serving import work_off
 

@@ -17,10 +17,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from export_pipeline.api import create_app
-from export_pipeline.destinations.check import Capabilities
 from export_pipeline.exports.access.keys import SCOPES
 from export_pipeline.exports.destinations import stored as destinations
 from export_pipeline.exports.watch.heartbeat import beat
+from export_pipeline.object_store.s3.check import Capabilities
 from export_pipeline_tests.api.house import PROJECT, House
 
 EXPORTS = "/api/v1/bulk-exports"

@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from export_pipeline.api import create_app
-from export_pipeline.destinations.check import Capabilities
-from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.exports.destinations import stored as destinations
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.check import Capabilities
 from export_pipeline_tests.api.house import PROJECT, TENANT, House
 from export_pipeline_tests.api.serving import Answer, curl, curl_commands, served, work_off
 

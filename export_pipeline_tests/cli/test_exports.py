@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from export_pipeline.destinations.config import Credentials
-from export_pipeline.destinations.form import parse_config
 from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.exports.destinations.stored import NewDestination, create_destination
 from export_pipeline.exports.projects.registry import sync_projects
+from export_pipeline.object_store.config import Credentials
+from export_pipeline.object_store.form import parse_config
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.cli.command import Ended, run

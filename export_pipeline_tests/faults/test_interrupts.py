@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from export_pipeline.destinations.calls import Calls
-from export_pipeline.destinations.client import make_client
-from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.exports.proof.verify_file import BlockFile, file_ids
 from export_pipeline.files.parquet import DayFile, read_footer
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.calls import Calls
+from export_pipeline.object_store.s3.client import make_client
 from export_pipeline_tests.faults.interrupts import Interrupted, Interrupting, interruptible
 from export_pipeline_tests.files.rows import batch, telling_rows
 

@@ -8,12 +8,12 @@ import dagster as dg
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.exports.bulk.create import BulkExportRequest, create_bulk_export
 from export_pipeline.exports.bulk.read import get_bulk_export, list_bulk_exports, list_units
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.control.tables import bulk_exports
 from export_pipeline.exports.destinations.stored import NewDestination, create_destination
+from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
 from export_pipeline.orchestration.bulk_sensor import tick
 from export_pipeline.orchestration.parts import Parts

@@ -7,6 +7,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from export_pipeline.exports.commit.export import DayExport
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
@@ -131,19 +132,17 @@ def test_projects_without_rows_cost_no_s3_call_for_each_day(
     house: House, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A joint backfill of 8 projects and 31 days, 248 days without a row."""
-    from export_pipeline.destinations.store import ObjectStore
-
     for number in range(8):
         house.add_project(f"p{number}", days=[])
     house.sync()
-    stores: list[ObjectStore] = []
-    make = ObjectStore.__init__
+    stores: list[S3Store] = []
+    make = S3Store.__init__
 
-    def remember(store: ObjectStore, *arguments: object, **options: object) -> None:
+    def remember(store: S3Store, *arguments: object, **options: object) -> None:
         make(store, *arguments, **options)  # type: ignore[arg-type]
         stores.append(store)
 
-    monkeypatch.setattr(ObjectStore, "__init__", remember)
+    monkeypatch.setattr(S3Store, "__init__", remember)
     names = [project.asset_name for project in house.projects()]
     last = date(2026, 3, 31)
     result = materialize(house.definitions(), instance, *names, first=START, last=last)

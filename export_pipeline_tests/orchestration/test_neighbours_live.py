@@ -18,9 +18,9 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.api import create_app
-from export_pipeline.destinations.secrets import new_key
 from export_pipeline.exports.access.keys import DEFAULT_SCOPES, create_key
 from export_pipeline.exports.control.tables import destinations, exports
+from export_pipeline.object_store.secrets import new_key
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.api.serving import served
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy

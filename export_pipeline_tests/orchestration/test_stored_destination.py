@@ -13,8 +13,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.secrets import new_key
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.exports.destinations.stored import (
@@ -25,6 +23,8 @@ from export_pipeline.exports.destinations.stored import (
     list_destinations,
     rotate_credentials,
 )
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.secrets import new_key
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.cli.command import run
 from export_pipeline_tests.faults.proxy import FaultProxy

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 import export_pipeline
-from export_pipeline.destinations.classify import ErrorClass
 from export_pipeline.errors import DestinationRefusedError, ExportPipelineError
 from export_pipeline.exports.proof.verify_report import What
 from export_pipeline.exports.watch.notices import KINDS
+from export_pipeline.object_store.s3.classify import ErrorClass
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
 HEADINGS = re.findall(r"^##+ (.*)$", RUNBOOK, re.MULTILINE)

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayCancelledError, ExportPipelineError
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units
 from export_pipeline.exports.bulk.results import completed_values
@@ -16,6 +15,7 @@ from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.exports.commit.publish import DayOutcome, publish_day
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectStore
 
 
 def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]) -> Worked:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import (
     ControlUnreachableError,
     DayCancelledError,
@@ -26,6 +25,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.projects.standing import find_export
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource
 

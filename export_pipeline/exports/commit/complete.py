@@ -10,7 +10,6 @@ or refuses the parts themselves. What is left of the upload is aborted first, so
 import time
 from dataclasses import dataclass
 
-from export_pipeline.destinations.store import Completed, OutcomeUnknownError, UploadGoneError
 from export_pipeline.errors import (
     DestinationRefusedError,
     DestinationUnavailableError,
@@ -22,6 +21,7 @@ from export_pipeline.exports.commit.intent import Intent, PlannedUpload
 from export_pipeline.exports.commit.job import Job
 from export_pipeline.exports.commit.look import ACCESS_DENIED, Found, Look, look, pauses
 from export_pipeline.files.manifest import Verified
+from export_pipeline.object_store.protocol import Completed, OutcomeUnknownError, UploadGoneError
 
 _NEVER = frozenset({"EntityTooSmall", "EntityTooLarge"})
 """Codes that are about the parts: the same parts are refused for ever, whatever is done about rights or settings."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.claim import MICROSECONDS, freed
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.job import OnStep, PublishLimits
@@ -26,6 +25,7 @@ from export_pipeline.exports.control.tables import days, uploads
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import empty_manifest_key
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.window import DayWindow, Window
 
 DAYS_A_MANIFEST = 64

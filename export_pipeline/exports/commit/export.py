@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from export_pipeline.destinations.upload import PartUpload, UploadedFile
 from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports.commit import state as day_state
 from export_pipeline.exports.commit.claim import StaleUpload
@@ -21,6 +20,7 @@ from export_pipeline.exports.commit.stream import StreamedDay, footer_of, stream
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.files.paths import data_key, manifest_key
+from export_pipeline.object_store.upload import PartUpload, UploadedFile
 from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import DayWindow

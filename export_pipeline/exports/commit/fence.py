@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import (
     ControlUnreachableError,
     DestinationError,
@@ -29,6 +28,7 @@ from export_pipeline.exports.commit.stored import (
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.files.manifest import ManifestError
 from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, manifest_key, parse_manifest_key
+from export_pipeline.object_store.protocol import ObjectStore
 
 Epochs = dict[date, list[int]]
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.leases import Lease
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.settings import MIB, Settings
 
 OnStep = Callable[[str], None]

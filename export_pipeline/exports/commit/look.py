@@ -5,9 +5,9 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from export_pipeline.destinations.store import ObjectInfo, ObjectMissingError, ObjectStore
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
 from export_pipeline.files.parquet import TAIL_BYTES, read_footer
+from export_pipeline.object_store.protocol import ObjectInfo, ObjectMissingError, ObjectStore
 
 ACCESS_DENIED = "Access denied"
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import (
     ControlUnreachableError,
     DayCancelledError,
@@ -30,6 +29,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.files.paths import manifest_folder
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.window import DayWindow
 from export_pipeline.sources.protocol import RunSource
 

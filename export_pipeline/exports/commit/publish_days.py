@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ExportPipelineError, PermanentError, SourceSlowError
 from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
 from export_pipeline.exports.commit.fence import InBucket, look_into_bucket
@@ -28,6 +27,7 @@ from export_pipeline.exports.commit.publish import (
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord, read_commit, read_days
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import FILTERED_SECONDS, RunSource
 

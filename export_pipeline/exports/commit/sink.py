@@ -6,7 +6,7 @@ A day that turns out to be unchanged, empty or refused costs no S3 request if it
 from collections.abc import Callable
 from typing import Any
 
-from export_pipeline.destinations.upload import PartUpload, UploadedFile
+from export_pipeline.object_store.upload import PartUpload, UploadedFile
 
 
 class DaySink:

@@ -7,10 +7,10 @@ is told here; none of it proves a manifest, which its signature or the control d
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
-from export_pipeline.destinations.store import ObjectMissingError, ObjectStore
 from export_pipeline.errors import DestinationRefusedError, InputError
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, StoredManifest, read_manifest
 from export_pipeline.files.paths import DayKey
+from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.schema import select_fields
 from export_pipeline.runs.window import Window

@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.secrets import Vault
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
 from export_pipeline.exports.destinations.permitted import permit
 from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline.object_store.secrets import Vault
 from export_pipeline.settings import Settings
 
 
 def open_destination(
     control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings
-) -> ObjectStore:
+) -> S3Store:
     """The bucket of a stored destination, with the credentials that are stored now.
 
     Raises `NotFoundError`, `SecretsError` where the credentials do not open, and `DestinationRefusedError` where the
@@ -29,7 +29,7 @@ def open_destination(
     with control.read() as connection:
         found = read_destination(connection, destination_id, tenant_id=tenant_id)
         config, credentials = unlock(connection, found, settings=settings)
-    return ObjectStore(config, credentials)
+    return S3Store(config, credentials)
 
 
 def unlock(

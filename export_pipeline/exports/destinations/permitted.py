@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.errors import DestinationRefusedError
+from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.settings import PREFIX, Settings, UploadArgument
 
 _OWN_ACLS = frozenset({"private", "bucket-owner-read", "bucket-owner-full-control"})

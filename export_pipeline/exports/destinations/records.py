@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.check import Capabilities
-from export_pipeline.destinations.config import DestinationConfig
-from export_pipeline.destinations.form import parse_config
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
+from export_pipeline.object_store.config import DestinationConfig
+from export_pipeline.object_store.form import parse_config
+from export_pipeline.object_store.s3.check import Capabilities
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import uuid
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.secrets import Vault
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
+from export_pipeline.object_store.secrets import Vault
 from export_pipeline.settings import Settings
 
 

@@ -11,11 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.check import Capabilities, DestinationCheck, check_destination
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.form import check_credentials, check_display_name, check_size, checked, config_values
-from export_pipeline.destinations.secrets import Vault
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import ConflictError, DestinationError, InputError, LimitError
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
@@ -28,6 +23,11 @@ from export_pipeline.exports.destinations.records import (
     read_destination,
     unknown,
 )
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.form import check_credentials, check_display_name, check_size, checked, config_values
+from export_pipeline.object_store.s3.check import Capabilities, DestinationCheck, check_destination
+from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline.object_store.secrets import Vault
 from export_pipeline.settings import PREFIX, Settings
 
 __all__ = [
@@ -206,13 +206,13 @@ def _sealed(
 
 
 def _capabilities(config: DestinationConfig, credentials: Credentials | None) -> Capabilities:
-    result = _check(ObjectStore(config, credentials))
+    result = _check(S3Store(config, credentials))
     if result.error is not None:
         raise result.error
     return result.capabilities
 
 
-def _check(store: ObjectStore) -> DestinationCheck:
+def _check(store: S3Store) -> DestinationCheck:
     try:
         return check_destination(store, store.config.prefix)
     finally:

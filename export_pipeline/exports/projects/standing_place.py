@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import NotFoundError, SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.destinations.opened import unlock
 from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.settings import PREFIX, Settings
 
 
@@ -48,7 +49,7 @@ class StandingBucket:
         control: ControlDatabase,
         settings: Settings,
         *,
-        make: Callable[[DestinationConfig, Credentials | None], ObjectStore] = ObjectStore,
+        make: Callable[[DestinationConfig, Credentials | None], ObjectStore] = S3Store,
     ) -> None:
         self._control = control
         self._settings = settings

@@ -3,11 +3,11 @@
 import uuid
 from datetime import date
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.proof.changes import Change
 from export_pipeline.exports.proof.verify_manifests import ManifestReader, TableId, choose, list_manifests
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.signing import PublicKeys
+from export_pipeline.object_store.protocol import ObjectStore
 
 
 def days_in_bucket(

@@ -10,7 +10,6 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.store import ObjectMissingError, ObjectStore
 from export_pipeline.errors import ConflictError, InputError
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.commit.claim import freed
@@ -22,6 +21,7 @@ from export_pipeline.exports.control.tables import days
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, signed_part
 from export_pipeline.files.paths import ManifestPath, manifests_root, parse_manifest_key, retired_key
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 
 _NO_TENANT = uuid.UUID(int=0)
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import InputError, PermanentError
 from export_pipeline.exports.commit.stored import RETIRE
 from export_pipeline.exports.control.database import ControlDatabase
@@ -36,6 +35,7 @@ from export_pipeline.exports.proof.verify_manifests import (
 )
 from export_pipeline.files.paths import table_folder
 from export_pipeline.files.signing import PublicKeys
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.settings import Settings
 
 OnDay = Callable[[int, int], None]

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from export_pipeline.destinations.store import ObjectMissingError, ObjectStore
 from export_pipeline.errors import DestinationRefusedError
 from export_pipeline.exports.proof.recovered_days import FoundFile, RecoveredDay
 from export_pipeline.exports.proof.verify_manifests import DayManifest, ManifestIndex, ManifestReader, TableId
@@ -18,6 +17,7 @@ from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.parquet import read_footer
 from export_pipeline.files.paths import DayKey, data_key, export_root
 from export_pipeline.files.signing import PublicKeys
+from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 from export_pipeline.runs.schema import FORMAT_VERSIONS
 
 Sizes = Mapping[str, int]

@@ -11,7 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.store import ObjectInfo, ObjectStore
 from export_pipeline.errors import DestinationRefusedError, InputError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_commit, read_day, read_days
@@ -29,6 +28,7 @@ from export_pipeline.exports.proof.verify_manifests import (
 from export_pipeline.exports.proof.verify_report import Counts, Problem, VerifyReport, What
 from export_pipeline.files.paths import data_key, export_root, parse_data_key
 from export_pipeline.files.signing import PublicKeys
+from export_pipeline.object_store.protocol import ObjectInfo, ObjectStore
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import RunSource
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from export_pipeline.destinations.store import ObjectInfo, ObjectMissingError, ObjectStore
 from export_pipeline.errors import DestinationRefusedError
 from export_pipeline.exports.control.records import DayRecord, ExportRecord
 from export_pipeline.exports.proof.verify_file import FileCheck, Found, check_file
@@ -20,6 +19,7 @@ from export_pipeline.exports.proof.verify_report import Counts, Problem, What
 from export_pipeline.exports.proof.verify_source import MOST_NAMED, compare_with_source
 from export_pipeline.files.manifest import Manifest, StoredManifest
 from export_pipeline.files.paths import data_key
+from export_pipeline.object_store.protocol import ObjectInfo, ObjectMissingError, ObjectStore
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import RunSource
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.proof.verify_report import What
 from export_pipeline.files.bounded import BATCH_ROWS, BoundedParquet, OversizedError
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.manifest import Manifest, ManifestFile, schema_fingerprint
 from export_pipeline.files.parquet import read_footer
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.window import Window
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.manifest import microseconds
 from export_pipeline.exports.commit.stored import (
     MAX_EPOCH_STEP,
@@ -27,6 +26,7 @@ from export_pipeline.files.paths import (
     parse_manifest_key,
 )
 from export_pipeline.files.signing import PublicKeys
+from export_pipeline.object_store.protocol import ObjectStore
 
 FlawKind = Literal["unreadable", "damaged", "misplaced", "doubtful", "unsigned", "refused"]
 """The store does not give it; it is none, or was changed; it disagrees with its key; it cannot be true; it has no

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from export_pipeline.destinations.deadline import Deadline
-from export_pipeline.destinations.endpoint import why_blocked
 from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.watch.notices import Notice, due_notices, mark_failed, mark_sent
+from export_pipeline.object_store.deadline import Deadline
+from export_pipeline.object_store.endpoint import why_blocked
 from export_pipeline.settings import PREFIX, Settings
 
 ID_HEADER = "Export-Pipeline-Notice"

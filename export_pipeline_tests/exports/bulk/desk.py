@@ -7,13 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import DestinationConfig
-from export_pipeline.destinations.form import config_values
 from export_pipeline.exports.bulk.create import BulkExportRequest, create_bulk_export
 from export_pipeline.exports.bulk.read import get_bulk_export, list_units
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, destinations, projects
+from export_pipeline.object_store.config import DestinationConfig
+from export_pipeline.object_store.form import config_values
 from export_pipeline.settings import Settings, load_settings
 
 START, END = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.bulk.read import tables_of
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.control.tables import projects
 from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.exports.proof.changes import bulk_changes_since
 from export_pipeline.exports.proof.verify import VerifyReport, verify_export
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline_tests.exports.bulk.workers import worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House

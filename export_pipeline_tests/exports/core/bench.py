@@ -10,8 +10,6 @@ from typing import Any, Protocol
 import polars as pl
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.exports.commit.leases import Clock, elapsed
 from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, publish_day
@@ -20,6 +18,9 @@ from export_pipeline.exports.control.records import DayRecord, ExportRecord, exp
 from export_pipeline.exports.control.tables import commits, exports, uploads
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, parse_manifest_key
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.schema import DEFAULT_FIELDS
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline_tests.exports.core.memory_source import PROJECT, Row
@@ -77,7 +78,7 @@ def make_store(
     config = DestinationConfig(
         bucket=bucket, region=server.region, endpoint_url=endpoint_url or server.endpoint_url, allow_private=True
     )
-    return ObjectStore(config, Credentials(*server.identity(identity)), patience=patience)
+    return S3Store(config, Credentials(*server.identity(identity)), patience=patience)
 
 
 @dataclass

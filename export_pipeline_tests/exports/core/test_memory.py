@@ -18,8 +18,8 @@ PROGRAM = """
 import sys, uuid
 from datetime import date
 from pathlib import Path
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.commit.publish import DayRequest, publish_day
 from export_pipeline.exports.projects.standing import find_export
@@ -33,7 +33,7 @@ export = find_export(control, uuid.UUID(export_id))
 config = DestinationConfig(bucket=export.bucket, region=region, endpoint_url=endpoint, allow_private=True)
 source = open_source(load_settings(source_url=url, control_url="sqlite:///c", bucket="any"))
 request = DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1")
-store = ObjectStore(config, Credentials(key, secret))
+store = S3Store(config, Credentials(key, secret))
 outcome = publish_day(request, control=control, store=store, source=source)
 # Not getrusage: its maximum counts what the parent held when it started this process.
 status = Path("/proc/self/status").read_text()

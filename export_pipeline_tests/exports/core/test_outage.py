@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationRefusedError, ExportPipelineError, ShrunkError
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.projects.planning import completed_days_of, days_to_export
+from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, Server, ids_and_names, make_store
 from export_pipeline_tests.exports.core.children import Credentials
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of

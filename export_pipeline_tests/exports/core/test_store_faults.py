@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from export_pipeline.destinations import client as client_module
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError, RowCountError
 from export_pipeline.exports.commit.complete import UploadRefusedError
 from export_pipeline.files.paths import data_key
+from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.object_store.s3 import client as client_module
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names, make_store
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.exports.core.promises import check_finished, check_nothing_left, check_whole

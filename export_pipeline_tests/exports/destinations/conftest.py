@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.secrets import new_key
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.destinations.stored import NewDestination
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.secrets import new_key
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.servers import BUCKET, S3Server

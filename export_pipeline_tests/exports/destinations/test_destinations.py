@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, S3Options
 from export_pipeline.errors import (
     ConflictError,
     DestinationError,
@@ -28,6 +27,7 @@ from export_pipeline.exports.destinations.stored import (
     list_destinations,
     rotate_credentials,
 )
+from export_pipeline.object_store.config import Credentials, S3Options
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.destinations.conftest import (
     BOTH,
@@ -268,7 +268,7 @@ def test_options_and_arguments_of_s3_are_kept(control: ControlDatabase, settings
     assert made.config.s3_additional_kwargs == new.config.s3_additional_kwargs
     store = open_destination(control, made.id, tenant_id=TENANT, settings=settings)
     store.put("x", b"1")
-    upload = store.create_upload("y")
+    upload = store.begin_upload("y")[0]
     store.complete("y", upload, [(1, store.upload_part("y", upload, 1, b"22"))])
     store.close()
     for key in ("x", "y"):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.errors import DestinationRefusedError, SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
@@ -19,6 +18,7 @@ from export_pipeline.exports.destinations.stored import (
     rotate_credentials,
 )
 from export_pipeline.exports.projects.standing_place import standing_access
+from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.settings import PREFIX, load_settings
 from export_pipeline_tests.exports.destinations.conftest import (
     BOTH,

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
 from export_pipeline.errors import (
     DestinationError,
     DestinationRefusedError,
@@ -19,6 +18,7 @@ from export_pipeline.exports.destinations.stored import (
     NewDestination,
     create_destination,
 )
+from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.destinations.conftest import (
     TENANT,

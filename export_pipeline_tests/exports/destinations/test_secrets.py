@@ -8,8 +8,6 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from export_pipeline.destinations.config import Credentials
-from export_pipeline.destinations.secrets import Vault, new_key
 from export_pipeline.errors import SecretsError, SettingsError
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.control.database import ControlDatabase
@@ -17,6 +15,8 @@ from export_pipeline.exports.control.tables import destinations
 from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.exports.destinations.secret_rotation import rotate_secrets
 from export_pipeline.exports.destinations.stored import create_destination, list_destinations
+from export_pipeline.object_store.config import Credentials
+from export_pipeline.object_store.secrets import Vault, new_key
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.exports.destinations.conftest import BOTH, TENANT, MakeSettings, described
 from export_pipeline_tests.servers import Rclone

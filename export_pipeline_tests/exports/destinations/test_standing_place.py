@@ -12,6 +12,7 @@ from export_pipeline.exports.destinations.stored import create_destination, dele
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import changed_exports, current_export, standing_export
 from export_pipeline.exports.projects.standing_place import StandingBucket, standing_access
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.exports.destinations.conftest import BOTH, TENANT, MakeSettings, described, keys_of
 from export_pipeline_tests.exports.outer.conftest import project
@@ -84,6 +85,7 @@ def test_a_rotation_reaches_a_process_that_goes_on(
     rotate_credentials(control, row, tenant_id=TENANT, credentials=keys_of(seaweedfs), settings=settings, actor="cli")
     renewed = bucket.store()
     assert renewed is not store
+    assert isinstance(renewed, S3Store)
     key, _ = seaweedfs.identity("admin")
     assert renewed.client._request_signer._credentials.access_key == key
     assert bucket.store() is renewed

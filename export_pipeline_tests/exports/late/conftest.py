@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.control.database import ControlDatabase, open_control
@@ -16,6 +14,8 @@ from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.projects.late import Lateness, look_for_late_days
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.servers import Rclone
@@ -42,7 +42,7 @@ class Exported:
         self.control: ControlDatabase = open_control(self.settings)
         self.source = store.source()
         config = DestinationConfig.from_settings(self.settings)
-        self.bucket = ObjectStore(config, Credentials(server.access_key_id, server.secret_access_key))
+        self.bucket = S3Store(config, Credentials(server.access_key_id, server.secret_access_key))
         sync_projects(self.control, self.source, self.settings, count=False)
         self.export = standing_export(self.control, find_project(self.control, PROJECT), self.settings)
 

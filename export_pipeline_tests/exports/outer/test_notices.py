@@ -25,9 +25,9 @@ from export_pipeline.exports.watch.notices_send import GIVE_UP_MICROSECONDS, Not
 from export_pipeline.exports.watch.overdue import note_overdue
 from export_pipeline.runs.window import Window
 from export_pipeline_tests.control_rows import known_for_years
-from export_pipeline_tests.destinations.test_answers import answering
 from export_pipeline_tests.exports.outer.conftest import MakeSettings
 from export_pipeline_tests.exports.outer.stores import MemorySource
+from export_pipeline_tests.object_store.test_answers import answering
 from export_pipeline_tests.servers import Postgres
 
 SECRET = "a key"

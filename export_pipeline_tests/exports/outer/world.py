@@ -8,8 +8,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
@@ -21,6 +19,9 @@ from export_pipeline.exports.proof.verify import VerifyReport, verify_export
 from export_pipeline.files.manifest import canonical_json
 from export_pipeline.files.paths import data_key, manifest_key
 from export_pipeline.files.signing import Signer
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.protocol import Project
@@ -60,7 +61,7 @@ class World:
             start_date=FIRST,
         )
         config = DestinationConfig.from_settings(settings)
-        store = ObjectStore(config, Credentials(server.access_key_id, server.secret_access_key), patience=10.0)
+        store = S3Store(config, Credentials(server.access_key_id, server.secret_access_key), patience=10.0)
         source = MemorySource([Project(PROJECT, "chatbot")])
         source.rows = rows_of_day(PROJECT, FIRST, ROWS) + rows_of_day(PROJECT, LAST, ROWS)
         world = cls(server, settings, ControlDatabase(f"sqlite:///{folder}/control.db"), store, source)

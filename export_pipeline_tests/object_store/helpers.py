@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.servers import S3Server
 
 PART = 5 * 1024 * 1024
@@ -18,7 +18,7 @@ def config_for(server: S3Server, bucket: str, **changes: Any) -> DestinationConf
 
 def store_for(
     server: S3Server, bucket: str, *, identity: str = "admin", patience: float = 20.0, **changes: Any
-) -> ObjectStore:
+) -> S3Store:
     """A store on one of the server's buckets, for one of its users."""
     credentials = Credentials(*server.identity(identity))
-    return ObjectStore(config_for(server, bucket, **changes), credentials, patience=patience)
+    return S3Store(config_for(server, bucket, **changes), credentials, patience=patience)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.destinations.check import DestinationCheck, check_destination
-from export_pipeline.destinations.config import SETTING_NAMES, Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore, OpenUpload
 from export_pipeline.errors import DestinationError
-from export_pipeline_tests.destinations.helpers import store_for
+from export_pipeline.object_store.config import SETTING_NAMES, Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import OpenUpload
+from export_pipeline.object_store.s3.check import DestinationCheck, check_destination
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy
+from export_pipeline_tests.object_store.helpers import store_for
 from export_pipeline_tests.servers import BUCKET, S3Server, Weed
 
 
@@ -121,7 +122,7 @@ def test_wrong_settings_are_named(
 ) -> None:
     config = DestinationConfig(bucket, endpoint_url=s3_server.endpoint_url, allow_private=True, names=SETTING_NAMES)
     credentials = Credentials(key or s3_server.access_key_id, secret or s3_server.secret_access_key)
-    store = ObjectStore(config, credentials)
+    store = S3Store(config, credentials)
     error = failure(check_destination(store, ""))
     assert (error.error_class, error.code) == expected[:2]
     assert f"EXPORT_PIPELINE_{expected[2]}" in str(error)
@@ -212,14 +213,14 @@ def web_server() -> Iterator[str]:
 
 
 def test_a_web_server_that_answers_everything_with_200_is_no_s3(web_server: str) -> None:
-    store = ObjectStore(
+    store = S3Store(
         DestinationConfig(BUCKET, endpoint_url=web_server, allow_private=True), Credentials("k", "s"), patience=0
     )
     error = failure(check_destination(store, ""))
     assert error.error_class == "Invalid endpoint"
     assert "ETag" in str(error)
     with pytest.raises(DestinationError) as caught:
-        store.create_upload("k")
+        store.begin_upload("k")[0]
     assert caught.value.error_class == "Invalid endpoint"
     store.close()
 

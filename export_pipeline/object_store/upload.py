@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DayTooLargeError
+from export_pipeline.object_store.protocol import ObjectStore
 
 MAX_PARTS = 10_000
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.form import check_credentials, check_display_name, config_values, parse_config
 from export_pipeline.errors import InputError
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.form import check_credentials, check_display_name, config_values, parse_config
 
 STORE = "https://storage.example.com"
 

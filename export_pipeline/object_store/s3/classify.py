@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from export_pipeline.destinations.config import DestinationConfig
-from export_pipeline.destinations.endpoint import PeerBlockedError, is_discreet, no_public_address
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.object_store.config import DestinationConfig
+from export_pipeline.object_store.endpoint import PeerBlockedError, is_discreet, no_public_address
 
 ErrorClass = Literal[
     "Access denied",

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from export_pipeline.destinations.calls import Calls, body_of, digest_of
-from export_pipeline.destinations.classify import not_s3
-from export_pipeline.destinations.client import upload_options
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError
+from export_pipeline.object_store.s3.calls import Calls, body_of, digest_of
+from export_pipeline.object_store.s3.classify import not_s3
+from export_pipeline.object_store.s3.client import upload_options
+from export_pipeline.object_store.s3.store import S3Store
 
 PATIENCE = 3.0
 """For how many seconds a step that is not answered is tried again."""
@@ -78,7 +78,7 @@ class DestinationCheck:
         return () if self.error is None else (str(self.error),)
 
 
-def check_destination(store: ObjectStore, prefix: str) -> DestinationCheck:
+def check_destination(store: S3Store, prefix: str) -> DestinationCheck:
     """Writes, reads, lists and deletes a probe, and begins and aborts an upload; raises nothing of the store's."""
     probe = _Probe(store, prefix)
     found: dict[str, bool] = {}
@@ -103,7 +103,7 @@ def check_destination(store: ObjectStore, prefix: str) -> DestinationCheck:
 
 
 class _Probe:
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
+    def __init__(self, store: S3Store, prefix: str) -> None:
         name = uuid.uuid4()
         self.key = f"{prefix}/_export_pipeline/probes/{name}" if prefix else f"_export_pipeline/probes/{name}"
         self.written = False

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from export_pipeline.destinations.config import DestinationConfig, Names
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.object_store.config import DestinationConfig, Names
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -149,7 +149,7 @@ def is_private(address: Address) -> bool:
 
 def guard_client(client: Any, config: DestinationConfig, endpoint: Endpoint) -> None:
     """Makes every direct connection of a botocore client check its peer before anything is sent."""
-    from export_pipeline.destinations.answers import TimedHTTP, TimedHTTPS, pools_of
+    from export_pipeline.object_store.answers import TimedHTTP, TimedHTTPS, pools_of
 
     def checked(connection: Any, sock: socket.socket) -> socket.socket:
         address = ipaddress.ip_address(str(sock.getpeername()[0]).partition("%")[0])

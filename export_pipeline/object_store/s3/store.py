@@ -3,7 +3,7 @@
 Ordinary calls are repeated with backoff and jitter while the store is unavailable, for at most `patience` seconds.
 The two calls whose repetition would hide what happened are made once: CompleteMultipartUpload, and a PUT with
 `If-None-Match` (its own repetition would be answered 412 after the first answer was lost). Errors are
-`DestinationError`s and those of `outcomes`; ETags are told without quotes.
+`DestinationError`s and those of `protocol`.
 """
 
 import threading
@@ -11,23 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from export_pipeline.destinations.calls import Backoff, Calls, body_of, digest_of, etag_of, version_of
-from export_pipeline.destinations.client import make_client, upload_options
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.listing import listed
-from export_pipeline.destinations.objects import Completed, ObjectInfo, OpenUpload
-from export_pipeline.destinations.outcomes import ObjectMissingError, OutcomeUnknownError, UploadGoneError
-from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
+from typing_extensions import override
 
-__all__ = [
-    "Completed",
-    "ObjectInfo",
-    "ObjectMissingError",
-    "ObjectStore",
-    "OpenUpload",
-    "OutcomeUnknownError",
-    "UploadGoneError",
-]
+from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import (
+    Completed,
+    ObjectInfo,
+    ObjectMissingError,
+    ObjectStore,
+    OpenUpload,
+    OutcomeUnknownError,
+    UploadGoneError,
+)
+from export_pipeline.object_store.s3.calls import Backoff, Calls, body_of, digest_of, etag_of, version_of
+from export_pipeline.object_store.s3.client import make_client, upload_options
+from export_pipeline.object_store.s3.listing import listed
 
 _GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _NOT_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
@@ -37,8 +36,8 @@ _CHECKSUM = " crc32="
 _TYPES = {".parquet": "application/vnd.apache.parquet", ".json": "application/json"}
 
 
-class ObjectStore:
-    """One bucket. Its methods may be called from several threads at once."""
+class S3Store(ObjectStore):
+    """A bucket of S3, or of a store that is compatible with it."""
 
     def __init__(
         self,
@@ -54,19 +53,15 @@ class ObjectStore:
         self._calls = Calls(config, self.client, patience=patience)
 
     @property
+    @override
     def requests(self) -> Counter[str]:
-        """HTTP requests made so far, by S3 operation."""
         return self._calls.requests
 
     def __repr__(self) -> str:
-        return f"ObjectStore({self.config!r})"
+        return f"S3Store({self.config!r})"
 
-    def create_upload(self, key: str) -> str:
-        """Begins a multipart upload and tells its id."""
-        return self.begin_upload(key)[0]
-
+    @override
     def begin_upload(self, key: str) -> tuple[str, bool]:
-        """The same; and whether a call before may have begun another one, whose id was lost with its answer."""
         upload = {"Key": key, "ContentType": content_type(key), **upload_options(self.config)}
         doubtful = False
         try:
@@ -76,13 +71,11 @@ class ObjectStore:
             answer = self._calls.call("CreateMultipartUpload", **upload)
         return self._calls.required(answer, "UploadId", "CreateMultipartUpload"), doubtful
 
+    @override
     def upload_part(
         self, key: str, upload_id: str, number: int, body: bytes | bytearray, *, stop: threading.Event | None = None
     ) -> str:
-        """Uploads a part and tells its receipt: the ETag, followed by a checksum where one was made (on AWS).
-
-        Receipts are for `complete` only. Waiting between attempts ends when `stop` is set. Raises `UploadGoneError`.
-        """
+        # The receipt is the ETag, followed by a checksum where one was made (on AWS).
         try:
             answer = self._calls.call(
                 "UploadPart",
@@ -100,12 +93,8 @@ class ObjectStore:
         checksum = answer.get("ChecksumCRC32")
         return self._calls.required(answer, "ETag", "UploadPart") + (f"{_CHECKSUM}{checksum}" if checksum else "")
 
+    @override
     def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> Completed:
-        """Makes an upload visible; one attempt.
-
-        Raises `OutcomeUnknownError` where the store may have done it, `UploadGoneError` where the upload or a part of
-        it is not there, `DestinationRefusedError` where it certainly refused.
-        """
         listed = []
         for number, receipt in parts:
             etag, _, checksum = receipt.partition(_CHECKSUM)
@@ -123,21 +112,20 @@ class ObjectStore:
         self._calls.required(answer, "ETag", "CompleteMultipartUpload")
         return Completed(etag_of(answer), version_of(answer))
 
+    @override
     def abort(self, key: str, upload_id: str) -> None:
-        """Removes an upload and its parts; one that is not there is fine."""
         try:
             self._calls.call("AbortMultipartUpload", Key=key, UploadId=upload_id)
         except DestinationRefusedError as error:
             if error.code not in {"NoSuchUpload", "NoSuchKey", "404"}:
                 raise
 
+    @override
     def list_uploads(self, key: str) -> list[str]:
-        """The ids of the open uploads of exactly this key; needs the right to list uploads."""
         return [upload.upload_id for upload in self.uploads_below(key) if upload.key == key]
 
+    @override
     def uploads_below(self, prefix: str) -> Iterator[OpenUpload]:
-        """The open uploads of all keys that begin with `prefix`; needs the right to list uploads."""
-
         def take(answer: dict[str, Any]) -> tuple[list[OpenUpload], dict[str, Any]]:
             found = [OpenUpload(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", ())]
             if not answer.get("IsTruncated"):
@@ -154,12 +142,8 @@ class ObjectStore:
             if error.code != "NoSuchUpload":  # what rclone says where there are none
                 raise
 
+    @override
     def stat(self, key: str) -> ObjectInfo | None:
-        """What the store knows of an object, None where there is none.
-
-        Raises `DestinationRefusedError` where it may not be looked at, also where the whole bucket is missing.
-        """
-
         def take(answer: dict[str, Any]) -> ObjectInfo:
             size, modified = answer["ContentLength"], answer["LastModified"]
             return ObjectInfo(key, size, etag_of(answer), version_of(answer), modified)
@@ -179,11 +163,8 @@ class ObjectStore:
             f"The store has {key} and denies it at the same time. Try again later.", error_class="Unavailable"
         )
 
+    @override
     def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes `start <= i < end` of an object, or all of it; raises `ObjectMissingError`.
-
-        Where an end is given no more is read than that, whatever the store sends.
-        """
         params: dict[str, Any] = {"Key": key}
         if start is not None or end is not None:
             params["Range"] = f"bytes={start or 0}-{'' if end is None else end - 1}"
@@ -205,11 +186,8 @@ class ObjectStore:
                 raise DestinationUnavailableError(str(error), error_class=error.error_class, code=error.code) from None
             raise
 
+    @override
     def read_end(self, key: str, start: int, end: int) -> tuple[ObjectInfo, bytes]:
-        """The bytes `start <= i < end`, and what `stat` would tell, in one request; raises `ObjectMissingError`.
-
-        Raises `DestinationUnavailableError` where the object is not longer than `start`.
-        """
 
         def take(answer: dict[str, Any]) -> tuple[ObjectInfo, bytes]:
             total = answer.get("ContentRange", "").rpartition("/")[2]
@@ -222,19 +200,15 @@ class ObjectStore:
         found: tuple[ObjectInfo, bytes] = self._get(take, Key=key, Range=f"bytes={start}-{end - 1}")
         return found
 
+    @override
     def put(self, key: str, body: bytes) -> None:
-        """Writes an object, whatever is there."""
         answer = self._calls.call(
             "PutObject", Key=key, Body=body, ContentType=content_type(key), **digest_of(body, self.config)
         )
         self._calls.required(answer, "ETag", "PutObject")
 
+    @override
     def put_once(self, key: str, body: bytes) -> bool:
-        """Writes an object unless another one is there: True where `body` is there now, False where other bytes are.
-
-        Stores that ignore or refuse `If-None-Match` overwrite. Where an object is there and may not be read, it
-        counts as ours: such keys carry an epoch, and only its holder writes them.
-        """
         backoff = Backoff(self._calls.patience)
         sent: dict[str, Any] = {
             "Key": key,
@@ -264,8 +238,8 @@ class ObjectStore:
                 if not backoff.wait():
                     raise
 
+    @override
     def delete_if(self, key: str, etag: str) -> bool:
-        """Deletes an object that still has this ETag: True where it is gone, False where another one is there."""
         found = self.stat(key)
         if found is None:
             return True
@@ -282,12 +256,12 @@ class ObjectStore:
             self._calls.call("DeleteObject", Key=key)
         return True
 
+    @override
     def delete(self, key: str) -> None:
-        """Deletes an object, whatever it is; one that is not there is fine."""
         self._calls.call("DeleteObject", Key=key)
 
+    @override
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose keys begin with `prefix`, in the order of their keys."""
 
         def take(answer: dict[str, Any]) -> tuple[list[ObjectInfo], dict[str, Any]]:
             found = [
@@ -298,8 +272,8 @@ class ObjectStore:
 
         return listed(self._calls, "ListObjectsV2", take, prefix=prefix)
 
+    @override
     def close(self) -> None:
-        """Closes the connections."""
         self.client.close()
 
 

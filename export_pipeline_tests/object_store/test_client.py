@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from export_pipeline.destinations import client as client_module
-from export_pipeline.destinations.client import make_client
-from export_pipeline.destinations.config import SETTING_NAMES, Credentials, DestinationConfig
-from export_pipeline.destinations.store import ObjectStore, UploadGoneError
-from export_pipeline.destinations.upload import PartUpload
 from export_pipeline.errors import DestinationError, DestinationRefusedError, SettingsError
+from export_pipeline.object_store.config import SETTING_NAMES, Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import UploadGoneError
+from export_pipeline.object_store.s3 import client as client_module
+from export_pipeline.object_store.s3.client import make_client
+from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline.object_store.upload import PartUpload
 from export_pipeline.settings import load_settings
-from export_pipeline_tests.destinations.helpers import PART, store_for
+from export_pipeline_tests.object_store.helpers import PART, store_for
 from export_pipeline_tests.servers import S3Server
 
 CANARY = "canary-secret-4f1c"
@@ -57,7 +58,7 @@ def test_without_credentials_the_process_is_asked_only_where_that_is_meant(ambie
 
 def test_a_process_without_credentials_says_which_settings_to_use() -> None:
     config = DestinationConfig("bucket", region="eu-central-1", process_credentials=True, names=SETTING_NAMES)
-    store = ObjectStore(config, None, patience=0)
+    store = S3Store(config, None, patience=0)
     with pytest.raises(DestinationRefusedError, match="EXPORT_PIPELINE_ACCESS_KEY_ID") as caught:
         store.put("k", b"x")
     assert caught.value.error_class == "Access denied"
@@ -86,7 +87,7 @@ def test_a_malformed_region_is_named() -> None:
         make_client(DestinationConfig("bucket", region="a/b", names=SETTING_NAMES), Credentials("k", "s"))
 
 
-def headers_of(store: ObjectStore) -> dict[str, dict[str, str]]:
+def headers_of(store: S3Store) -> dict[str, dict[str, str]]:
     """The headers of the last request of each operation, filled in as they are sent."""
     sent: dict[str, dict[str, str]] = {}
 
@@ -104,7 +105,7 @@ def test_other_stores_get_no_checksums_that_they_may_refuse_but_the_oldest_one(s
     store = store_for(s3_server, s3_server.new_bucket())
     sent = headers_of(store)
     store.put("k", b"x")
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     receipt = store.upload_part("k", upload, 1, b"x")
     store.complete("k", upload, [(1, receipt)])
     store.read("k")
@@ -117,10 +118,10 @@ def test_other_stores_get_no_checksums_that_they_may_refuse_but_the_oldest_one(s
 
 
 def test_aws_gets_checksums_and_they_are_repeated_at_the_end(aws: None) -> None:
-    store = ObjectStore(AWS, Credentials("key", "secret"))
+    store = S3Store(AWS, Credentials("key", "secret"))
     store.client.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     sent = headers_of(store)
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     with PartUpload(store, "k", upload, part_bytes=PART) as file:
         file.write(b"x" * (PART + 1))
         done = file.finish()
@@ -158,10 +159,10 @@ def test_a_receipt_with_a_checksum_is_taken_apart_again(s3_server: S3Server) -> 
 
 
 def test_versions_of_the_bucket_are_told(aws: None) -> None:
-    store = ObjectStore(AWS, Credentials("key", "secret"))
+    store = S3Store(AWS, Credentials("key", "secret"))
     store.client.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     store.client.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     done = store.complete("k", upload, [(1, store.upload_part("k", upload, 1, b"x"))])
     found = store.stat("k")
     assert found is not None
@@ -178,9 +179,9 @@ def test_secrets_do_not_show_in_errors_reprs_or_tracebacks(
     places = [("b-1", s3_server.endpoint_url), ("b-1", "http://127.0.0.1:1"), ("no/bucket", s3_server.endpoint_url)]
     for bucket, endpoint_url in places:
         config = DestinationConfig(bucket, endpoint_url=endpoint_url, allow_private=True)
-        store = ObjectStore(config, Credentials(s3_server.access_key_id, CANARY, f"token-{CANARY}"), patience=0)
+        store = S3Store(config, Credentials(s3_server.access_key_id, CANARY, f"token-{CANARY}"), patience=0)
         shown.append(repr(store))
-        for call in (store.stat, store.read, store.create_upload):
+        for call in (store.stat, store.read, store.begin_upload):
             with pytest.raises(DestinationError) as caught:
                 call("k")
             shown.append("".join(traceback.format_exception(caught.value)))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.destinations.check import check_destination
-from export_pipeline.destinations.client import make_client
-from export_pipeline.destinations.config import Credentials, DestinationConfig, S3Options
-from export_pipeline.destinations.store import ObjectStore
-from export_pipeline_tests.destinations.helpers import config_for
+from export_pipeline.object_store.config import Credentials, DestinationConfig, S3Options
+from export_pipeline.object_store.s3.check import check_destination
+from export_pipeline.object_store.s3.client import make_client
+from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline_tests.object_store.helpers import config_for
 from export_pipeline_tests.servers import BUCKET, Rclone
 
 HOST_BUCKET = "127"
@@ -36,10 +36,10 @@ def by_host(tmp_path: Path) -> Iterator[ByHost]:
 
 def test_where_the_host_stands_for_the_bucket_its_name_is_no_part_of_the_path(by_host: ByHost) -> None:
     config = config_for(by_host, HOST_BUCKET, include_bucket_in_prefix=False)
-    store = ObjectStore(config, Credentials(*by_host.identity("admin")))
+    store = S3Store(config, Credentials(*by_host.identity("admin")))
     assert check_destination(store, "a").ok
     store.put("a/x y+z", b"123")
-    upload = store.create_upload("a/y")
+    upload = store.begin_upload("a/y")[0]
     store.complete("a/y", upload, [(1, store.upload_part("a/y", upload, 1, b"22"))])
     assert store.read("a/x y+z") == b"123"
     assert [item.key for item in store.list("a/")] == ["a/x y+z", "a/y"]
@@ -122,7 +122,7 @@ def test_signing_of_bodies_is_an_option(signed: bool, digest: int) -> None:
 def test_bodies_for_other_stores_carry_their_md5_as_buckets_with_object_lock_demand(rclone: Rclone) -> None:
     seen: list[Any] = []
     for config in (config_for(rclone, BUCKET), DestinationConfig("lake", region="eu-west-1")):
-        store = ObjectStore(config, Credentials(*rclone.identity("admin")), patience=0)
+        store = S3Store(config, Credentials(*rclone.identity("admin")), patience=0)
         store.client.meta.events.register("before-send.s3", lambda request, **_: seen.append(request))
         store.client.meta.events.register("before-send.s3", _answered)
         check_destination(store, "")

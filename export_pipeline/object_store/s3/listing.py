@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from export_pipeline.destinations.calls import Calls
-from export_pipeline.destinations.classify import not_s3
+from export_pipeline.object_store.s3.calls import Calls
+from export_pipeline.object_store.s3.classify import not_s3
 
 T = TypeVar("T")
 

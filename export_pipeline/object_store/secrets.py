@@ -8,8 +8,8 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Self
 
-from export_pipeline.destinations.config import Credentials
 from export_pipeline.errors import SecretsError, SettingsError
+from export_pipeline.object_store.config import Credentials
 from export_pipeline.settings import PREFIX, Settings
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.endpoint import check_addresses, guard_client, is_private, parse_endpoint
-from export_pipeline.destinations.roles import assume
 from export_pipeline.errors import DestinationRefusedError
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.endpoint import check_addresses, guard_client, is_private, parse_endpoint
+from export_pipeline.object_store.s3.roles import assume
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
@@ -46,14 +46,14 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
         )
     from botocore.exceptions import BotoCoreError
 
-    from export_pipeline.destinations.answers import bound_answers
+    from export_pipeline.object_store.answers import bound_answers
 
     try:
         with _making:
             directly = any(map(is_private, addresses)) or (endpoint is not None and not config.use_proxy)
             client = _create(config, credentials, _options(config, attempts, directly=directly))
     except (BotoCoreError, ValueError) as error:
-        from export_pipeline.destinations.classify import classify
+        from export_pipeline.object_store.s3.classify import classify
 
         raise classify(error, config, "making a client") from None
     events = client.meta.events

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from export_pipeline.destinations import client as client_module
-from export_pipeline.destinations.store import ObjectStore, OutcomeUnknownError, UploadGoneError
 from export_pipeline.errors import DestinationUnavailableError
-from export_pipeline_tests.destinations.helpers import store_for
+from export_pipeline.object_store.protocol import OutcomeUnknownError, UploadGoneError
+from export_pipeline.object_store.s3 import client as client_module
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy
+from export_pipeline_tests.object_store.helpers import store_for
 from export_pipeline_tests.servers import S3Server
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ def bucket(s3_server: S3Server) -> str:
 
 
 @pytest.fixture
-def store(s3_server: S3Server, bucket: str, proxy: FaultProxy) -> Iterator[ObjectStore]:
+def store(s3_server: S3Server, bucket: str, proxy: FaultProxy) -> Iterator[S3Store]:
     store = store_for(s3_server, bucket, endpoint_url=proxy.endpoint_url, patience=5)
     yield store
     store.close()
@@ -37,7 +38,7 @@ def store(s3_server: S3Server, bucket: str, proxy: FaultProxy) -> Iterator[Objec
     ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequests"), (502, "Odd"), (408, "X")]
 )
 def test_ordinary_calls_are_repeated_while_the_store_is_unavailable(
-    store: ObjectStore, proxy: FaultProxy, status: int, code: str
+    store: S3Store, proxy: FaultProxy, status: int, code: str
 ) -> None:
     rule = proxy.answer(status, code, "PutObject", times=2)
     store.put("k", b"x")
@@ -58,7 +59,7 @@ def test_patience_has_an_end_and_the_error_says_that_trying_again_may_help(
     store.close()
 
 
-def test_what_cannot_succeed_is_not_tried_again(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_what_cannot_succeed_is_not_tried_again(store: S3Store, proxy: FaultProxy) -> None:
     proxy.answer(403, "AccessDenied", "PutObject", times=None)
     with pytest.raises(Exception, match="s3:PutObject"):
         store.put("k", b"x")
@@ -78,9 +79,9 @@ FAULTS: dict[str, Callable[[FaultProxy], object]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_doubtful_complete_is_made_once_and_its_outcome_called_unknown(
-    store: ObjectStore, proxy: FaultProxy, fault: str
+    store: S3Store, proxy: FaultProxy, fault: str
 ) -> None:
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     parts = [(1, store.upload_part("k", upload, 1, b"x"))]
     FAULTS[fault](proxy)
     with pytest.raises(OutcomeUnknownError):
@@ -90,8 +91,8 @@ def test_a_doubtful_complete_is_made_once_and_its_outcome_called_unknown(
     assert (store.stat("k") is not None) == done
 
 
-def test_a_complete_without_its_upload_is_told_apart(store: ObjectStore, proxy: FaultProxy) -> None:
-    upload = store.create_upload("k")
+def test_a_complete_without_its_upload_is_told_apart(store: S3Store, proxy: FaultProxy) -> None:
+    upload = store.begin_upload("k")[0]
     parts = [(1, store.upload_part("k", upload, 1, b"x"))]
     proxy.answer(404, "NoSuchUpload", "CompleteMultipartUpload")
     with pytest.raises(UploadGoneError):
@@ -103,7 +104,7 @@ def test_a_stalled_complete_ends(
 ) -> None:
     monkeypatch.setattr(client_module, "READ_SECONDS", 0.5)
     store = store_for(s3_server, bucket, endpoint_url=proxy.endpoint_url)
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     parts = [(1, store.upload_part("k", upload, 1, b"x"))]
     proxy.on("CompleteMultipartUpload", Fault(stall=True))
     with pytest.raises(OutcomeUnknownError, match="in time"):
@@ -112,9 +113,9 @@ def test_a_stalled_complete_ends(
 
 
 def test_bytes_that_change_on_their_way_are_noticed(
-    store: ObjectStore, proxy: FaultProxy, s3_server: S3Server, bucket: str
+    store: S3Store, proxy: FaultProxy, s3_server: S3Server, bucket: str
 ) -> None:
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     hasty = store_for(s3_server, bucket, endpoint_url=proxy.endpoint_url, patience=0)
     proxy.on("UploadPart|PutObject", Fault(corrupt_request=True), times=2)
     with pytest.raises(DestinationUnavailableError, match="BadDigest"):
@@ -129,8 +130,8 @@ def test_bytes_that_change_on_their_way_are_noticed(
 
 
 @pytest.mark.parametrize("fault", [Fault(lose_response=True), Fault(cut_request=2)])
-def test_a_part_arrives_whole_whatever_happened_on_the_way(store: ObjectStore, proxy: FaultProxy, fault: Fault) -> None:
-    upload = store.create_upload("k")
+def test_a_part_arrives_whole_whatever_happened_on_the_way(store: S3Store, proxy: FaultProxy, fault: Fault) -> None:
+    upload = store.begin_upload("k")[0]
     proxy.on("UploadPart", fault)
     parts = [(1, store.upload_part("k", upload, 1, b"the bytes"))]
     store.complete("k", upload, parts)
@@ -138,7 +139,7 @@ def test_a_part_arrives_whole_whatever_happened_on_the_way(store: ObjectStore, p
     assert store.requests["UploadPart"] == 2
 
 
-def test_a_broken_read_is_repeated(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_a_broken_read_is_repeated(store: S3Store, proxy: FaultProxy) -> None:
     body = b"0123456789" * 100_000
     store.put("k", body)
     proxy.on("GetObject", Fault(cut_response=300_000))
@@ -146,29 +147,29 @@ def test_a_broken_read_is_repeated(store: ObjectStore, proxy: FaultProxy) -> Non
     assert store.requests["GetObject"] == 2
 
 
-def test_a_lost_abort_is_repeated(store: ObjectStore, proxy: FaultProxy, s3_server: S3Server, bucket: str) -> None:
-    upload = store.create_upload("k")
+def test_a_lost_abort_is_repeated(store: S3Store, proxy: FaultProxy, s3_server: S3Server, bucket: str) -> None:
+    upload = store.begin_upload("k")[0]
     proxy.lose_response("AbortMultipartUpload")
     store.abort("k", upload)
     assert s3_server.open_uploads(bucket) == []
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-def test_a_manifest_whose_answer_was_lost_is_found_again(store: ObjectStore, proxy: FaultProxy, lost: int) -> None:
+def test_a_manifest_whose_answer_was_lost_is_found_again(store: S3Store, proxy: FaultProxy, lost: int) -> None:
     proxy.lose_response("PutObject", times=lost)
     assert store.put_once("m.json", b"mine") is True
     assert store.requests["PutObject"] == 1
     assert store.read("m.json") == b"mine"
 
 
-def test_a_manifest_that_did_not_arrive_is_sent_again(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_a_manifest_that_did_not_arrive_is_sent_again(store: S3Store, proxy: FaultProxy) -> None:
     proxy.answer(503, "SlowDown", "PutObject", times=2)
     assert store.put_once("m.json", b"mine") is True
     assert store.requests["PutObject"] == 3
 
 
 def test_somebody_elses_manifest_is_noticed_after_a_lost_answer(
-    store: ObjectStore, proxy: FaultProxy, s3_server: S3Server, bucket: str
+    store: S3Store, proxy: FaultProxy, s3_server: S3Server, bucket: str
 ) -> None:
     s3_server.client().put_object(Bucket=bucket, Key="m.json", Body=b"other")
     proxy.answer(500, "InternalError", "PutObject")
@@ -176,7 +177,7 @@ def test_somebody_elses_manifest_is_noticed_after_a_lost_answer(
     assert store.read("m.json") == b"other"
 
 
-def test_a_store_that_refuses_conditions_is_written_without(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_a_store_that_refuses_conditions_is_written_without(store: S3Store, proxy: FaultProxy) -> None:
     proxy.answer(501, "NotImplemented", "PutObject")
     assert store.put_once("m.json", b"mine") is True
     assert store.read("m.json") == b"mine"
@@ -187,19 +188,19 @@ def test_a_store_that_refuses_conditions_is_written_without(store: ObjectStore, 
     assert store.stat("m.json") is None
 
 
-def test_without_read_rights_a_manifest_that_is_there_counts_as_ours(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_without_read_rights_a_manifest_that_is_there_counts_as_ours(store: S3Store, proxy: FaultProxy) -> None:
     proxy.answer(412, "PreconditionFailed", "PutObject")
     proxy.answer(403, "AccessDenied", "GetObject")
     assert store.put_once("m.json", b"mine") is True
 
 
-def test_a_manifest_that_vanished_after_a_412_is_written(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_a_manifest_that_vanished_after_a_412_is_written(store: S3Store, proxy: FaultProxy) -> None:
     proxy.answer(412, "PreconditionFailed", "PutObject")
     assert store.put_once("m.json", b"mine") is True
     assert store.read("m.json") == b"mine"
 
 
-def test_an_object_that_is_denied_and_there_at_once_is_no_answer(store: ObjectStore, proxy: FaultProxy) -> None:
+def test_an_object_that_is_denied_and_there_at_once_is_no_answer(store: S3Store, proxy: FaultProxy) -> None:
     store.put("k", b"x")
     proxy.answer(404, "NoSuchKey", "HeadObject")
     found = store.stat("k")
@@ -213,7 +214,7 @@ def test_an_object_that_is_denied_and_there_at_once_is_no_answer(store: ObjectSt
 @pytest.mark.slow
 def test_a_restart_of_the_server_is_ridden_out(s3_server: S3Server, bucket: str) -> None:
     store = store_for(s3_server, bucket, patience=60)
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     first = store.upload_part("k", upload, 1, b"a" * 5 * 2**20)
     s3_server.kill()
     began = time.monotonic()

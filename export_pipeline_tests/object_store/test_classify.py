@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError, ParamValidationError, SSLError
 
-from export_pipeline.destinations import classify as table
-from export_pipeline.destinations.classify import classify
-from export_pipeline.destinations.config import SETTING_NAMES, DestinationConfig
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.object_store.config import SETTING_NAMES, DestinationConfig
+from export_pipeline.object_store.s3 import classify as table
+from export_pipeline.object_store.s3.classify import classify
 
 CONFIG = DestinationConfig("bucket", endpoint_url="https://s3.example.com", names=SETTING_NAMES)
 STORES_WORDS = "request-id-and-secrets-of-the-store"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.destinations import answers
-from export_pipeline.destinations.client import make_client
-from export_pipeline.destinations.config import Credentials, DestinationConfig
-from export_pipeline.destinations.outcomes import OutcomeUnknownError
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationUnavailableError, ExportPipelineError
+from export_pipeline.object_store import answers
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.protocol import OutcomeUnknownError
+from export_pipeline.object_store.s3.client import make_client
+from export_pipeline.object_store.s3.store import S3Store
 
 CREDENTIALS = Credentials("key", "secret")
 HEAD = b'HTTP/1.1 200 OK\r\nETag: "x"\r\n'
@@ -55,8 +55,8 @@ def answering(head: bytes, piece: bytes, *, pause: threading.Event | None = None
             thread.join()
 
 
-def store_at(url: str) -> ObjectStore:
-    return ObjectStore(DestinationConfig(bucket="b", endpoint_url=url, allow_private=True), CREDENTIALS, patience=0)
+def store_at(url: str) -> S3Store:
+    return S3Store(DestinationConfig(bucket="b", endpoint_url=url, allow_private=True), CREDENTIALS, patience=0)
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 4294967296\r\n", b""])
@@ -253,9 +253,9 @@ class Endless:
 def test_a_listing_of_ever_new_keys_is_given_up(
     monkeypatch: pytest.MonkeyPatch, what: str, limit: str, most: float
 ) -> None:
-    monkeypatch.setattr(f"export_pipeline.destinations.listing.{limit}", most)
+    monkeypatch.setattr(f"export_pipeline.object_store.s3.listing.{limit}", most)
     client = Endless()
-    store = ObjectStore(DestinationConfig(bucket="b"), CREDENTIALS, patience=0, client=client)
+    store = S3Store(DestinationConfig(bucket="b"), CREDENTIALS, patience=0, client=client)
     found = []
     with pytest.raises(DestinationError, match="the answer has no end"):
         found.extend(getattr(store, what)(""))
@@ -321,7 +321,7 @@ def test_answers_of_aws_itself_are_timed_too(proxied: bool, monkeypatch: pytest.
         config = DestinationConfig(bucket="b-bucket", region="eu-central-1", use_proxy=True)
         if proxied:
             monkeypatch.setenv("HTTPS_PROXY", url)
-        store = ObjectStore(config, CREDENTIALS, patience=0)
+        store = S3Store(config, CREDENTIALS, patience=0)
         if not proxied:  # what is asked for at AWS's address comes here
 
             def here(request: Any, **_: Any) -> None:

@@ -5,13 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from export_pipeline.destinations.store import (
-    ObjectMissingError,
-    ObjectStore,
-    UploadGoneError,
-)
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
-from export_pipeline_tests.destinations.helpers import PART, store_for
+from export_pipeline.object_store.protocol import ObjectMissingError, UploadGoneError
+from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline_tests.object_store.helpers import PART, store_for
 from export_pipeline_tests.servers import S3Server
 
 
@@ -21,17 +18,17 @@ def bucket(s3_server: S3Server) -> str:
 
 
 @pytest.fixture
-def store(s3_server: S3Server, bucket: str) -> Iterator[ObjectStore]:
+def store(s3_server: S3Server, bucket: str) -> Iterator[S3Store]:
     store = store_for(s3_server, bucket)
     yield store
     store.close()
 
 
 def test_parts_are_invisible_until_completed_and_whole_afterwards(
-    store: ObjectStore, s3_server: S3Server, bucket: str
+    store: S3Store, s3_server: S3Server, bucket: str
 ) -> None:
     key = "a folder/é=1/part.parquet"
-    upload = store.create_upload(key)
+    upload = store.begin_upload(key)[0]
     bodies: list[bytes | bytearray] = [bytearray(b"a" * PART), b"end"]
     parts = [(number, store.upload_part(key, upload, number, body)) for number, body in enumerate(bodies, 1)]
     assert store.stat(key) is None
@@ -54,9 +51,9 @@ def test_parts_are_invisible_until_completed_and_whole_afterwards(
 
 
 def test_an_aborted_upload_leaves_nothing_and_may_be_aborted_again(
-    store: ObjectStore, s3_server: S3Server, bucket: str
+    store: S3Store, s3_server: S3Server, bucket: str
 ) -> None:
-    upload = store.create_upload("k")
+    upload = store.begin_upload("k")[0]
     receipt = store.upload_part("k", upload, 1, b"x")
     store.abort("k", upload)
     store.abort("k", upload)
@@ -70,22 +67,22 @@ def test_an_aborted_upload_leaves_nothing_and_may_be_aborted_again(
     assert store.stat("k") is None
 
 
-def test_open_uploads_are_listed_by_their_exact_key(store: ObjectStore) -> None:
-    mine = {store.create_upload("day/part"), store.create_upload("day/part")}
-    store.create_upload("day/part-2")
+def test_open_uploads_are_listed_by_their_exact_key(store: S3Store) -> None:
+    mine = {store.begin_upload("day/part")[0], store.begin_upload("day/part")[0]}
+    store.begin_upload("day/part-2")[0]
     assert set(store.list_uploads("day/part")) == mine
     assert store.list_uploads("day") == []
 
 
-def test_media_types_are_set(store: ObjectStore, s3_server: S3Server, bucket: str) -> None:
+def test_media_types_are_set(store: S3Store, s3_server: S3Server, bucket: str) -> None:
     store.put("m.json", b"{}")
-    upload = store.create_upload("d.parquet")
+    upload = store.begin_upload("d.parquet")[0]
     store.complete("d.parquet", upload, [(1, store.upload_part("d.parquet", upload, 1, b"x"))])
     for key, expected in (("m.json", "application/json"), ("d.parquet", "application/vnd.apache.parquet")):
         assert s3_server.client().head_object(Bucket=bucket, Key=key)["ContentType"] == expected
 
 
-def test_ranges_of_an_object_are_read(store: ObjectStore) -> None:
+def test_ranges_of_an_object_are_read(store: S3Store) -> None:
     store.put("k", b"0123456789")
     assert store.read("k") == b"0123456789"
     assert store.read("k", 2, 5) == b"234"
@@ -96,12 +93,12 @@ def test_ranges_of_an_object_are_read(store: ObjectStore) -> None:
         store.read("k", 50, 60)
 
 
-def test_what_is_not_there_is_told_from_a_missing_bucket(store: ObjectStore, s3_server: S3Server) -> None:
+def test_what_is_not_there_is_told_from_a_missing_bucket(store: S3Store, s3_server: S3Server) -> None:
     assert store.stat("nothing") is None
     with pytest.raises(ObjectMissingError):
         store.read("nothing")
     elsewhere = store_for(s3_server, "no-such-bucket-anywhere")
-    for call in (elsewhere.stat, elsewhere.read, elsewhere.create_upload):
+    for call in (elsewhere.stat, elsewhere.read, elsewhere.begin_upload):
         with pytest.raises(DestinationRefusedError) as caught:
             call("k")
         assert (caught.value.error_class, caught.value.code) == ("Bucket is not valid", "NoSuchBucket")
@@ -109,7 +106,7 @@ def test_what_is_not_there_is_told_from_a_missing_bucket(store: ObjectStore, s3_
 
 
 def test_a_manifest_is_written_once_where_the_store_can_and_overwritten_where_it_cannot(
-    store: ObjectStore, s3_server: S3Server
+    store: S3Store, s3_server: S3Server
 ) -> None:
     assert store.put_once("m.json", b"mine") is True
     assert store.put_once("m.json", b"mine") is True
@@ -117,7 +114,7 @@ def test_a_manifest_is_written_once_where_the_store_can_and_overwritten_where_it
     assert store.read("m.json") == (b"mine" if s3_server.conditional_writes else b"other")
 
 
-def test_only_the_object_that_was_meant_is_deleted(store: ObjectStore) -> None:
+def test_only_the_object_that_was_meant_is_deleted(store: S3Store) -> None:
     store.put("k", b"one")
     first = store.stat("k")
     store.put("k", b"another")
@@ -132,7 +129,7 @@ def test_only_the_object_that_was_meant_is_deleted(store: ObjectStore) -> None:
     store.delete("k")
 
 
-def test_listings_of_more_than_a_page_are_whole(store: ObjectStore) -> None:
+def test_listings_of_more_than_a_page_are_whole(store: S3Store) -> None:
     for operation, name in (("ListObjectsV2", "MaxKeys"), ("ListMultipartUploads", "MaxUploads")):
         store.client.meta.events.register(
             f"provide-client-params.s3.{operation}", lambda params, name=name, **_: params | {name: 2}
@@ -143,10 +140,10 @@ def test_listings_of_more_than_a_page_are_whole(store: ObjectStore) -> None:
     store.put("manyother.json", b"x")
     assert [item.key for item in store.list("many/")] == keys
     assert store.requests["ListObjectsV2"] == 3
-    uploads = {store.create_upload("k") for _ in range(5)}
+    uploads = {store.begin_upload("k")[0] for _ in range(5)}
     assert set(store.list_uploads("k")) == uploads
     assert store.requests["ListMultipartUploads"] >= 3
 
 
-def test_nothing_that_a_store_shows_of_itself_is_secret(store: ObjectStore, s3_server: S3Server) -> None:
+def test_nothing_that_a_store_shows_of_itself_is_secret(store: S3Store, s3_server: S3Server) -> None:
     assert s3_server.secret_access_key not in repr(store) + str(vars(store)) + json.dumps(store.requests)

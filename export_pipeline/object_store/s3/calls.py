@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from export_pipeline.destinations.classify import classify, not_s3
-from export_pipeline.destinations.config import DestinationConfig
 from export_pipeline.errors import DestinationError, DestinationUnavailableError
+from export_pipeline.object_store.config import DestinationConfig
+from export_pipeline.object_store.s3.classify import classify, not_s3
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 5.0

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from export_pipeline.destinations import endpoint as endpoint_module
-from export_pipeline.destinations.client import make_client
-from export_pipeline.destinations.config import SETTING_NAMES, Credentials, DestinationConfig
-from export_pipeline.destinations.endpoint import Endpoint, check_addresses, parse_endpoint, why_blocked
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.object_store import endpoint as endpoint_module
+from export_pipeline.object_store.config import SETTING_NAMES, Credentials, DestinationConfig
+from export_pipeline.object_store.endpoint import Endpoint, check_addresses, parse_endpoint, why_blocked
+from export_pipeline.object_store.s3.client import make_client
+from export_pipeline.object_store.s3.store import S3Store
 
 CREDENTIALS = Credentials("key", "secret")
 
@@ -194,7 +194,7 @@ def test_a_name_that_resolves_differently_later_is_noticed_before_a_byte_is_sent
     answers = iter(["8.8.8.8"] if scheme == "https" else ["10.0.0.1"])
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [resolved(next(answers, "127.0.0.1"), listener.port)])
     given = config(f"{scheme}://s3.example.com:{listener.port}", private=scheme == "http")
-    store = ObjectStore(given, CREDENTIALS, patience=0)
+    store = S3Store(given, CREDENTIALS, patience=0)
     if scheme == "http":  # loopback is as private as 10.0.0.1: only a public or metadata peer would be refused
         monkeypatch.setattr(endpoint_module, "why_blocked", lambda *_, **__: "an address that is refused in this test")
     with pytest.raises(DestinationRefusedError, match=r"s3\.example\.com leads to 127\.0\.0\.1") as caught:

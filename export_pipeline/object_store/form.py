@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from export_pipeline.destinations.config import Credentials, DestinationConfig, S3Options
 from export_pipeline.errors import InputError
+from export_pipeline.object_store.config import Credentials, DestinationConfig, S3Options
 from export_pipeline.settings import clean_prefix
 
 LONGEST_PREFIX = 640

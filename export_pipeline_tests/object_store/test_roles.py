@@ -10,10 +10,10 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from export_pipeline.destinations.check import check_destination
-from export_pipeline.destinations.config import DestinationConfig
-from export_pipeline.destinations.store import ObjectStore
 from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.object_store.config import DestinationConfig
+from export_pipeline.object_store.s3.check import check_destination
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.servers import BUCKET
 
 pytestmark = pytest.mark.slow  # each test waits for retries of STS
@@ -48,7 +48,7 @@ def test_a_role_is_assumed_and_its_credentials_are_the_ones_in_use(
     moto: str, own_credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto)
-    store = ObjectStore(config(moto), None)
+    store = S3Store(config(moto), None)
     used = store.client._request_signer._credentials
     assert used.method == "assume-role"
     store.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -110,7 +110,7 @@ def sts(monkeypatch: pytest.MonkeyPatch, own_credentials: None) -> Iterator[type
 def test_nothing_is_asked_before_the_first_request_and_the_workspace_is_the_external_id(
     sts: type[Sts], moto: str
 ) -> None:
-    store = ObjectStore(config(moto), None)
+    store = S3Store(config(moto), None)
     assert sts.asked == []
     credentials = store.client._request_signer._credentials
     assert credentials.get_frozen_credentials().access_key == "role-1"
@@ -122,7 +122,7 @@ def test_nothing_is_asked_before_the_first_request_and_the_workspace_is_the_exte
 
 def test_credentials_of_a_role_are_renewed_before_they_end(sts: type[Sts], moto: str) -> None:
     sts.lifetime = timedelta(minutes=5)  # botocore renews when less than ten minutes are left
-    store = ObjectStore(config(moto), None)
+    store = S3Store(config(moto), None)
     credentials = store.client._request_signer._credentials
     assert credentials.get_frozen_credentials().access_key == "role-1"
     sts.lifetime = timedelta(hours=1)
@@ -144,7 +144,7 @@ def test_a_role_that_cannot_be_assumed_is_told_from_a_bucket_that_refuses(
     sts: type[Sts], status: int, code: str, error_class: str, said: str
 ) -> None:
     sts.fails = (status, code)
-    store = ObjectStore(config("http://127.0.0.1:1"), None, patience=0)
+    store = S3Store(config("http://127.0.0.1:1"), None, patience=0)
     with pytest.raises(DestinationError, match="AssumeRole") as caught:
         store.put("x", b"1")
     assert isinstance(caught.value, DestinationUnavailableError) == (error_class == "Unavailable")
@@ -156,6 +156,6 @@ def test_a_role_that_cannot_be_assumed_is_told_from_a_bucket_that_refuses(
 
 def test_a_role_needs_the_processs_own_credentials_and_the_permission_to_use_them(moto: str) -> None:
     with pytest.raises(DestinationRefusedError, match="the process's own may not be used"):
-        ObjectStore(config(moto, process_credentials=False), None)
+        S3Store(config(moto, process_credentials=False), None)
     with pytest.raises(DestinationRefusedError, match="No usable AWS credentials"):
-        ObjectStore(config(moto), None)
+        S3Store(config(moto), None)

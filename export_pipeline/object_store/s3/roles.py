@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from export_pipeline.destinations.config import DestinationConfig
+from export_pipeline.object_store.config import DestinationConfig
 
 SESSION_NAME = "export-pipeline"
 
@@ -16,7 +16,7 @@ def assume(role: str, session: Any, own: Any, config: DestinationConfig) -> None
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
     from botocore.exceptions import NoCredentialsError
 
-    from export_pipeline.destinations.answers import bound_answers
+    from export_pipeline.object_store.answers import bound_answers
 
     credentials = own.get_credentials()
     if credentials is None:

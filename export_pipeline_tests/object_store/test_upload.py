@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from export_pipeline.destinations.store import ObjectStore
-from export_pipeline.destinations.upload import PartUpload
 from export_pipeline.errors import DayTooLargeError, DestinationUnavailableError
-from export_pipeline_tests.destinations.helpers import PART, store_for
+from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline.object_store.upload import PartUpload
+from export_pipeline_tests.object_store.helpers import PART, store_for
 from export_pipeline_tests.servers import S3Server
 
 
@@ -37,7 +37,7 @@ class Gate:
 
 
 def upload(gate: Gate, part_bytes: int = 10, **options: Any) -> PartUpload:
-    return PartUpload(cast("ObjectStore", gate), "k", "u-1", part_bytes=part_bytes, **options)
+    return PartUpload(cast("S3Store", gate), "k", "u-1", part_bytes=part_bytes, **options)
 
 
 def write_on(file: PartUpload) -> None:
@@ -172,7 +172,7 @@ def test_a_file_that_needs_too_many_parts_is_refused_with_the_setting() -> None:
 def test_a_real_store_holds_the_same_bytes(s3_server: S3Server) -> None:
     store = store_for(s3_server, s3_server.new_bucket())
     content = bytes(range(256)) * (PART // 100)
-    upload_id = store.create_upload("k")
+    upload_id = store.begin_upload("k")[0]
     with PartUpload(store, "k", upload_id, part_bytes=PART) as file:
         for start in range(0, len(content), 1_000_000):
             file.write(content[start : start + 1_000_000])

@@ -1,1 +1,0 @@
-"""Where files go: the S3 client, multipart uploads, the destination check, the classes of S3 errors."""
