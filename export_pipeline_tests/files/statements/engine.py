@@ -51,9 +51,9 @@ def check_files(engine: Engine, house: House, table: Table, steps: dict[Step, li
     """The files, read where they lie, are what the trace store has; a day alone too."""
     (totals,) = steps[Step.CHECK]
     over_files = _instead(totals, table)
-    assert _totals(engine.run(over_files)) == house.totals()
+    assert totals_of(engine.run(over_files)) == house.totals()
     of_day = f"{over_files.rstrip(';')} WHERE year = {FIRST.year} AND month = {FIRST.month} AND day = {FIRST.day};"
-    assert _totals(engine.run(of_day)) == house.totals(FIRST)
+    assert totals_of(engine.run(of_day)) == house.totals(FIRST)
 
 
 def check_loaded_whole(engine: Engine, house: House, table: Table, steps: dict[Step, list[str]]) -> None:
@@ -61,9 +61,9 @@ def check_loaded_whole(engine: Engine, house: House, table: Table, steps: dict[S
     (load,), (totals,) = steps[Step.LOAD_ALL], steps[Step.CHECK]
     for _ in range(2):
         engine.run(load)
-        assert _totals(engine.run(totals)) == house.totals()
+        assert totals_of(engine.run(totals)) == house.totals()
     by_day, by_model = steps[Step.QUERY]
-    days = {str(row[0]): _totals([row[1:]]) for row in engine.run(by_day)}
+    days = {str(row[0]): totals_of([row[1:]]) for row in engine.run(by_day)}
     assert days == {str(day.day): house.totals(day.day) for day in table.days if day.rows}
     assert {row[0]: int(row[1]) for row in engine.run(by_model)} == house.calls()
     name = _name(totals)
@@ -78,9 +78,9 @@ def check_day(engine: Engine, house: House, table: Table, steps: dict[Step, list
     (load,), (totals,) = steps[Step.LOAD_DAY], steps[Step.CHECK]
     name = _name(totals)
     engine.run(f"INSERT INTO {name} SELECT * FROM {name} WHERE {DAY} = {_day(FIRST)} AND run_type = 'llm';")
-    assert _totals(engine.run(totals)) != house.totals()
+    assert totals_of(engine.run(totals)) != house.totals()
     engine.run(load)
-    assert _totals(engine.run(totals)) == house.totals()
+    assert totals_of(engine.run(totals)) == house.totals()
 
 
 def check_refused(engine: Engine, house: House, table: Table) -> None:
@@ -88,7 +88,7 @@ def check_refused(engine: Engine, house: House, table: Table) -> None:
     wrong = texts(engine.system, replace(table, wanted=Day(FIRST, table.wanted.rows + 1)))
     with pytest.raises(Exception, match=r"(?i)expected|division"):
         engine.run(wrong[Step.LOAD_DAY][0])
-    assert _totals(engine.run(wrong[Step.CHECK][0])) == house.totals()
+    assert totals_of(engine.run(wrong[Step.CHECK][0])) == house.totals()
 
 
 def check_emptied(engine: Engine, house: House, version: FormatVersion, compression: Compression) -> None:
@@ -99,12 +99,12 @@ def check_emptied(engine: Engine, house: House, version: FormatVersion, compress
     name = _name(totals)
     columns = ", ".join(table.columns)
     engine.run(f"INSERT INTO {name} SELECT {columns}, {_day(EMPTY)} FROM {name} LIMIT 3;")
-    assert _totals(engine.run(totals)).runs == house.totals().runs + 3
+    assert totals_of(engine.run(totals)).runs == house.totals().runs + 3
     engine.run(load)
-    assert _totals(engine.run(totals)) == house.totals()
+    assert totals_of(engine.run(totals)) == house.totals()
 
 
-def _totals(rows: Rows) -> Totals:
+def totals_of(rows: Rows) -> Totals:
     ((runs, ids, tokens, usd),) = rows
     return Totals(int(runs), int(ids), int(tokens or 0), Decimal(usd or 0))
 

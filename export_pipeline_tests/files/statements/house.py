@@ -27,6 +27,7 @@ FIRST, LAST = date(2026, 11, 8), date(2026, 11, 10)
 EMPTY = date(2026, 11, 7)
 PREFIX = "it's (one) $x, a+b@c"
 """Every kind of sign that a prefix may have and SQL, a shell or an address could stumble over, but for `*`."""
+ALL_FIELDS = tuple(field.name for field in RUN_FIELDS)
 FORMS: tuple[tuple[FormatVersion, Compression], ...] = (
     ("v1", "none"),
     ("v1", "zstandard"),
@@ -87,7 +88,7 @@ class House:
         *,
         format_version: FormatVersion,
         compression: Compression = "zstandard",
-        fields: tuple[str, ...] = tuple(field.name for field in RUN_FIELDS),
+        fields: tuple[str, ...] = ALL_FIELDS,
     ) -> ExportRecord:
         """A table of the project that is still empty; one of the formats lies below a prefix that is hard to quote."""
         return new_export(
@@ -135,7 +136,8 @@ class House:
 
     def calls(self) -> dict[str, int]:
         """Calls by model."""
-        query = "SELECT json_extract(extra, '$.metadata.ls_model_name'), count(*) FROM runs WHERE run_type = 'llm' GROUP BY 1"
+        model = "json_extract(extra, '$.metadata.ls_model_name')"
+        query = f"SELECT {model}, count(*) FROM runs WHERE run_type = 'llm' GROUP BY 1"
         with closing(self.traces()) as traces:
             return dict(traces.execute(query).fetchall())
 

@@ -20,15 +20,16 @@ class ClickHouse:
     system = "clickhouse"
 
     def __init__(self, folder: Path, house: House) -> None:
-        from chdb.session import Session
+        from chdb import session
 
-        self._session: Any = Session(str(folder))
+        make: Any = session.Session  # has no types
+        self._session = make(str(folder))
         self._house = house
         self.run("CREATE DATABASE work ENGINE = Atomic;\nUSE work;")
 
     def run(self, text: str) -> list[list[Any]]:
         """Runs statements one by one; gives back the rows of the last."""
-        rows = []
+        rows: list[list[Any]] = []
         for statement in filter(str.strip, self._house.filled_in(text).split(";\n")):
             answer = str(self._ask(statement.rstrip(";")))
             rows = json.loads(answer, parse_float=Decimal)["data"] if answer.strip() else []

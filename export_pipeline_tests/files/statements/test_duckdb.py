@@ -24,7 +24,7 @@ class OverACopy:
 
     def run(self, text: str) -> list[tuple[Any, ...]]:
         """Runs statements one by one; gives back the rows of the last that has some. Secrets are not needed."""
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for statement in self._connection.extract_statements(text.replace(self._in_bucket, self._in_folder)):
             if "CREATE OR REPLACE SECRET" in statement.query:
                 continue
