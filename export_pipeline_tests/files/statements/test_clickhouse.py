@@ -17,7 +17,7 @@ from export_pipeline_tests.files.statements.house import FORMS, House
 class ClickHouse:
     """A session with an Atomic database, as servers have."""
 
-    system = "clickhouse"
+    system, refuses = "clickhouse", True
 
     def __init__(self, folder: Path, house: House) -> None:
         from chdb import session

@@ -16,7 +16,7 @@ from export_pipeline_tests.files.statements.house import FORMS, House
 class OverACopy:
     """A database in memory, to which a folder is the bucket."""
 
-    system = "duckdb"
+    system, refuses = "duckdb", True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, bucket: str, folder: Path) -> None:
         self._connection = connection

@@ -25,6 +25,8 @@ NOT_THERE = "DuckDB's extension and Spark are not installed: run `make engines`,
 class Engine:
     """An engine in a process of its own; `places` are put in place of others in what it is told."""
 
+    refuses = True
+
     def __init__(self, system: str, process: "subprocess.Popen[str]", house: House) -> None:
         self.system = system
         self.places: dict[str, str] = {}

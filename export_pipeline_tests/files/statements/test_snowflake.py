@@ -22,8 +22,6 @@ from export_pipeline_tests.files.statements.house import FORMS, House, Totals
 class Emulator:
     """An emulated account, to which a folder is the bucket."""
 
-    system = "snowflake"
-
     def __init__(self, cursor: Any, folder: Path) -> None:
         self._cursor, self._folder = cursor, folder
 
