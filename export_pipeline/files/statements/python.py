@@ -24,7 +24,8 @@ def polars(table: Table) -> list[Statement]:
         Statement(Step.ACCESS, _ABOUT_ACCESS, f"import polars as pl\n\nstorage_options = {_dictionary(options)}"),
         Statement(
             Step.FILES,
-            "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.",
+            "Reads the files where they lie; a condition on year, month and day leaves other days' files unread\n"
+            "(but for the footers of up to 16).",
             f"files = pl.scan_parquet(\n    {f's3://{table.bucket}/{table.root}'!r},\n"
             "    storage_options=storage_options,\n)",
         ),

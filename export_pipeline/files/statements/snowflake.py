@@ -17,7 +17,8 @@ TYPES = {
     Kind.FLAG: "BOOLEAN",
 }
 MODEL = "TRY_PARSE_JSON(extra):metadata.ls_model_name::VARCHAR"
-_PARQUET = "FILE_FORMAT = (TYPE = PARQUET)"
+_PARQUET = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE)"
+_COPIED = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE USE_VECTORIZED_SCANNER = TRUE)"
 _DAY_OF_PATH = (
     "DATE_FROM_PARTS(\n"
     "        REGEXP_SUBSTR(METADATA$FILENAME, 'year=([0-9]{4})', 1, 1, 'e')::INT,\n"
@@ -100,7 +101,7 @@ def _copy(table: Table, day: str, *, file: str | None = None) -> str:
     return (
         f"COPY INTO {table.name} ({sql.listed((*table.columns, DAY))})\nFROM (SELECT\n"
         + ",\n".join(values)
-        + f"\n  FROM @{table.stage})\n{files}{_PARQUET} FORCE = TRUE;"
+        + f"\n  FROM @{table.stage})\n{files}{_COPIED} FORCE = TRUE;"
     )
 
 

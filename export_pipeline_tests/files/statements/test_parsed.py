@@ -119,7 +119,7 @@ def named(value: exp.Expr) -> str:
     """The name of a column, also where it is cast or taken out of a value."""
     found = value.find(exp.Column, exp.JSONExtract)
     if isinstance(found, exp.JSONExtract):
-        return found.expression.find(exp.JSONPathKey).this
+        return str(found.expression.find(exp.JSONPathKey).this)
     return "" if found is None or value.find(exp.Func) else found.name
 
 

@@ -48,7 +48,9 @@ class Translated:
             return True
         if not isinstance(statement, exp.Create):
             return False
-        return statement.kind in {"SCHEMA", "DATABASE"} or statement.find(exp.Table).name.endswith("_files")
+        if statement.kind in {"SCHEMA", "DATABASE"}:
+            return True
+        return any(table.name.endswith("_files") for table in statement.find_all(exp.Table))
 
     def _translation(self, statement: exp.Expr) -> str:
         for kind in statement.find_all(exp.DataType):
