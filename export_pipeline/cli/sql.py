@@ -34,7 +34,7 @@ def sql(
         str | None,
         typer.Argument(
             metavar="[PROJECT|EXPORT]",
-            help="A project (name, asset or id) or the id of an export; without it the current tables of all projects.",
+            help="A project (name, asset or id), or the id of an export or schedule; without it all projects.",
             show_default=False,
         ),
     ] = None,
@@ -73,8 +73,12 @@ def sql(
 
 
 def _exports(control: "ControlDatabase", named: str | None) -> "list[ExportRecord]":
+    from export_pipeline.exports.bulk.read import tables_of_schedule
     from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.runs.ids import parse_uuid
 
     if named is not None:
-        return parts.find_tables(control, named)
+        as_uuid = parse_uuid(named)
+        spawned = [] if as_uuid is None else tables_of_schedule(control, as_uuid)
+        return spawned or parts.find_tables(control, named)
     return [export for export in list_exports(control) if export.superseded_at is None]

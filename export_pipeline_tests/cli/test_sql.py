@@ -17,7 +17,7 @@ from export_pipeline.cli.sql import Target
 from export_pipeline.destinations.config import DestinationConfig, S3Options
 from export_pipeline.destinations.form import config_values
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.tables import days, destinations, exports, projects
+from export_pipeline.exports.control.tables import bulk_exports, days, destinations, exports, projects
 from export_pipeline.files.statements.systems import SYSTEMS
 from export_pipeline_tests.cli.command import Ended, run
 
@@ -183,6 +183,26 @@ def test_a_bulk_export_has_a_table_a_project_each_with_a_name_of_its_own(office:
     text = found[f"runs_search_{suffix}"]["files"]
     place = f"s3://lake/prod/export_id={bulk_id}/tenant_id={WORKSPACE}/session_id={SEARCH}/resource=runs/"
     assert f"'{place}*/*/*/part-00000.parquet'" in text
+
+
+def test_a_schedule_has_the_tables_of_all_its_exports(office: Office) -> None:
+    schedule, spawned = uuid.uuid4(), [uuid.uuid4(), uuid.uuid4()]
+    asked = {
+        "tenant_id": str(WORKSPACE),
+        "destination_id": str(uuid.uuid4()),
+        "all_experiments": False,
+        "format_version": "v1",
+        "compression": "zstandard",
+        "reexport_late": False,
+        "status": "Completed",
+        "created_by": "cli",
+    }
+    times = dict.fromkeys(("created_at", "updated_at"), 0)
+    for number, each in enumerate(spawned):
+        office.insert(bulk_exports, id=str(each), source_id=str(schedule), start_at=number, **asked, **times)
+        office.add_table(CHAT, {FIRST: 1}, kind="bulk", bulk_id=str(each), layout_id=str(each), created_at=number)
+    found = office.statements("--for", "duckdb", str(schedule))
+    assert list(found) == [f"runs_chat_{each.hex[:8]}" for each in spawned]
 
 
 def test_a_superseded_table_is_not_mistaken_for_the_current_one(office: Office) -> None:

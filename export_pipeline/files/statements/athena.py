@@ -21,18 +21,26 @@ def statements(table: Table) -> list[Statement]:
     """Athena engine version 3."""
     name, files = f"llm.{table.name}", f"llm.{table.files}"
     return [
-        Statement(Step.ACCESS, _access(table), "CREATE DATABASE IF NOT EXISTS llm;"),
+        Statement(
+            Step.ACCESS,
+            sql.about_access(
+                table,
+                "aws",
+                "A database. Run the statements one by one, in the bucket's region.",
+                reads="Athena reads S3 of AWS",
+            ),
+            "CREATE DATABASE IF NOT EXISTS llm;",
+        ),
         Statement(
             Step.FILES,
-            "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.\n"
-            "MSCK REPAIR TABLE finds new days. Athena reads times in milliseconds.",
+            f"{sql.ABOUT_FILES}\nMSCK REPAIR TABLE finds new days. Athena reads times in milliseconds.",
             _files(table, files),
         ),
         Statement(
             Step.CREATE,
-            "An Iceberg table to load into, with a partition a day.",
+            "An Iceberg table to load into. Its partitions are months, since Athena writes 100 partitions at once.",
             f"CREATE TABLE IF NOT EXISTS {name} (\n{sql.definitions(table, TYPES, not_null=False, day='date')}\n)\n"
-            f"PARTITIONED BY ({DAY})\nLOCATION 's3://YOUR_WAREHOUSE_BUCKET/llm/{table.name}/'\n"
+            f"PARTITIONED BY (month({DAY}))\nLOCATION 's3://YOUR_WAREHOUSE_BUCKET/llm/{table.name}/'\n"
             "TBLPROPERTIES ('table_type' = 'ICEBERG');",
         ),
         Statement(Step.LOAD_ALL, sql.about_all(table), _load_all(table, name, files)),
@@ -41,24 +49,11 @@ def statements(table: Table) -> list[Statement]:
     ]
 
 
-def _access(table: Table) -> str:
-    about = "A database. Run the statements one by one, in the bucket's region."
-    if table.cloud == "aws":
-        return about
-    return (
-        f"{about} Athena reads S3 of AWS: copy the folder\n{table.root}\nthere first, and put the bucket's name for "
-        "YOUR_BUCKET."
-    )
-
-
-def _uri(table: Table) -> str:
-    return f"s3://{table.bucket if table.cloud == 'aws' else 'YOUR_BUCKET'}/{table.root}"
-
-
 def _files(table: Table, files: str) -> str:
+    uri = table.uri_in("aws")
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {files} (\n{sql.definitions(table, TYPES, not_null=False)}\n)\n"
-        f"PARTITIONED BY (year int, month int, day int)\nSTORED AS PARQUET\nLOCATION {sql.escaped(_uri(table))};\n"
+        f"PARTITIONED BY (year int, month int, day int)\nSTORED AS PARQUET\nLOCATION {sql.escaped(uri)};\n"
         f"MSCK REPAIR TABLE {files};"
     )
 
@@ -78,7 +73,7 @@ def _load_day(table: Table, name: str, files: str) -> str:
     those = f"{DAY} = {day}"
     if not table.wanted.rows:
         return f"DELETE FROM {name} WHERE {those};\n{_counted(name, those, 0)}"
-    location = sql.escaped(_uri(table) + table.folder)
+    location = sql.escaped(table.uri_in("aws") + table.folder)
     merge = _merge(table, name, f"{day} AS {DAY}", f"{files} WHERE {sql.of_wanted_day(table)}", day)
     return (
         f"ALTER TABLE {files} ADD IF NOT EXISTS\n"

@@ -22,11 +22,16 @@ def statements(table: Table) -> list[Statement]:
     name, files = f"llm.{table.name}", f"llm.{table.files}"
     columns = sql.listed(table.columns)
     return [
-        Statement(Step.ACCESS, _access(table), "CREATE SCHEMA IF NOT EXISTS llm;"),
+        Statement(
+            Step.ACCESS,
+            sql.about_access(
+                table, "google", "A dataset, in the bucket's location.", reads="BigQuery reads Cloud Storage"
+            ),
+            "CREATE SCHEMA IF NOT EXISTS llm;",
+        ),
         Statement(
             Step.FILES,
-            "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.\n"
-            "Costs have twelve decimal places, NUMERIC holds nine: hence BIGNUMERIC.",
+            f"{sql.ABOUT_FILES}\nCosts have twelve decimal places, NUMERIC holds nine: hence BIGNUMERIC.",
             _files(table, files),
         ),
         Statement(
@@ -53,22 +58,8 @@ def _definitions(table: Table) -> str:
     return ",\n".join([*lines, f"    {DAY} DATE NOT NULL"])
 
 
-def _bucket(table: Table) -> str:
-    return table.bucket if table.cloud == "google" else "YOUR_BUCKET"
-
-
-def _access(table: Table) -> str:
-    about = "A dataset, in the bucket's location."
-    if table.cloud == "google":
-        return about
-    return (
-        f"{about} BigQuery reads Cloud Storage: copy s3://{table.bucket}/{table.root}\n"
-        "there, by Storage Transfer Service or rclone, with the same names, and again when days have changed."
-    )
-
-
 def _files(table: Table, files: str) -> str:
-    root = f"gs://{_bucket(table)}/{table.root}"
+    root = table.uri_in("google")
     return (
         f"CREATE OR REPLACE EXTERNAL TABLE {files}\n"
         "WITH PARTITION COLUMNS (year INT64, month INT64, day INT64)\n"

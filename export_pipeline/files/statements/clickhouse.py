@@ -25,8 +25,7 @@ def statements(table: Table) -> list[Statement]:
     return [
         Statement(
             Step.FILES,
-            "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.\n"
-            "The view holds the credentials: where others may see it, use a named collection.",
+            f"{sql.ABOUT_FILES}\nThe view holds the credentials: where others may see it, use a named collection.",
             f"CREATE OR REPLACE VIEW {table.files} AS\nSELECT {sql.listed(table.columns)},\n    year, month, day\n"
             f"FROM {_s3(table, f'*/*/*/{DATA_FILE}')}\nSETTINGS use_hive_partitioning = 1;",
         ),

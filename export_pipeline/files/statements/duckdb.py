@@ -34,7 +34,7 @@ def statements(table: Table) -> list[Statement]:
         ),
         Statement(
             Step.FILES,
-            "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.",
+            sql.ABOUT_FILES,
             f"CREATE OR REPLACE VIEW {table.files} AS\nSELECT {columns},\n    year, month, day\n"
             f"FROM read_parquet({sql.quoted(f'{uri}*/*/*/{DATA_FILE}')}, hive_partitioning = true,\n"
             "    hive_types = {'year': INT, 'month': INT, 'day': INT});",

@@ -1,5 +1,8 @@
 """Polars and pandas: Python instead of SQL, a frame instead of a table."""
 
+import json
+from collections.abc import Iterable
+
 from export_pipeline.files.statements import sql
 from export_pipeline.files.statements.table import Statement, Step, Table
 
@@ -26,7 +29,7 @@ def polars(table: Table) -> list[Statement]:
             Step.FILES,
             "Reads the files where they lie; a condition on year, month and day leaves other days' files unread\n"
             "(but for the footers of up to 16).",
-            f"files = pl.scan_parquet(\n    {f's3://{table.bucket}/{table.root}'!r},\n"
+            f"files = pl.scan_parquet(\n    {_text(f's3://{table.bucket}/{table.root}')},\n"
             "    storage_options=storage_options,\n)",
         ),
         Statement(
@@ -44,9 +47,9 @@ def polars(table: Table) -> list[Statement]:
 
 def pandas(table: Table) -> list[Statement]:
     """With pandas 2 and newer, and PyArrow."""
-    options = [f"region={_region(table)!r}"]
+    options = [f"region={_text(_region(table))}"]
     if table.endpoint_url is not None:
-        options.insert(0, f"endpoint_override={table.endpoint_url!r}")
+        options.insert(0, f"endpoint_override={_text(table.endpoint_url)}")
         options += ["force_virtual_addressing=True"] if table.virtual_host else []
     of = table.wanted.day
     those = f'[("year", "==", {of.year}), ("month", "==", {of.month}), ("day", "==", {of.day})]'
@@ -54,22 +57,26 @@ def pandas(table: Table) -> list[Statement]:
         Statement(
             Step.ACCESS,
             _ABOUT_ACCESS,
-            f"import pandas as pd\nfrom pyarrow import fs\n\nbucket = fs.S3FileSystem({', '.join(options)})",
+            "import json\n\nimport pandas as pd\nfrom pyarrow import fs\n\n"
+            f"bucket = fs.S3FileSystem({', '.join(options)})",
         ),
         Statement(
             Step.FILES,
-            "Reads the files where they lie; filters on year, month and day leave other days' files unopened.\n"
+            "Where the files lie; filters on year, month and day leave other days' files unopened.\n"
             'With dtype_backend="pyarrow" tokens stay whole numbers and costs exact.',
-            "def read(filters=None):\n    return pd.read_parquet(\n"
-            f"        {f'{table.bucket}/{table.root}'!r},\n"
-            '        filesystem=bucket,\n        filters=filters,\n        dtype_backend="pyarrow",\n    )',
+            f'files = {{\n    "path": {_text(f"{table.bucket}/{table.root}")},\n'
+            '    "filesystem": bucket,\n    "dtype_backend": "pyarrow",\n}',
         ),
-        Statement(Step.LOAD_ALL, sql.about_all(table), f"runs = read()\n{_counted('len(runs)', table.rows)}"),
+        Statement(
+            Step.LOAD_ALL,
+            sql.about_all(table),
+            f"runs = pd.read_parquet(**files)\n{_counted('len(runs)', table.rows)}",
+        ),
         Statement(
             Step.LOAD_DAY,
             sql.about_day(table),
-            f"rows = read({those})\n{_counted('len(rows)', table.wanted.rows)}\n"
-            f"dates = runs[['year', 'month', 'day']].astype(int)\n"
+            f"rows = pd.read_parquet(**files, filters={those})\n{_counted('len(rows)', table.wanted.rows)}\n"
+            f'dates = runs[["year", "month", "day"]].astype(int)\n'
             f"of_day = (dates == [{of.year}, {of.month}, {of.day}]).all(axis=1)\n"
             "runs = pd.concat([runs[~of_day], rows], ignore_index=True)",
         ),
@@ -81,38 +88,43 @@ def _region(table: Table) -> str:
     return table.region or ("us-east-1" if table.endpoint_url else "YOUR_REGION")
 
 
+def _text(text: str) -> str:
+    return json.dumps(text)
+
+
 def _dictionary(options: dict[str, str]) -> str:
-    return "{\n" + "".join(f"    {name!r}: {value!r},\n" for name, value in options.items()) + "}"
+    return "{\n" + "".join(f"    {_text(name)}: {_text(value)},\n" for name, value in options.items()) + "}"
 
 
 def _counted(count: str, rows: int) -> str:
-    return f"if {count} != {rows}:\n    raise ValueError({sql.expected(rows)!r})"
+    return f"if {count} != {rows}:\n    raise ValueError({_text(sql.expected(rows))})"
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"    {line},\n" for line in lines)
 
 
 def _polars_readings(table: Table) -> list[Statement]:
-    sums = [
-        f"{name}={how}"
-        for column, name, how in (
-            ("id", "ids", 'pl.col("id").n_unique()'),
-            ("total_tokens", "tokens", 'pl.col("total_tokens").sum()'),
-            ("total_cost", "usd", 'pl.col("total_cost").sum()'),
+    totals = [
+        how
+        for column, how in (
+            ("id", 'pl.col("id").n_unique().alias("ids")'),
+            ("total_tokens", 'pl.col("total_tokens").sum().alias("tokens")'),
+            ("total_cost", 'pl.col("total_cost").sum().alias("usd")'),
         )
         if table.has(column)
     ]
-    totals = ", ".join(["runs=pl.len()", *sums])
+    made = "totals = [\n" + _lines(['pl.len().alias("runs")', *totals]) + "]"
+    by_day = 'print(runs.group_by("year", "month", "day").agg(totals).sort("year", "month", "day"))'
     found = [
-        Statement(Step.CHECK, f"What is there: {table.rows} runs.", f"print(runs.select({totals}))"),
-        Statement(
-            Step.QUERY,
-            "Runs by day.",
-            f'by_day = runs.group_by("year", "month", "day").agg({totals})\nprint(by_day.sort("year", "month", "day"))',
-        ),
+        Statement(Step.CHECK, f"What is there: {table.rows} runs.", f"{made}\nprint(runs.select(totals))"),
+        Statement(Step.QUERY, "Runs by day.", by_day),
     ]
     if table.has("run_type", "extra"):
         by_model = (
             'calls = runs.filter(pl.col("run_type") == "llm")\n'
             'model = pl.col("extra").str.json_path_match("$.metadata.ls_model_name")\n'
-            f'print(calls.group_by(model=model).agg({totals}).sort("runs", descending=True))'
+            'print(calls.group_by(model=model).agg(totals).sort("runs", descending=True))'
         )
         found.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
     return found
@@ -120,23 +132,26 @@ def _polars_readings(table: Table) -> list[Statement]:
 
 def _pandas_readings(table: Table) -> list[Statement]:
     named = {"ids": ("id", "nunique"), "tokens": ("total_tokens", "sum"), "usd": ("total_cost", "sum")}
-    sums = [f'{name}=("{column}", "{how}")' for name, (column, how) in named.items() if table.has(column)]
-    totals = ", ".join([f'runs=("{table.columns[0]}", "size")', *sums])
-    single = [f'runs["{column}"].{how}()' for column, how in named.values() if table.has(column)]
+    all_named = {"runs": (table.columns[0], "size"), **{n: of for n, of in named.items() if table.has(of[0])}}
+    made = "totals = {\n" + _lines(f'"{name}": ("{of}", "{how}")' for name, (of, how) in all_named.items()) + "}"
     found = [
-        Statement(Step.CHECK, f"What is there: {table.rows} runs.", f"print({', '.join(['len(runs)', *single])})"),
+        Statement(
+            Step.CHECK,
+            f"What is there: {table.rows} runs.",
+            f'{made}\nprint(runs.groupby(lambda _: "all").agg(**totals))',
+        ),
         Statement(
             Step.QUERY,
             "Runs by day.",
-            f'print(runs.groupby(["year", "month", "day"], observed=True).agg({totals}))',
+            'print(runs.groupby(["year", "month", "day"], observed=True).agg(**totals))',
         ),
     ]
     if table.has("run_type", "extra"):
         by_model = (
-            'import json\n\ncalls = runs[runs["run_type"] == "llm"]\n'
+            'calls = runs[runs["run_type"] == "llm"]\n'
             'metadata = calls["extra"].map(lambda text: json.loads(text).get("metadata") or {}, na_action="ignore")\n'
             'model = metadata.map(lambda found: found.get("ls_model_name"), na_action="ignore").rename("model")\n'
-            f"print(calls.groupby(model).agg({totals}))"
+            "print(calls.groupby(model).agg(**totals))"
         )
         found.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
     return found

@@ -28,14 +28,18 @@ def statements(table: Table) -> list[Statement]:
     return [
         Statement(
             Step.ACCESS,
-            "Schemas. The default IAM role must be allowed to read the bucket, which lies in Redshift's region.\n"
-            + _elsewhere(table),
+            sql.about_access(
+                table,
+                "aws",
+                "Schemas. The default IAM role must be allowed to read the bucket, which lies in Redshift's region.",
+                reads="Redshift reads S3 of AWS",
+            ),
             "CREATE SCHEMA IF NOT EXISTS llm;\nCREATE EXTERNAL SCHEMA IF NOT EXISTS llm_files FROM DATA CATALOG "
             "DATABASE 'llm'\nIAM_ROLE DEFAULT CREATE EXTERNAL DATABASE IF NOT EXISTS;",
         ),
         Statement(
             Step.FILES,
-            "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.\n"
+            f"{sql.ABOUT_FILES}\n"
             "Each new day must be added. A text of more than 65,535 bytes fails the query, instead of being null.",
             _files(table, files),
         ),
@@ -54,19 +58,6 @@ def statements(table: Table) -> list[Statement]:
 _DIVISION = "Where the count is wrong, the division by zero ends the transaction."
 
 
-def _elsewhere(table: Table) -> str:
-    if table.cloud == "aws":
-        return "What lies in another region is copied first."
-    return (
-        f"Redshift reads S3 of AWS: copy the folder\n{table.root}\nthere first, and put the bucket's name for "
-        "YOUR_BUCKET."
-    )
-
-
-def _uri(table: Table) -> str:
-    return f"s3://{table.bucket if table.cloud == 'aws' else 'YOUR_BUCKET'}/{table.root}"
-
-
 def _definitions(table: Table) -> str:
     """Errors are texts of any length as well."""
     lines = []
@@ -77,7 +68,7 @@ def _definitions(table: Table) -> str:
 
 
 def _files(table: Table, files: str) -> str:
-    uri = _uri(table)
+    uri = table.uri_in("aws")
     create = (
         f"CREATE EXTERNAL TABLE {files} (\n{sql.definitions(table, _EXTERNAL, not_null=False)}\n)\n"
         f"PARTITIONED BY (year INT, month INT, day INT)\nSTORED AS PARQUET\nLOCATION {sql.quoted(uri)}\n"
@@ -120,10 +111,10 @@ def _load_day(table: Table, name: str) -> Statement:
 
 def _copied(table: Table, name: str, folder: str, day: str) -> str:
     """COPY takes columns by their place and adds none, so that the rows go through a table like the files."""
-    columns = sql.listed(table.columns)
+    columns, uri = sql.listed(table.columns), table.uri_in("aws") + folder
     return (
         f"CREATE TEMP TABLE {table.stage} AS SELECT {columns}\nFROM {name} LIMIT 0;\n"
-        f"COPY {table.stage} FROM {sql.quoted(_uri(table) + folder)}\n"
+        f"COPY {table.stage} FROM {sql.quoted(uri)}\n"
         "IAM_ROLE DEFAULT FORMAT AS PARQUET SERIALIZETOJSON;\n"
         f"INSERT INTO {name} ({columns}, {DAY})\nSELECT {columns},\n    {day}\nFROM {table.stage};\n"
         f"DROP TABLE {table.stage};\n"

@@ -73,7 +73,7 @@ def databricks(table: Table) -> list[Statement]:
 
 
 _ABOUT_FILES = (
-    "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened.\n"
+    f"{sql.ABOUT_FILES}\n"
     "It has no row before MSCK REPAIR TABLE, which finds new days too; REFRESH TABLE forgets days that were replaced."
 )
 

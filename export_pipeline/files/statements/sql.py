@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 
-from export_pipeline.files.statements.table import DAY, Statement, Step, Table
+from export_pipeline.files.statements.table import DAY, Cloud, Statement, Step, Table
 from export_pipeline.runs.schema import Kind
 
 WIDTH = 110
@@ -39,6 +39,19 @@ def of_wanted_day(table: Table) -> str:
     """The condition that a row of the external table is of the wanted day."""
     day = table.wanted.day
     return f"year = {day.year} AND month = {day.month} AND day = {day.day}"
+
+
+ABOUT_FILES = "Reads the files where they lie; a condition on year, month and day leaves other days' files unopened."
+
+
+def about_access(table: Table, cloud: Cloud, about: str, *, reads: str) -> str:
+    """What is said of access in a system that reads one cloud's buckets."""
+    if table.cloud == cloud:
+        return about
+    return (
+        f"{about} {reads}: copy the folder\n{table.root}\nthere, with the same names, again when days have changed, "
+        "and put the bucket's name for YOUR_BUCKET."
+    )
 
 
 def expected(rows: int) -> str:

@@ -17,6 +17,9 @@ DAY = "utc_day"
 """The column that a loaded table has beside those of the files: with it a day is replaced, whatever the columns are."""
 
 
+Cloud = Literal["aws", "google", "other"]
+
+
 @dataclass(frozen=True)
 class Day:
     """A committed day; one without rows has no file."""
@@ -77,12 +80,17 @@ class Table:
         return self.folder + DATA_FILE
 
     @property
-    def cloud(self) -> Literal["aws", "google", "other"]:
+    def cloud(self) -> Cloud:
         """Whose bucket it is."""
         host = urlsplit(self.endpoint_url or "").hostname or ""
         if not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return "aws"
         return "google" if host == "storage.googleapis.com" or host.endswith(".storage.googleapis.com") else "other"
+
+    def uri_in(self, cloud: Cloud) -> str:
+        """The folder in a cloud; where the bucket is in another, the name of its copy's is left to be filled in."""
+        bucket = self.bucket if self.cloud == cloud else "YOUR_BUCKET"
+        return f"{'gs' if cloud == 'google' else 's3'}://{bucket}/{self.root}"
 
     def has(self, *names: str) -> bool:
         """Whether all of these columns are in the files."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from functools import cache
 
 import pytest
 import sqlglot
@@ -19,13 +20,8 @@ from export_pipeline_tests.files.statements.house import PREFIX
 
 SQL = [name for name, system in SYSTEMS.items() if system.comment == "--"]
 FIRST, WANTED = Day(date(2026, 11, 8), 5), Day(date(2026, 11, 9), 412)
-PLACES = {"aws": None, "google": "https://storage.googleapis.com", "other": "https://s3.example.com"}
-FIELDS = {
-    "all": RUN_FIELDS,
-    "default": select_fields(),
-    "without a start": select_fields(["id", "tags", "inputs"]),
-    "one": select_fields(["name"]),
-}
+ELSEWHERE = ("https://storage.googleapis.com", "https://s3.example.com")
+FIELDS = (RUN_FIELDS, select_fields(), select_fields(["id", "tags", "inputs"]), select_fields(["name"]))
 OPAQUE = {
     "bigquery": ("CREATE OR REPLACE EXTERNAL TABLE",),
     "snowflake": ("ALTER EXTERNAL TABLE",),
@@ -46,24 +42,26 @@ def silent(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def tables(version: FormatVersion) -> Iterator[Table]:
-    """Every kind of table, with a day that has rows and with one that has become empty."""
-    for endpoint_url in PLACES.values():
-        for fields in FIELDS.values():
-            for wanted in (WANTED, replace(WANTED, rows=0)):
-                yield Table(
-                    name="runs_chat",
-                    about="project chat",
-                    bucket="lake",
-                    root=f"{PREFIX}/export_id=6f1c/tenant_id=5f0c/session_id=7e02/runs/",
-                    region="eu-central-1",
-                    endpoint_url=endpoint_url,
-                    fields=fields,
-                    format_version=version,
-                    days=(FIRST, wanted),
-                    wanted=wanted,
-                )
+    """Every choice of columns, every place, and a day that has become empty."""
+    table = Table(
+        name="runs_chat",
+        about="project chat",
+        bucket="lake",
+        root=f"{PREFIX}/export_id=6f1c/tenant_id=5f0c/session_id=7e02/runs/",
+        region="eu-central-1",
+        endpoint_url=None,
+        fields=RUN_FIELDS,
+        format_version=version,
+        days=(FIRST, WANTED),
+        wanted=WANTED,
+    )
+    yield from (replace(table, fields=fields) for fields in FIELDS)
+    yield from (replace(table, endpoint_url=place) for place in ELSEWHERE)
+    empty = replace(WANTED, rows=0)
+    yield replace(table, days=(FIRST, empty), wanted=empty)
 
 
+@cache
 def parsed(system: str, text: str) -> list[exp.Expr]:
     """The statements of a text; the opaque ones must be those that are known."""
     found = [each for each in sqlglot.parse(text, dialect=system) if each is not None]
