@@ -4,6 +4,7 @@ A few are opaque to the parser: they are named here, in full where nothing runs 
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -13,6 +14,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from export_pipeline.files.paths import day_folder
 from export_pipeline.files.statements.systems import SYSTEMS
 from export_pipeline.files.statements.table import DAY, Day, Step, Table
 from export_pipeline.runs.schema import FORMAT_VERSIONS, RUN_FIELDS, FormatVersion, select_fields
@@ -140,3 +142,17 @@ def test_no_statement_is_printed_for_a_bucket_that_a_system_cannot_read() -> Non
             texts = [each.text for each in SYSTEMS[system].statements(table)]
             assert any("//lake/" in text for text in texts) == (table.cloud == reads)
             assert any("//YOUR_BUCKET/" in text for text in texts) == (table.cloud != reads)
+
+
+@pytest.mark.parametrize("version", FORMAT_VERSIONS)
+def test_redshifts_external_table_has_the_columns_of_the_files_and_every_day_with_rows(version: FormatVersion) -> None:
+    """The parser does not know Redshift's form of it; Athena's is the same but for the properties' name."""
+    for table in tables(version):
+        (text,) = [each.text for each in SYSTEMS["redshift"].statements(table) if each.step == Step.FILES]
+        create, *additions = sqlglot.parse(text.replace("\nTABLE PROPERTIES", "\nTBLPROPERTIES"), dialect="athena")
+        assert create is not None
+        assert [column.name for column in create.find_all(exp.ColumnDef)] == [*table.columns, "year", "month", "day"]
+        folders = [
+            folder for each in additions if each for folder in re.findall(r"year=\d+/month=\d+/day=\d+", str(each))
+        ]
+        assert folders == [day_folder(day.day) for day in table.days if day.rows]
