@@ -33,14 +33,16 @@ def sql(
     export: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PROJECT|EXPORT]",
+            metavar="PROJECT|EXPORT",
             help="A project (name, asset or id), or the id of an export or schedule; without it all projects.",
             show_default=False,
         ),
     ] = None,
     day: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The day to load; without it the newest that has rows."),
+        typer.Option(
+            metavar="DATE", formats=["%Y-%m-%d"], help="The day to load; without it the newest that has rows."
+        ),
     ] = None,
     as_json: output.AsJson = False,
 ) -> None:

@@ -19,7 +19,7 @@ from export_pipeline.destinations.form import config_values
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, days, destinations, exports, projects
 from export_pipeline.files.statements.systems import SYSTEMS
-from export_pipeline_tests.cli.command import Ended, run
+from export_pipeline_tests.cli.command import Ended, run, run_process
 
 CHAT, SEARCH, EVALUATION = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
 WORKSPACE = uuid.UUID(int=7)
@@ -146,10 +146,9 @@ def test_a_day_that_is_not_committed_is_an_error(office: Office, day: str) -> No
     assert ended.err.endswith(f": {day} is not exported\n")
 
 
-def test_a_day_that_is_none_is_wrong_usage(office: Office) -> None:
-    assert office.sql("--for", "duckdb", "chat", "--day", "yesterday").status == 2
-    assert office.sql("--for", "oracle", "chat").status == 2
-    assert office.sql("chat").status == 2
+@pytest.mark.parametrize("words", ["--for duckdb chat --day yesterday", "--for oracle chat", "chat"])
+def test_a_day_that_is_none_and_an_unknown_system_are_wrong_usage(tmp_path: Path, words: str) -> None:
+    assert run_process("sql", *words.split(), folder=tmp_path).status == 2
 
 
 def test_without_a_project_all_current_tables_have_their_statements(office: Office) -> None:
