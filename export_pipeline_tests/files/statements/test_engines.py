@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.files.statements.systems import SYSTEMS, written
+from export_pipeline.files.statements.table import Step
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.settings import Compression
 from export_pipeline_tests.files.statements import engine_process
-from export_pipeline_tests.files.statements.engine import check
+from export_pipeline_tests.files.statements.engine import check, texts, totals_of
 from export_pipeline_tests.files.statements.house import FORMS, House
 
 pytestmark = pytest.mark.slow
@@ -78,6 +80,13 @@ def duckdb(house: House, tmp_path: Path) -> Iterator[Engine]:
 @pytest.mark.parametrize(("version", "compression"), FORMS)
 def test_duckdb_over_the_bucket(house: House, duckdb: Engine, version: FormatVersion, compression: Compression) -> None:
     check(duckdb, house, version, compression)
+
+
+def test_duckdb_takes_the_whole_text_at_once(house: House, duckdb: Engine) -> None:
+    table = house.table("v2_beta", "gzip")
+    by_model = duckdb.run(written(SYSTEMS["duckdb"], table))
+    assert {row[0]: row[1] for row in by_model} == house.calls()
+    assert totals_of(duckdb.run(texts("duckdb", table)[Step.CHECK][0])) == house.totals()
 
 
 @pytest.mark.parametrize(("version", "compression"), FORMS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.files.statements.systems import SYSTEMS, written
 from export_pipeline.files.statements.table import Day, Step, Table
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.settings import Compression
@@ -66,6 +67,15 @@ def test_all_days_and_then_one_come_to_what_the_trace_store_has(
     assert program.totals() == house.totals()
     program.run(house.table(version, compression, day=EMPTY), Step.LOAD_DAY)
     assert program.totals() == house.totals()
+
+
+@pytest.mark.parametrize("system", FRAMES)
+@pytest.mark.usefixtures("credentials")
+def test_the_whole_text_is_a_program(house: House, system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = Program(system)
+    exec(written(SYSTEMS[system], house.table("v2_beta", "snappy")), program.names)
+    assert program.totals() == house.totals()
+    assert str(house.totals().usd) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("system", FRAMES)
