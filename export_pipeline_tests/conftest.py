@@ -26,6 +26,7 @@ _LONGEST = [
     "orchestration/test_bulk_live.py",
     "live/test_backfill.py",
     "local/test_demo.py",
+    "files/statements/test_engines.py",
     "api/test_properties.py",
     "cli/test_backfill.py",
 ]

@@ -22,6 +22,7 @@ from export_pipeline.cli import (
     sample,
     secrets,
     source,
+    sql,
     status,
     verify,
 )
@@ -54,6 +55,7 @@ app.command("status")(status.status)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
 app.command("changes")(changes.changes)
+app.command("sql")(sql.sql)
 app.command("recover")(recover.recover)
 app.command("api")(api.api)
 app.add_typer(keys.app, name="keys")

@@ -82,7 +82,7 @@ class EmptyManifestPath:
 def data_key(prefix: str, key: DayKey, format_version: FormatVersion) -> str:
     """The key of the day's one data file."""
     root = project_root(prefix, key.export_id, key.tenant_id, key.session_id, format_version)
-    return _checked(f"{root}{_day(key.day)}/{DATA_FILE}")
+    return _checked(f"{root}{day_folder(key.day)}/{DATA_FILE}")
 
 
 def project_root(
@@ -90,6 +90,11 @@ def project_root(
 ) -> str:
     """The folder of a project's data files, ending in "/": where readers anchor."""
     return f"{_project(_base(prefix), export_id, tenant_id, session_id)}/{_RUNS_FOLDER[format_version]}/"
+
+
+def day_folder(day: date) -> str:
+    """A day's folder within that of its table, without slashes at its ends."""
+    return f"year={day.year:04}/month={day.month:02}/day={day.day:02}"
 
 
 def export_root(prefix: str, export_id: uuid.UUID) -> str:
@@ -115,7 +120,7 @@ def table_folder(prefix: str, export_id: uuid.UUID, tenant_id: uuid.UUID, sessio
 
 def manifest_folder(prefix: str, key: DayKey) -> str:
     """The folder of the day's manifests, ending in "/"; of the keys in it the greatest is the valid one."""
-    return f"{table_folder(prefix, key.export_id, key.tenant_id, key.session_id)}{_day(key.day)}/"
+    return f"{table_folder(prefix, key.export_id, key.tenant_id, key.session_id)}{day_folder(key.day)}/"
 
 
 def manifest_key(prefix: str, key: DayKey, epoch: int) -> str:
@@ -187,10 +192,6 @@ def _base(prefix: str) -> str:
 
 def _project(root: str, export_id: uuid.UUID, tenant_id: uuid.UUID, session_id: uuid.UUID) -> str:
     return f"{root}export_id={export_id}/tenant_id={tenant_id}/session_id={session_id}"
-
-
-def _day(day: date) -> str:
-    return f"year={day.year:04}/month={day.month:02}/day={day.day:02}"
 
 
 def _iso(day: date) -> str:

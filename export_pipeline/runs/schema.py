@@ -165,13 +165,14 @@ def select_fields(names: Iterable[str] | None = None) -> tuple[RunField, ...]:
     return tuple(field for field in RUN_FIELDS if field.name in wanted)
 
 
-def _kind_in_files(field: RunField, format_version: FormatVersion) -> Kind:
+def kind_in_files(field: RunField, format_version: FormatVersion) -> Kind:
+    """What a column holds in the files; in `v1` lists are JSON text, as in the original."""
     return Kind.JSON if field.kind is Kind.STRINGS and format_version == "v1" else field.kind
 
 
 def arrow_type(field: RunField, format_version: FormatVersion) -> pa.DataType:
-    """The Arrow type of a column in the files; in `v1` lists are JSON text, as in the original."""
-    return _arrow_types()[_kind_in_files(field, format_version)]
+    """The Arrow type of a column in the files."""
+    return _arrow_types()[kind_in_files(field, format_version)]
 
 
 def arrow_schema(fields: Iterable[RunField], format_version: FormatVersion) -> pa.Schema:
@@ -188,7 +189,7 @@ def polars_schema(fields: Iterable[RunField], format_version: FormatVersion) -> 
     import polars as pl
 
     types = _polars_types()
-    return pl.Schema({field.name: types[_kind_in_files(field, format_version)] for field in fields})
+    return pl.Schema({field.name: types[kind_in_files(field, format_version)] for field in fields})
 
 
 class RunModel(BaseModel):

@@ -88,21 +88,22 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
     assert named <= targets
 
 
-def test_the_lock_pins_every_dependency_by_hash_and_names_no_address() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "engines.lock"])
+def test_the_lock_pins_every_dependency_by_hash_and_names_no_address(name: str) -> None:
+    lock = (ROOT / name).read_text()
     entry = re.compile(
         r"(?P<name>[a-z0-9._-]+)==[0-9][0-9a-z.+!]*( ; [a-z_'0-9 .<>=!()]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n",
         re.IGNORECASE,
     )
     entries = list(entry.finditer(lock))
     assert "".join(found[0] for found in entries) == lock
-    assert declared_dependencies() - {found["name"].lower() for found in entries} == set()
+    assert declared_dependencies(name) - {found["name"].lower() for found in entries} == set()
 
 
 def test_setup_refuses_a_package_with_another_hash(tmp_path: Path) -> None:
     recipe = (ROOT / "Makefile").read_text().replace("\\\n", "")
     installs = re.findall(r"pip install.* -r (?:\S+)", recipe)
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert all("--require-hashes" in install for install in installs)
     wheel, lock = tmp_path / "small-1.0-py3-none-any.whl", tmp_path / "small.lock"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -140,16 +141,15 @@ def test_actions_are_pinned_by_commit() -> None:
     assert [line for line in used if not pinned.fullmatch(line)] == []
 
 
-def declared_dependencies() -> set[str]:
-    """The names that pyproject.toml lists, for running, the demo and development, as a lock writes them."""
+def declared_dependencies(lock: str) -> set[str]:
+    """The names that pyproject.toml lists for a lock: for running, the demo and development, or for `make engines`."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    lists = [
-        project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"].values(),
-        *project["dependency-groups"].values(),
-    ]
+    groups = project["dependency-groups"]
+    engines = groups.pop("engines")
+    extras = project["project"]["optional-dependencies"].values()
+    lists = [engines] if lock == "engines.lock" else [project["project"]["dependencies"], *extras, *groups.values()]
     names = [re.match(r"[A-Za-z0-9._-]+", item) for items in lists for item in items]
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
 

@@ -116,6 +116,15 @@ def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[ExportRecord
         return [table_of_row(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
 
 
+def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list[ExportRecord]:
+    """The tables of all exports that a schedule has spawned, the oldest first; none where there is no such schedule."""
+    spawned = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == str(schedule_id))
+    query = sa.select(exports).where(exports.c.bulk_id.in_(spawned))
+    with control.read() as connection:
+        rows = connection.execute(query.order_by(exports.c.created_at, exports.c.session_id)).mappings()
+        return [table_of_row(row) for row in rows]  # type: ignore[arg-type]
+
+
 def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> Progress:
     """How far an export is; raises `NotFoundError`."""
     with control.read() as connection:

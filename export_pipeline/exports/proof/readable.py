@@ -1,0 +1,110 @@
+"""What readers are told of tables: their place, their columns, their committed days."""
+
+from collections.abc import Iterable
+from datetime import date
+from urllib.parse import urlsplit, urlunsplit
+
+import sqlalchemy as sa
+
+from export_pipeline.errors import InputError, NotFoundError
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, read_days
+from export_pipeline.exports.destinations.records import read_destination
+from export_pipeline.exports.projects.registry import project_by_session
+from export_pipeline.files.paths import project_root
+from export_pipeline.files.statements.table import Day, Table
+from export_pipeline.runs.schema import select_fields
+
+
+def readable(
+    control: ControlDatabase, exports: Iterable[ExportRecord], *, day: date | None = None
+) -> tuple[list[Table], list[str]]:
+    """The tables that have rows, and a sentence on each that has none.
+
+    The day to be loaded is `day`, else the newest that has rows. Raises `InputError` where no table is left.
+    """
+    tables, left_out = [], []
+    with control.read() as connection:
+        for export in exports:
+            project = project_by_session(connection, export.session_id, tenant_id=export.tenant_id)
+            of = _called(export, project)
+            days = [
+                Day(record.day, record.rows or 0)
+                for record in read_days(connection, export.export_id)
+                if record.committed
+            ]
+            with_rows = [found for found in days if found.rows]
+            wanted = (
+                next((found for found in days if found.day == day), None) if day else next(reversed(with_rows), None)
+            )
+            if not with_rows or wanted is None:
+                left_out.append(
+                    f"{of}: {f'{day} is not exported' if with_rows else 'no day with rows is exported yet'}"
+                )
+                continue
+            tables.append(_table(connection, export, project, of=of, days=days, wanted=wanted))
+    if not tables:
+        raise InputError(
+            "; ".join(left_out) or "no project is exported yet; `export-pipeline status` says what is missing"
+        )
+    return tables, left_out
+
+
+def _table(
+    connection: sa.Connection,
+    export: ExportRecord,
+    project: ProjectRecord | None,
+    *,
+    of: str,
+    days: list[Day],
+    wanted: Day,
+) -> Table:
+    endpoint_url, virtual_host = _endpoint(connection, export)
+    return Table(
+        name=_name(export, project),
+        about=of,
+        bucket=export.bucket,
+        root=project_root(export.prefix, export.layout_id, export.tenant_id, export.session_id, export.format_version),
+        region=export.region,
+        endpoint_url=endpoint_url,
+        virtual_host=virtual_host,
+        fields=select_fields(export.fields),
+        format_version=export.format_version,
+        days=tuple(days),
+        wanted=wanted,
+    )
+
+
+def _name(export: ExportRecord, project: ProjectRecord | None) -> str:
+    """That of the project's asset, with the export's id where it is not the project's current table."""
+    name = f"runs_{export.session_id.hex[:8] if project is None else project.asset_name}"
+    is_current = export.bulk_id is None and export.superseded_at is None
+    return name if is_current else f"{name}_{export.layout_id.hex[:8]}"
+
+
+def _called(export: ExportRecord, project: ProjectRecord | None) -> str:
+    name = "" if project is None else f" {_on_one_line(project.name)}"
+    return f"project{name} ({export.session_id}), export {export.layout_id}"
+
+
+def _on_one_line(text: str) -> str:
+    """Without what would end a comment or steer a terminal."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
+
+
+_LONGEST_NAME = 80
+
+
+def _endpoint(connection: sa.Connection, export: ExportRecord) -> tuple[str | None, bool]:
+    """The endpoint without the bucket, and whether the bucket's name goes before its host."""
+    if export.endpoint_url is None or export.destination_id is None:
+        return export.endpoint_url, False
+    try:
+        config = read_destination(connection, export.destination_id, tenant_id=None).config
+    except NotFoundError:
+        return export.endpoint_url, False
+    if config.include_bucket_in_prefix:
+        return export.endpoint_url, config.config_kwargs_s3.addressing_style == "virtual"
+    parts = urlsplit(export.endpoint_url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.removeprefix(f"{export.bucket}."))), True

@@ -1,0 +1,1 @@
+"""The statements that read and load a table elsewhere, made from the Run schema and the table's place."""

@@ -1,0 +1,1 @@
+"""Statements for other systems, run where the system can be had."""
