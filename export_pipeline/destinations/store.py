@@ -53,6 +53,10 @@ class ObjectStore:
         self.client = make_client(config, credentials) if client is None else client
         self._calls = Calls(config, self.client, patience=patience)
 
+    def with_patience(self, seconds: float) -> "ObjectStore":
+        """The same bucket over the same connections, asked again for so many seconds."""
+        return ObjectStore(self.config, None, patience=seconds, client=self.client)
+
     @property
     def requests(self) -> Counter[str]:
         """HTTP requests made so far, by S3 operation."""
@@ -272,6 +276,34 @@ class ObjectStore:
                         return True
                 if not backoff.wait():
                     raise
+
+    def put_over(self, key: str, body: bytes, etag: str | None) -> bool:
+        """Writes an object in place of the one that has this ETag, or of none: False where another one is there now.
+
+        Stores that ignore or refuse such conditions overwrite. One attempt: False also where the answer was lost, so
+        look again.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
+        try:
+            answer = self._calls.once(
+                "PutObject",
+                Key=key,
+                Body=body,
+                ContentType=content_type(key),
+                **condition,
+                **digest_of(body, self.config),
+            )
+        except DestinationUnavailableError:
+            return False
+        except DestinationRefusedError as error:
+            if error.code in _NO_CONDITIONS:
+                self.put(key, body)
+                return True
+            if error.code in _NOT_TAKEN | {"412", "NoSuchKey"}:
+                return False
+            raise
+        self._calls.required(answer, "ETag", "PutObject")
+        return True
 
     def delete_if(self, key: str, etag: str) -> bool:
         """Deletes an object that still has this ETag: True where it is gone, False where another one is there."""

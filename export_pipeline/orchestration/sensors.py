@@ -1,6 +1,7 @@
 """The sensor that keeps the list of projects, and with it the assets, like the trace store."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import dagster as dg
 
@@ -15,7 +16,7 @@ _MOST_NAMES = 10
 
 
 def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = reload_location) -> dg.SensorDefinition:
-    """Reads the projects of the trace store every five minutes.
+    """Reads the projects of the trace store every five minutes, and lists their tables in the bucket.
 
     A failed read fails the tick and changes nothing. Where the list then differs from the assets that the web server
     shows, it is asked to load the location again. The daemon's own code server needs nothing: it starts anew by itself.
@@ -29,12 +30,15 @@ def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = 
         description="Reads the list of projects from the trace store; loads the location again when it has changed.",
     )
     def sync_projects_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from export_pipeline.exports.projects.catalog import write_catalogs
         from export_pipeline.exports.projects.registry import list_projects, sync_projects
         from export_pipeline.exports.projects.unassigned import unassigned_rows
 
         parts: Parts = context.resources.parts
         sync_projects(parts.control, parts.source, settings, count=False)
         unassigned_rows(parts.control, parts.source, settings)
+        for problem in write_catalogs(parts.control, lambda: nullcontext(parts.store)):
+            context.log.warning(problem)
         wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
         try:
             keys = loaded_assets(settings.dagster_url)
