@@ -1,13 +1,12 @@
 """Puts together what a project's asset returns: the requests for its days and the ways to report them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from export_pipeline.errors import ExportPipelineError
 from export_pipeline.orchestration.launch import launched_at, owner_has_ended, owner_of
 from export_pipeline.orchestration.parts import Parts
 from export_pipeline.orchestration.project_days import DayMetadata, ProjectDays
@@ -15,9 +14,6 @@ from export_pipeline.orchestration.text import one_line
 from export_pipeline.runs.window import DayWindow, Window
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.commit.leases import OwnerEnded
-    from export_pipeline.exports.commit.publish import DayRequest
-    from export_pipeline.exports.commit.publish_days import DayResult
     from export_pipeline.exports.control.records import ProjectRecord
 
 
@@ -34,11 +30,15 @@ def project_days(
 
     Takes (or begins) the project's standing export; reads and uploads nothing yet. Raises `ExportPipelineError`.
     """
+    from export_pipeline.exports.commit.job import PublishLimits
     from export_pipeline.exports.commit.publish import DayRequest
+    from export_pipeline.exports.commit.publish_days import publish_days
     from export_pipeline.exports.projects.standing import standing_export
+    from export_pipeline.files.signing import Signer
 
     parts.control.check_schema()
     export = standing_export(parts.control, project, parts.settings)
+    parts.prefixes.add(export.prefix)
     owner = owner_of(context.run.run_id)
     launched = launched_at(context.instance, context.run, now=parts.control.now())
     requests = [
@@ -55,42 +55,20 @@ def project_days(
         project=f"project {one_line(project.name)!r}",
         days=days,
         publish=partial(
-            _publish,
+            publish_days,
             requests,
-            parts=parts,
+            control=parts.control,
+            store=parts.store,
+            source=parts.source,
+            limits=PublishLimits.from_settings(parts.settings),
             owner_ended=owner_has_ended(context.instance, me=owner),
-            warn=context.log.warning,
+            signer=Signer.from_settings(parts.settings),
         ),
         report=_report(context),
         record=_record(context),
         log=context.log.info,
         retry_in=retry_in,
     )
-
-
-def _publish(
-    requests: "Sequence[DayRequest]", *, parts: Parts, owner_ended: "OwnerEnded", warn: Callable[[str], None]
-) -> "Iterator[DayResult]":
-    """Publishes the days; after them the list of projects in the bucket is brought up to date."""
-    from export_pipeline.exports.commit.job import PublishLimits
-    from export_pipeline.exports.commit.publish_days import publish_days
-    from export_pipeline.exports.projects.catalog import write_catalog
-    from export_pipeline.files.signing import Signer
-
-    store, committed = parts.store, False
-    for day, result in publish_days(
-        requests,
-        control=parts.control,
-        store=store,
-        source=parts.source,
-        limits=PublishLimits.from_settings(parts.settings),
-        owner_ended=owner_ended,
-        signer=Signer.from_settings(parts.settings),
-    ):
-        committed = committed or not isinstance(result, ExportPipelineError)
-        yield day, result
-    if committed and (problem := write_catalog(parts.control, store, requests[0].export.prefix)) is not None:
-        warn(problem)
 
 
 def _report(context: dg.AssetExecutionContext) -> Callable[[date, DayMetadata], None]:

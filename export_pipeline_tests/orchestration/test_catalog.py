@@ -60,11 +60,29 @@ def test_days_are_published_where_the_list_cannot_be_and_the_sensor_catches_up(
         assert newest(house) == {"chat": START.isoformat()}
 
 
-def test_a_run_without_a_committed_day_asks_nothing_of_the_list(house: House, instance: dg.DagsterInstance) -> None:
-    house.add_project("chat", days=[START])
+def test_a_run_asks_for_the_list_once_and_writes_it_once_whatever_it_publishes(
+    house: House, instance: dg.DagsterInstance
+) -> None:
+    for name in ("chat", "agent", "search"):
+        house.add_project(name, days=[START, SECOND])
     house.sync()
     with FaultProxy(house.server.endpoint_url) as proxy:
         house.variables[PREFIX + "ENDPOINT_URL"] = proxy.endpoint_url
-        proxy.answer(403, "AccessDenied", "CreateMultipartUpload|PutObject", times=None)
-        assert not materialize(house.definitions(), instance, "chat", first=START).success
-        assert KEY not in {request.key for request in proxy.requests}
+        for puts in (1, 0):
+            proxy.requests.clear()
+            assert materialize(
+                house.definitions(), instance, "chat", "agent", "search", first=START, last=SECOND
+            ).success
+            asked = [request.operation for request in proxy.requests if request.key == KEY]
+            assert asked == ["GetObject", "PutObject"][: 1 + puts]
+        assert newest(house) == dict.fromkeys(("chat", "agent", "search"), SECOND.isoformat())
+
+
+def test_a_run_of_which_some_days_failed_lists_the_others(house: House, instance: dg.DagsterInstance) -> None:
+    house.add_project("chat", days=[START, SECOND])
+    house.sync()
+    with FaultProxy(house.server.endpoint_url) as proxy:
+        house.variables[PREFIX + "ENDPOINT_URL"] = proxy.endpoint_url
+        proxy.on("CreateMultipartUpload|PutObject", Fault(status=403, code="AccessDenied"), key="day=02", times=None)
+        assert not materialize(house.definitions(), instance, "chat", first=START, last=SECOND).success
+    assert newest(house) == {"chat": START.isoformat()}

@@ -48,11 +48,17 @@ def write_catalog(control: ControlDatabase, store: ObjectStore, prefix: str) -> 
 
 
 def write_catalogs(
-    control: ControlDatabase, open_store: Callable[[], AbstractContextManager[ObjectStore]]
+    control: ControlDatabase,
+    open_store: Callable[[], AbstractContextManager[ObjectStore]],
+    *,
+    prefixes: Collection[str] | None = None,
 ) -> list[str]:
-    """The same for every prefix of the bucket that has standing tables; opens the bucket only where there are any."""
+    """The same for every prefix of the bucket that has standing tables, or those of `prefixes` that have.
+
+    Opens the bucket only where there are any; tells all sentences.
+    """
     try:
-        places = _places(control)
+        places = {(place, prefix) for place, prefix in _places(control) if prefixes is None or prefix in prefixes}
         if not places:
             return []
         with open_store() as store:
