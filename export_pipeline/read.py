@@ -133,7 +133,7 @@ class _Bucket:
         id_ = table.id
         day_keys = {day: DayKey(id_.export_id, id_.tenant_id, id_.session_id, day) for day in files}
         paths = {day: data_key(self.prefix, key, table.format_version) for day, key in day_keys.items()}
-        return scan_committed(self.store, paths, partial(self._file, reader, day_keys, dict(files)))
+        return scan_committed(self.store, id_.export_id, paths, partial(self._file, reader, day_keys, dict(files)))
 
     def _file(
         self, reader: ManifestReader, keys: dict[date, DayKey], read: dict[date, Manifest], day: date

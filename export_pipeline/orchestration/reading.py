@@ -41,7 +41,7 @@ def committed_frame(
     }
     if not keys:
         return empty_frame(export.fields, export.format_version)
-    return scan_committed(parts.store, keys, partial(_file_of, parts, export))
+    return scan_committed(parts.store, export.export_id, keys, partial(_file_of, parts, export))
 
 
 def _file_of(parts: Parts, export: "ExportRecord", day: date) -> "CommittedFile | None":

@@ -37,22 +37,28 @@ def build_project_sensor(settings: Settings, *, reload: Callable[[str], None] = 
         parts: Parts = context.resources.parts
         sync_projects(parts.control, parts.source, settings, count=False)
         unassigned_rows(parts.control, parts.source, settings)
+        wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
+        reason = _load_again(wanted, settings, reload)
         for problem in write_catalogs(parts.control, lambda: nullcontext(parts.store)):
             context.log.warning(problem)
-        wanted = {project.asset_name for project in list_projects(parts.control, only_assets=True, settings=settings)}
-        try:
-            keys = loaded_assets(settings.dagster_url)
-        except (DagsterUnreachableError, DagsterRefusedError) as error:
-            return dg.SkipReason(
-                f"{len(wanted)} projects. What the UI shows is not known ({error}); where it lacks some, load the code "
-                "location again by hand, under Deployment"
-            )
-        loaded = {path[1] for path in keys if len(path) == 2 and path[0] == KEY_PREFIX}
-        if wanted == loaded:
-            return dg.SkipReason(f"{len(wanted)} projects, as loaded")
-        return dg.SkipReason(f"{_difference(wanted, loaded)}; {_reload(settings.dagster_url, reload)}")
+        return dg.SkipReason(reason)
 
     return sync_projects_sensor
+
+
+def _load_again(wanted: set[str], settings: Settings, reload: Callable[[str], None]) -> str:
+    """Has the location loaded again where the web server does not show the wanted assets; what came of it."""
+    try:
+        keys = loaded_assets(settings.dagster_url)
+    except (DagsterUnreachableError, DagsterRefusedError) as error:
+        return (
+            f"{len(wanted)} projects. What the UI shows is not known ({error}); where it lacks some, load the code "
+            "location again by hand, under Deployment"
+        )
+    loaded = {path[1] for path in keys if len(path) == 2 and path[0] == KEY_PREFIX}
+    if wanted == loaded:
+        return f"{len(wanted)} projects, as loaded"
+    return f"{_difference(wanted, loaded)}; {_reload(settings.dagster_url, reload)}"
 
 
 def _difference(wanted: set[str], loaded: set[str]) -> str:

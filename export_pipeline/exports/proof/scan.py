@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -32,8 +33,10 @@ class CommittedFile(NamedTuple):
 CommittedFileOf = Callable[[date], CommittedFile | None]
 
 
-def scan_committed(store: ObjectStore, keys: Mapping[date, str], committed: CommittedFileOf) -> "pl.LazyFrame":
-    """A frame over the files at these keys, of which there must be one; rows are read when it is collected.
+def scan_committed(
+    store: ObjectStore, export_id: uuid.UUID, keys: Mapping[date, str], committed: CommittedFileOf
+) -> "pl.LazyFrame":
+    """A frame over an export's files at these keys, of which there must be one; rows are read when it is collected.
 
     `committed` tells what a day's file is to be, anew each time it is asked, and None where it has none. Raises
     `ForeignCommitError` where an object is another one, by size, and by ETag or hash: whoever can write to the bucket
@@ -50,7 +53,7 @@ def scan_committed(store: ObjectStore, keys: Mapping[date, str], committed: Comm
             if not same:
                 raise ForeignCommitError(
                     f"{day}: {keys[day]} is not the file that was committed; "
-                    "`export-pipeline verify` says what is there"
+                    f"`export-pipeline verify {export_id}` says what is there"
                 )
     return pl.scan_parquet(
         [f"s3://{store.config.bucket}/{keys[day]}" for day in sorted(keys)],
