@@ -71,12 +71,10 @@ def runs(
     with closing(ObjectStore(config, credentials, patience=_PATIENCE)) as store:
         bucket = _Bucket(store, settings.prefix, keys)
         table = bucket.table(project, None if export_id is None else _export_id(export_id))
+        if unknown := sorted(set(fields or ()) - set(table.fields)):
+            raise InputError(f"the table has no fields {', '.join(unknown)}; it has {', '.join(table.fields)}")
         frame = bucket.scan(table, start or date.min, end or date.max)
-    if fields is None:
-        return frame
-    if unknown := sorted(set(fields) - set(table.fields)):
-        raise InputError(f"the table has no fields {', '.join(unknown)}; it has {', '.join(table.fields)}")
-    return frame.select(fields)
+    return frame if fields is None else frame.select(fields)
 
 
 @dataclass(frozen=True)
