@@ -119,19 +119,23 @@ class _Bucket:
     def scan(self, table: _Table, first: date, last: date) -> "pl.LazyFrame":
         """The rows of a table's days, those that the manifests in force say have any."""
         reader = self._reader(table.id)
-        days = [day for day in reader.days if first <= day <= last] if reader is not None else []
-        if reader is None or not days:
+        if reader is None:
             return empty_frame(table.fields, table.format_version)
+        days = [day for day in reader.days if first <= day <= last]
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="manifest") as pool:
             read = zip(days, pool.map(lambda day: choose(reader.newest_first(day)), days), strict=True)
             told = {day: _manifest_of(day, chosen) for day, chosen in read}
-        files = {day: manifest for day, manifest in told.items() if manifest.file is not None}
-        if not files:
-            return empty_frame(table.fields, table.format_version)
         id_ = table.id
-        day_keys = {day: DayKey(id_.export_id, id_.tenant_id, id_.session_id, day) for day in files}
-        paths = {day: data_key(self.prefix, key, table.format_version) for day, key in day_keys.items()}
-        return scan_committed(self.store, id_.export_id, paths, partial(self._file, reader, day_keys, dict(files)))
+        with_rows = [day for day, manifest in told.items() if manifest.file is not None]
+        keys = {day: DayKey(id_.export_id, id_.tenant_id, id_.session_id, day) for day in with_rows}
+        return scan_committed(
+            self.store,
+            {day: data_key(self.prefix, key, table.format_version) for day, key in keys.items()},
+            partial(self._file, reader, keys, told),
+            export_id=id_.export_id,
+            fields=table.fields,
+            format_version=table.format_version,
+        )
 
     def _file(
         self, reader: ManifestReader, keys: dict[date, DayKey], read: dict[date, Manifest], day: date

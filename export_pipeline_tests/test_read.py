@@ -159,23 +159,25 @@ def test_a_day_that_is_exported_again_is_read_as_it_is_then(world: World) -> Non
     assert read_ids(runs("chatbot", settings=reader(world))) == ids(world, FIRST)
 
 
-def test_a_day_that_is_exported_while_it_is_looked_at_is_looked_at_again(world: World) -> None:
+@pytest.mark.parametrize("rows", [ROWS + 5, 0])
+def test_a_day_that_is_exported_while_it_is_looked_at_is_looked_at_again(world: World, rows: int) -> None:
     with FaultProxy(world.server.endpoint_url) as proxy:
         settings = reader(world, endpoint_url=proxy.endpoint_url)
-        world.source.rows += rows_of_day(PROJECT, LAST, 5)
+        world.source.rows = rows_of_day(PROJECT, FIRST, 1) + rows_of_day(PROJECT, LAST, rows)
         done: list[object] = []
-        head = proxy.on("HeadObject", key="day=03", times=None)
-        taken = head.takes
+        rule = proxy.on("HeadObject", key="day=03", times=None)
+        takes = rule.takes
 
         def meanwhile(request: Any) -> bool:
-            if request.operation == "HeadObject" and not done:
-                done.append(world.publish(LAST))
-            return taken(request)
+            taken = takes(request)
+            if taken and not done:
+                done.append(world.publish(LAST, allow_shrink=True))
+            return taken
 
-        head.takes = meanwhile  # type: ignore[method-assign]
+        rule.takes = meanwhile  # type: ignore[method-assign]
         frame = runs("chatbot", LAST, LAST, settings=settings)
         assert read_ids(frame) == ids(world, LAST)
-        assert len(done) == 1
+        assert (len(ids(world, LAST)), len(done)) == (rows, 1)
 
 
 def test_a_former_table_is_read_by_its_export_id_and_the_current_one_by_name(world: World) -> None:

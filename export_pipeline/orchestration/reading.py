@@ -39,9 +39,14 @@ def committed_frame(
         for day in sorted(records)
         if records[day].rows
     }
-    if not keys:
-        return empty_frame(export.fields, export.format_version)
-    return scan_committed(parts.store, export.export_id, keys, partial(_file_of, parts, export))
+    return scan_committed(
+        parts.store,
+        keys,
+        partial(_file_of, parts, export),
+        export_id=export.export_id,
+        fields=export.fields,
+        format_version=export.format_version,
+    )
 
 
 def _file_of(parts: Parts, export: "ExportRecord", day: date) -> "CommittedFile | None":

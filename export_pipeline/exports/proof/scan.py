@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from export_pipeline.destinations.store import ObjectInfo, ObjectStore
 from export_pipeline.errors import ForeignCommitError
@@ -30,33 +31,35 @@ class CommittedFile(NamedTuple):
     sha256: str
 
 
+Look = Literal["committed", "empty", "another"]
 CommittedFileOf = Callable[[date], CommittedFile | None]
 
 
 def scan_committed(
-    store: ObjectStore, export_id: uuid.UUID, keys: Mapping[date, str], committed: CommittedFileOf
+    store: ObjectStore,
+    keys: Mapping[date, str],
+    committed: CommittedFileOf,
+    *,
+    export_id: uuid.UUID,
+    fields: Iterable[str],
+    format_version: FormatVersion,
 ) -> "pl.LazyFrame":
-    """A frame over an export's files at these keys, of which there must be one; rows are read when it is collected.
+    """A frame over an export's files at these keys; rows are read when it is collected. Without files it is empty.
 
-    `committed` tells what a day's file is to be, anew each time it is asked, and None where it has none. Raises
+    `committed` tells what a day's file is to be, anew each time it is asked, and None where the day is empty. Raises
     `ForeignCommitError` where an object is another one, by size, and by ETag or hash: whoever can write to the bucket
     can put a file there that unpacks to more than the memory there is. A day that is exported meanwhile is looked at
     once more.
     """
     import polars as pl
 
-    def is_committed(day: date) -> bool:
-        return any(_is_committed(store, keys[day], committed(day)) for _ in range(_LOOKS))
-
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
-        for day, same in zip(keys, pool.map(is_committed, keys), strict=True):
-            if not same:
-                raise ForeignCommitError(
-                    f"{day}: {keys[day]} is not the file that was committed; "
-                    f"`export-pipeline verify {export_id}` says what is there"
-                )
+        looks = zip(keys, pool.map(lambda day: _look(store, keys[day], partial(committed, day)), keys), strict=True)
+        files = [_committed_key(day, keys[day], look, export_id) for day, look in looks if look != "empty"]
+    if not files:
+        return empty_frame(fields, format_version)
     return pl.scan_parquet(
-        [f"s3://{store.config.bucket}/{keys[day]}" for day in sorted(keys)],
+        [f"s3://{store.config.bucket}/{key}" for key in sorted(files)],
         hive_partitioning=False,
         storage_options=_storage_options(store),
         credential_provider=_credentials_of(store),
@@ -70,11 +73,26 @@ def empty_frame(fields: Iterable[str], format_version: FormatVersion) -> "pl.Laz
     return pl.LazyFrame(schema=polars_schema(select_fields(fields), format_version))
 
 
-def _is_committed(store: ObjectStore, key: str, file: CommittedFile | None) -> bool:
-    found = store.stat(key)
-    if file is None or found is None or found.size != file.bytes:
-        return False
-    return found.etag == file.etag or _has_sha256(store, found, file.sha256)
+def _look(store: ObjectStore, key: str, committed: Callable[[], CommittedFile | None]) -> Look:
+    for _ in range(_LOOKS):
+        file, found = committed(), store.stat(key)
+        if file is None and found is None:
+            return "empty"
+        if file is not None and found is not None and _is_same(store, found, file):
+            return "committed"
+    return "another"
+
+
+def _committed_key(day: date, key: str, look: Look, export_id: uuid.UUID) -> str:
+    if look == "another":
+        raise ForeignCommitError(
+            f"{day}: {key} is not the file that was committed; `export-pipeline verify {export_id}` says what is there"
+        )
+    return key
+
+
+def _is_same(store: ObjectStore, found: ObjectInfo, file: CommittedFile) -> bool:
+    return found.size == file.bytes and (found.etag == file.etag or _has_sha256(store, found, file.sha256))
 
 
 def _has_sha256(store: ObjectStore, found: ObjectInfo, expected: str) -> bool:
