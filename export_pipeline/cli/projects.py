@@ -1,6 +1,6 @@
 """`export-pipeline projects`: which projects there are, how far each is, and where its days lie in the bucket."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -105,15 +105,19 @@ def sync(as_json: output.AsJson = False) -> None:
 
     It goes into the control database; Dagster's assets come from there. Makes or migrates the control database
     where that is needed. A trace store that cannot be read changes nothing. Names every project that has rows
-    outside of the partitions, and counts the rows that belong to no project.
+    outside of the partitions, and counts the rows that belong to no project. Brings `projects.json`, the list by
+    which readers find a project in the bucket, up to date.
 
     Example: export-pipeline projects sync
     """
+    from export_pipeline.exports.projects.catalog import write_catalogs
     from export_pipeline.exports.projects.registry import sync_projects
 
     settings = parts.load()
     with parts.open_source(settings) as source, parts.open_control(settings, check=False) as control:
         report = sync_projects(control, source, settings)
+        problems = write_catalogs(control, parts.open_store)
+    report = replace(report, warnings=(*report.warnings, *problems))
     if as_json:
         output.print_json(asdict(report))
     else:

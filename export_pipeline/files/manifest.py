@@ -41,7 +41,7 @@ MAX_REJECTED_LISTED = 1000
 """Rejected rows beyond these are counted, by reason too, but not listed."""
 MAX_MANIFEST_BYTES = 8 * 1024 * 1024
 """More than a manifest with a thousand rejected rows and the longest filter can have; what is larger is not read."""
-_MAX_TEXT = 1000
+MAX_TEXT = 1000
 _MAX_FILTER = 1024 * 1024
 
 Verified = Literal["read back", "by the store's answer"]
@@ -67,7 +67,7 @@ def _day(value: date) -> date:
 
 
 def _writable(value: object) -> object:
-    return value.encode("utf-8", "replace").decode()[:_MAX_TEXT] if isinstance(value, str) else value
+    return value.encode("utf-8", "replace").decode()[:MAX_TEXT] if isinstance(value, str) else value
 
 
 Instant = Annotated[

@@ -108,6 +108,11 @@ def manifests_root(prefix: str, export_id: uuid.UUID | None = None) -> str:
     return root if export_id is None else f"{root}export_id={export_id}/"
 
 
+def catalog_key(prefix: str) -> str:
+    """The key of the list of standing tables."""
+    return _checked(f"{_base(prefix)}{OWN_FOLDER}/projects.json")
+
+
 def retired_key(prefix: str, key: str) -> str:
     """Where an object that lay among the manifests is moved to."""
     return f"{_base(prefix)}{_RETIRED}/{key.removeprefix(manifests_root(prefix))}"

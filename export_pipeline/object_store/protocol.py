@@ -7,7 +7,7 @@ is unavailable; `complete` and `put_once` tell apart what was done, what was ref
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -33,6 +33,23 @@ class Completed:
 
     etag: str
     version_id: str | None
+
+
+@dataclass(frozen=True)
+class ReaderAccess:
+    """How a reader with a client of its own, as Polars has one, reaches a store.
+
+    `root` is the address of the bucket, `options` are named as in Rust's object_store; `credentials` gives those of now
+    and when they are to be asked for again (epoch seconds).
+    """
+
+    root: str
+    options: dict[str, str]
+    credentials: Callable[[], tuple[dict[str, str], int | None]]
+
+    def uri(self, key: str) -> str:
+        """The address of an object."""
+        return f"{self.root}/{key}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,9 @@ class ObjectStore(Protocol):
     """One bucket. Its methods may be called from several threads at once."""
 
     config: DestinationConfig
+
+    def with_patience(self, seconds: float) -> "ObjectStore":
+        """The same bucket over the same connections, asked again for so many seconds while it is unavailable."""
 
     @property
     def requests(self) -> Counter[str]:
@@ -128,6 +148,13 @@ class ObjectStore(Protocol):
         such keys carry an epoch, and only its holder writes them.
         """
 
+    def put_over(self, key: str, body: bytes, etag: str | None) -> bool:
+        """Writes an object in place of the one that has this ETag, or of none: False where another one is there now.
+
+        Stores that ignore or refuse such conditions overwrite. One attempt: False also where the answer was lost, so
+        look again.
+        """
+
     def delete_if(self, key: str, etag: str) -> bool:
         """Deletes an object that still has this ETag: True where it is gone, False where another one is there."""
 
@@ -136,6 +163,9 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with `prefix`, in the order of their keys."""
+
+    def reader_access(self) -> ReaderAccess:
+        """What a reader with a client of its own needs, with the credentials that this store signs with."""
 
     def close(self) -> None:
         """Closes the connections."""

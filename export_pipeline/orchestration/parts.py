@@ -3,6 +3,7 @@
 A plain object that knows nothing of Dagster: resources hand it to assets, sensors and the schedule.
 """
 
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 class Parts:
     """Control database, trace store and bucket of one process; `settings` are resolved ones.
 
-    Nothing connects before a part is used. `close` gives back what was opened.
+    Nothing connects before a part is used. `close` gives back what was opened. `prefixes` are those below which this
+    process publishes days of standing exports.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.prefixes: set[str] = set()
 
     @cached_property
     def control(self) -> ControlDatabase:
@@ -49,6 +52,14 @@ class Parts:
         return StandingBucket(
             self.control, self.settings, make=lambda *access: DestinationS3.of(*access, max_attempts=1).open_store()
         )
+
+    def write_catalogs(self) -> list[str]:
+        """Brings the lists of projects in the bucket up to date for what was published; sentences where it fails."""
+        from export_pipeline.exports.projects.catalog import write_catalogs
+
+        if not self.prefixes:
+            return []
+        return write_catalogs(self.control, lambda: nullcontext(self.store), prefixes=self.prefixes)
 
     def close(self) -> None:
         """Gives back the connections of every part that was opened."""

@@ -38,6 +38,7 @@ def project_days(
 
     parts.control.check_schema()
     export = standing_export(parts.control, project, parts.settings)
+    parts.prefixes.add(export.prefix)
     owner = owner_of(context.run.run_id)
     launched = launched_at(context.instance, context.run, now=parts.control.now())
     requests = [

@@ -4,6 +4,7 @@ Settings, and with them every secret, stay in the closure. They are no resource 
 the event log ever holds them.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -22,10 +23,13 @@ def build_resources(settings: Settings) -> dict[str, object]:
 
     @dg.resource(description="Control database, trace store and bucket, from the settings EXPORT_PIPELINE_…")
     @contextmanager
-    def parts(_context: dg.InitResourceContext) -> Iterator[Parts]:
+    def parts(context: dg.InitResourceContext) -> Iterator[Parts]:
         opened = Parts(settings)
         try:
             yield opened
+            # Once a run, after the days of all its projects; a run that is interrupted leaves it to the sensor.
+            for problem in opened.write_catalogs():
+                (context.log or logging.getLogger(__name__)).warning(problem)
         finally:
             opened.close()
 

@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.cli.sql import Target
-from export_pipeline.destinations.config import DestinationConfig, S3Options
-from export_pipeline.destinations.form import config_values
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, days, destinations, exports, projects
 from export_pipeline.files.statements.systems import SYSTEMS
+from export_pipeline.object_store.config import DestinationConfig, S3Options
+from export_pipeline.object_store.form import config_values
 from export_pipeline_tests.cli.command import Ended, run, run_process
 
 CHAT, SEARCH, EVALUATION = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)

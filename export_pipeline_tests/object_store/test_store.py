@@ -114,6 +114,21 @@ def test_a_manifest_is_written_once_where_the_store_can_and_overwritten_where_it
     assert store.read("m.json") == (b"mine" if s3_server.conditional_writes else b"other")
 
 
+def test_only_the_object_that_was_read_is_written_over_where_the_store_can(store: S3Store, s3_server: S3Server) -> None:
+    assert store.put_over("p.json", b"one", None) is True
+    first = store.stat("p.json")
+    assert first is not None
+    assert store.put_over("p.json", b"two", first.etag) is True
+    assert store.read("p.json") == b"two"
+    for stale in (None, first.etag):
+        assert store.put_over("p.json", b"three", stale) is not s3_server.conditional_writes
+    assert store.read("p.json") == (b"two" if s3_server.conditional_writes else b"three")
+    second = store.stat("p.json")
+    assert second is not None
+    store.delete("p.json")
+    assert store.put_over("p.json", b"four", second.etag) is not s3_server.conditional_writes
+
+
 def test_only_the_object_that_was_meant_is_deleted(store: S3Store) -> None:
     store.put("k", b"one")
     first = store.stat("k")

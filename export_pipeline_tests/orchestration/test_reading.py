@@ -1,5 +1,6 @@
 """Downstream assets: the committed days as one Polars LazyFrame."""
 
+import uuid
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,9 +10,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from export_pipeline.exports.destinations.stored import NewDestination, create_destination
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.secrets import new_key
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.orchestration.partitions import daily_partitions
 from export_pipeline.runs.schema import DEFAULT_FIELDS, polars_schema, select_fields
+from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize
 from export_pipeline_tests.servers import Weed
 
@@ -74,6 +79,28 @@ def test_a_range_of_days_comes_as_one_frame(exported: House, instance: dg.Dagste
     assert result.output_for_node("reports__counted") == [
         (day, f"run {number}") for day in (START, THIRD) for number in range(3)
     ]
+
+
+def test_the_files_of_a_stored_destination_are_read_with_its_credentials(
+    house: House, instance: dg.DagsterInstance
+) -> None:
+    house.variables[PREFIX + "SECRET_KEYS"] = new_key()
+    house.control.migrate()
+    lake = NewDestination(
+        "Lake",
+        DestinationConfig(house.bucket, endpoint_url=house.server.endpoint_url),
+        Credentials(*house.server.identity("admin")),
+    )
+    stored = create_destination(house.control, lake, tenant_id=uuid.UUID(int=7), settings=house.settings, actor="cli")
+    for name in ("BUCKET", "ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        del house.variables[PREFIX + name]
+    house.variables[PREFIX + "DESTINATION_ID"] = str(stored.id)
+    house.add_project("chat", days=[START])
+    house.sync()
+    assert materialize(house.definitions(), instance, "chat", first=START).success
+    asset = downstream(lambda runs: sorted(runs.collect()["name"]))
+    result = run_downstream(house, instance, asset, first=START, last=START)
+    assert result.output_for_node("reports__counted") == ["run 0", "run 1", "run 2"]
 
 
 def test_an_empty_day_gives_an_empty_frame_with_the_columns_of_the_files(

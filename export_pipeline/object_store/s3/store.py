@@ -22,11 +22,13 @@ from export_pipeline.object_store.protocol import (
     ObjectStore,
     OpenUpload,
     OutcomeUnknownError,
+    ReaderAccess,
     UploadGoneError,
 )
 from export_pipeline.object_store.s3.calls import Backoff, Calls, body_of, digest_of, etag_of, version_of
 from export_pipeline.object_store.s3.client import make_client, upload_options
 from export_pipeline.object_store.s3.listing import listed
+from export_pipeline.object_store.s3.reader_access import reader_access
 
 _GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _NOT_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
@@ -51,6 +53,10 @@ class S3Store(ObjectStore):
         self.config = config
         self.client = make_client(config, credentials) if client is None else client
         self._calls = Calls(config, self.client, patience=patience)
+
+    @override
+    def with_patience(self, seconds: float) -> "S3Store":
+        return S3Store(self.config, None, patience=seconds, client=self.client)
 
     @property
     @override
@@ -239,6 +245,30 @@ class S3Store(ObjectStore):
                     raise
 
     @override
+    def put_over(self, key: str, body: bytes, etag: str | None) -> bool:
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
+        try:
+            answer = self._calls.once(
+                "PutObject",
+                Key=key,
+                Body=body,
+                ContentType=content_type(key),
+                **condition,
+                **digest_of(body, self.config),
+            )
+        except DestinationUnavailableError:
+            return False
+        except DestinationRefusedError as error:
+            if error.code in _NO_CONDITIONS:
+                self.put(key, body)
+                return True
+            if error.code in _NOT_TAKEN | {"412", "NoSuchKey"}:
+                return False
+            raise
+        self._calls.required(answer, "ETag", "PutObject")
+        return True
+
+    @override
     def delete_if(self, key: str, etag: str) -> bool:
         found = self.stat(key)
         if found is None:
@@ -271,6 +301,10 @@ class S3Store(ObjectStore):
             return found, {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
 
         return listed(self._calls, "ListObjectsV2", take, prefix=prefix)
+
+    @override
+    def reader_access(self) -> ReaderAccess:
+        return reader_access(self.config, self.client)
 
     @override
     def close(self) -> None:

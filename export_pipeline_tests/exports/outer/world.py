@@ -20,7 +20,6 @@ from export_pipeline.files.manifest import canonical_json
 from export_pipeline.files.paths import data_key, manifest_key
 from export_pipeline.files.signing import Signer
 from export_pipeline.object_store.config import Credentials, DestinationConfig
-from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Settings, load_settings
@@ -42,7 +41,7 @@ class World:
     server: S3Server
     settings: Settings
     control: ControlDatabase
-    store: ObjectStore
+    store: S3Store
     source: MemorySource
     signer: Signer | None = None
 

@@ -18,7 +18,6 @@ from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.proof.verify import verify_export
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import manifests_root, project_root
-from export_pipeline.orchestration.reading import storage_options
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, FormatVersion, Kind
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
@@ -50,20 +49,16 @@ class Published:
 
     def by_polars(self) -> Rows:
         """All rows, scanned from the bucket."""
-        settings = load_settings(
-            source_url="sqlite:///s",
-            control_url="sqlite:///c",
-            bucket=self.export.bucket,
-            region=self.server.region,
-            endpoint_url=self.server.endpoint_url,
-            allow_private_endpoints=True,
-            access_key_id=self.server.access_key_id,
-            secret_access_key=self.server.secret_access_key,
-        )
         frame = pl.scan_parquet(
             f"s3://{self.export.bucket}/{self.root}/**/*.parquet",
             hive_partitioning=False,
-            storage_options=storage_options(settings),
+            storage_options={
+                "aws_region": self.server.region,
+                "aws_endpoint_url": self.server.endpoint_url,
+                "aws_allow_http": "true",
+                "aws_access_key_id": self.server.access_key_id,
+                "aws_secret_access_key": self.server.secret_access_key,
+            },
         )
         return frame.with_columns(pl.col(TIMES).dt.epoch("us")).collect().to_dicts()
 
