@@ -1,6 +1,7 @@
 """One round of the sensor, without Dagster: what is read before planning, and what planning changes afterwards."""
 
 import logging
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import PermanentError, RetryableError
+from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, RetryableError
 from export_pipeline.exports.bulk.children import spawn_children
 from export_pipeline.exports.bulk.ending import end_export, fail_export, stop_unit
 from export_pipeline.exports.bulk.plan import Planned
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING = 2_000
 """Waiting units of one export that a round looks at."""
+_SPAWNING_SECONDS = 5.0
 _PLANNING_SECONDS = 10.0
 
 
@@ -45,16 +47,22 @@ class Active:
 
 
 def prepare(control: ControlDatabase) -> None:
-    """Spawns the children that are due, and records the units of exports that have none yet."""
-    spawn_children(control)
+    """Spawns the children that are due, and records the units of exports that have none yet.
+
+    Each for a limited time and with each workspace in turn; what is left is for the next round.
+    """
+    spawn_children(control, seconds=_SPAWNING_SECONDS)
     unplanned = sa.and_(bulk_exports.c.planned_at.is_(None), bulk_exports.c.status == "Created")
     with control.read() as connection:
         found = connection.execute(sa.select(bulk_exports).where(unplanned).order_by(bulk_exports.c.created_at))
         waiting = [export_of_row(row) for row in found.mappings()]
-    for export in in_turns(waiting, lambda export: export.tenant_id):
+    deadline = time.monotonic() + _PLANNING_SECONDS
+    for export in in_turns(waiting, lambda export: export.tenant_id, by_lot=True):
+        if time.monotonic() > deadline:
+            break
         try:
-            plan_units(control, export, seconds=_PLANNING_SECONDS / len(waiting))
-        except (RetryableError, PermanentError):
+            plan_units(control, export, seconds=max(1.0, _PLANNING_SECONDS / len(waiting)))
+        except (ControlUnreachableError, ControlSchemaError):
             raise
         except Exception as error:
             log.exception("export %s cannot be planned", export.id)
