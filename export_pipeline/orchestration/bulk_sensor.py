@@ -59,7 +59,7 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     from export_pipeline.exports.bulk.steps import carry_out, prepare, read_active
 
     parts.control.check_schema()
-    prepare(parts.control)
+    prepare(parts.control, parts.settings)
     trouble = _count(parts)
     active = read_active(parts.control)
     holders = {unit.dagster_run_id for unit in active.units if unit.dagster_run_id is not None}

@@ -121,7 +121,7 @@ def test_a_bucket_that_is_gone_fails_the_export_at_once_and_a_retry_by_hand_fini
     assert "3 of 3 days are not exported" in failed.error
     assert [list(unit.errors) for unit in bulk.units(export.id)] == [["retry_0"]] * 3
     client.create_bucket(Bucket=bulk.house.bucket)
-    retry_failed(bulk.control, export.id, tenant_id=bulk.tenant, actor="cli")
+    retry_failed(bulk.control, export.id, tenant_id=bulk.tenant, settings=bulk.parts.settings, actor="cli")
     assert bulk.work_off(instance) == 1
     assert bulk.export(export.id).status == "Completed"
     assert len(bulk.house.data_files()) == 3

@@ -80,7 +80,7 @@ def test_an_export_that_was_retried_by_hand_after_late_days_failed_is_complete_a
     assert len(look(bulk)) == 1
     (unit,) = bulk.units(child.id)
     record_results(bulk.control, child.id, [(unit, PermanentError("no"))], retries=Retries(most=0, seconds=0))
-    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, actor="cli")
+    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, settings=bulk.parts.settings, actor="cli")
     assert bulk.work_off(instance) == 1
     _, failed, done = told_of(bulk, child)
     assert (failed.kind, failed.detail["late_days"]) == ("export.failed", [str(DAY)])

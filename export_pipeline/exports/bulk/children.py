@@ -11,13 +11,15 @@ import sqlalchemy as sa
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, ExportPipelineError, shortened
 from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.create import insert_export
+from export_pipeline.exports.bulk.quotas import refuse_more_days
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, instant, read_export
 from export_pipeline.exports.bulk.turns import in_turns
-from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
+from export_pipeline.exports.bulk.units import MOST_AT_ONCE, covered_projects, plan_all
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports
 from export_pipeline.exports.watch.notices import schedule_missed
 from export_pipeline.runs.window import Window
+from export_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ def next_child(*, start_at: int, interval_hours: int, last_start: int | None, no
     return (begin, begin + interval) if begin + interval + DELAY <= now else None
 
 
-def spawn_children(control: ControlDatabase, *, seconds: float) -> list[BulkExport]:
+def spawn_children(control: ControlDatabase, *, settings: Settings, seconds: float) -> list[BulkExport]:
     """Records the next child of schedules that are due, at most one of each, and gives them back.
 
     It goes on for about so many seconds, with each workspace in turn. A schedule whose child cannot be recorded has the
@@ -53,7 +55,7 @@ def spawn_children(control: ControlDatabase, *, seconds: float) -> list[BulkExpo
         if time.monotonic() > deadline:
             break
         try:
-            spawned.append(spawn_child(control, schedule.id))
+            spawned.append(spawn_child(control, schedule.id, settings=settings))
         except (ControlUnreachableError, ControlSchemaError):
             raise
         except Exception as error:
@@ -62,8 +64,11 @@ def spawn_children(control: ControlDatabase, *, seconds: float) -> list[BulkExpo
     return [child for child in spawned if child is not None]
 
 
-def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport | None:
-    """Records the next child of a schedule where it is due; None where it is not, or the schedule was cancelled."""
+def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID, *, settings: Settings) -> BulkExport | None:
+    """Records the next child of a schedule where it is due; None where it is not, or the schedule was cancelled.
+
+    Raises `NotFoundError` where its destination is gone, `LimitError` where the workspace has too many open days.
+    """
     child_id = uuid.uuid4()
 
     def spawn(connection: sa.Connection) -> BulkExport | None:
@@ -73,6 +78,9 @@ def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport 
         window = _next(connection, schedule, now)
         if schedule.status != "IntervalScheduled" or window is None:
             return None
+        covered = covered_projects(connection, tenant_id=schedule.tenant_id, session_id=schedule.session_id)
+        days = len(covered) * Window(instant(window[0]), instant(window[1])).day_count
+        refuse_more_days(connection, days, tenant_id=schedule.tenant_id, settings=settings)
         child = insert_export(
             connection,
             _values(schedule, window),
@@ -82,7 +90,7 @@ def spawn_child(control: ControlDatabase, schedule_id: uuid.UUID) -> BulkExport 
             now=now,
             source_id=schedule.id,
         )
-        if units_to_plan(connection, child) <= MOST_AT_ONCE:
+        if days <= MOST_AT_ONCE:
             plan_all(connection, control, child)
         _tell_if_late(connection, schedule, child, now=now)
         if schedule.error is not None:

@@ -46,12 +46,12 @@ class Active:
     now: int
 
 
-def prepare(control: ControlDatabase) -> None:
+def prepare(control: ControlDatabase, settings: Settings) -> None:
     """Spawns the children that are due, and records the units of exports that have none yet.
 
     Each for a limited time and with each workspace in turn; what is left is for the next round.
     """
-    spawn_children(control, seconds=_SPAWNING_SECONDS)
+    spawn_children(control, settings=settings, seconds=_SPAWNING_SECONDS)
     unplanned = sa.and_(bulk_exports.c.planned_at.is_(None), bulk_exports.c.status == "Created")
     with control.read() as connection:
         found = connection.execute(sa.select(bulk_exports).where(unplanned).order_by(bulk_exports.c.created_at))

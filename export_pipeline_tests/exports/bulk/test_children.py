@@ -3,6 +3,7 @@
 import itertools
 import threading
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,7 +53,14 @@ def children(desk: Desk) -> list[BulkExport]:
 
 def test_after_downtime_windows_are_caught_up_one_by_one_without_hole_or_overlap(any_desk: Desk) -> None:
     source = schedule(any_desk, windows=4)
-    assert [len(spawn_children(any_desk.control, seconds=60)) for _ in range(6)] == [1, 1, 1, 1, 0, 0]
+    assert [len(spawn_children(any_desk.control, settings=any_desk.settings, seconds=60)) for _ in range(6)] == [
+        1,
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
     spawned = children(any_desk)
     assert [child.start_at for child in spawned] == [source.start_at + number * 6 * HOUR for number in range(4)]
     assert {(child.end_at or 0) - child.start_at for child in spawned} == {6 * HOUR}
@@ -60,7 +68,7 @@ def test_after_downtime_windows_are_caught_up_one_by_one_without_hole_or_overlap
 
 def test_a_child_is_an_ordinary_export_with_what_its_schedule_asks_for(any_desk: Desk) -> None:
     source = schedule(any_desk, windows=1)
-    (child,) = spawn_children(any_desk.control, seconds=60)
+    (child,) = spawn_children(any_desk.control, settings=any_desk.settings, seconds=60)
     assert (child.source_id, child.status, child.created_by) == (source.id, "Created", "schedule")
     assert (child.filter, child.export_fields) == ('eq(status, "error")', ("id", "name"))
     assert (child.destination_id, child.session_id, child.interval_hours) == (
@@ -76,7 +84,10 @@ def test_a_child_is_an_ordinary_export_with_what_its_schedule_asks_for(any_desk:
 
 def test_two_daemons_at_once_spawn_each_child_once(any_desk: Desk) -> None:
     source = schedule(any_desk, windows=2)
-    threads = [threading.Thread(target=spawn_child, args=(any_desk.control, source.id)) for _ in range(6)]
+    threads = [
+        threading.Thread(target=partial(spawn_child, any_desk.control, source.id, settings=any_desk.settings))
+        for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -86,10 +97,10 @@ def test_two_daemons_at_once_spawn_each_child_once(any_desk: Desk) -> None:
 
 def test_a_cancelled_schedule_spawns_nothing_more(desk: Desk) -> None:
     source = schedule(desk, windows=2)
-    (child,) = spawn_children(desk.control, seconds=60)
+    (child,) = spawn_children(desk.control, settings=desk.settings, seconds=60)
     cancel_bulk_export(desk.control, source.id, tenant_id=desk.tenant, actor="cli")
-    assert spawn_children(desk.control, seconds=60) == []
-    assert spawn_child(desk.control, source.id) is None
+    assert spawn_children(desk.control, settings=desk.settings, seconds=60) == []
+    assert spawn_child(desk.control, source.id, settings=desk.settings) is None
     assert desk.export(child.id).status == "Created"
 
 
@@ -97,7 +108,7 @@ def test_children_do_not_count_against_what_a_person_may_create(desk: Desk) -> N
     desk.settings = desk.settings.model_copy(update={"max_exports_per_hour": 2})
     schedule(desk, windows=5)
     for _ in range(5):
-        spawn_children(desk.control, seconds=60)
+        spawn_children(desk.control, settings=desk.settings, seconds=60)
     assert desk.ask().status == "Created"
 
 
@@ -116,19 +127,19 @@ def test_a_schedule_that_cannot_spawn_fails_alone_says_so_and_spawns_once_it_can
     broken, others = schedule(any_desk, windows=1), [schedule(neighbour, windows=1) for _ in range(3)]
     destination = any_desk.destination
     lose_destination(any_desk)
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     assert {child.source_id for child in children(neighbour)} == {other.id for other in others}
     assert children(any_desk) == []
     said = any_desk.export(broken.id)
     assert said.status == "IntervalScheduled"
     assert said.error is not None
     assert said.error.startswith(f"its next export cannot begin: There is no destination {destination}")
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     assert any_desk.export(broken.id) == said, "it is told of once"
     assert missed(any_desk) == [], "its window is over for less than an hour"
     any_desk.project = uuid.uuid4()
     any_desk.__post_init__()
-    (child,) = spawn_children(any_desk.control, seconds=60)
+    (child,) = spawn_children(any_desk.control, settings=any_desk.settings, seconds=60)
     assert (child.source_id, any_desk.export(broken.id).error) == (broken.id, None)
 
 
@@ -137,8 +148,8 @@ def test_a_window_that_a_failing_schedule_misses_is_told_of_with_the_reason(
 ) -> None:
     broken = schedule(any_desk, windows=2)
     lose_destination(any_desk)
-    assert spawn_children(any_desk.control, seconds=60) == []
-    assert spawn_children(any_desk.control, seconds=60) == []
+    assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
+    assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
     (notice,) = missed(any_desk)
     assert (notice.detail["export_id"], notice.detail["tenant_id"]) == (str(broken.id), str(any_desk.tenant))
     assert notice.detail["start"] == instant(broken.start_at).isoformat()
@@ -148,19 +159,19 @@ def test_a_window_that_a_failing_schedule_misses_is_told_of_with_the_reason(
         raise ValueError("a value of a row")
 
     monkeypatch.setattr(children_module, "insert_export", fails)
-    assert spawn_children(any_desk.control, seconds=60) == []
+    assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
     assert any_desk.export(broken.id).error == "its next export cannot begin: unexpected ValueError"
 
 
 def test_a_control_database_that_is_away_ends_the_round(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     source = schedule(desk, windows=1)
 
-    def away(*_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise ControlUnreachableError("away")
 
     monkeypatch.setattr(children_module, "spawn_child", away)
     with pytest.raises(ControlUnreachableError):
-        spawn_children(desk.control, seconds=60)
+        spawn_children(desk.control, settings=desk.settings, seconds=60)
     assert desk.export(source.id).error is None
 
 
@@ -183,7 +194,7 @@ def test_a_round_ends_in_time_and_a_workspace_with_many_schedules_delays_no_othe
         schedule(any_desk, windows=3)
     asked = schedule(neighbour, windows=1)
     monkeypatch.setattr(children_module, "time", Clock())
-    spawned = spawn_children(any_desk.control, seconds=5)
+    spawned = spawn_children(any_desk.control, settings=any_desk.settings, seconds=5)
     assert len(spawned) == 5
     assert [child.source_id for child in spawned if child.tenant_id == neighbour.tenant] == [asked.id]
 
@@ -195,5 +206,5 @@ def test_where_a_round_has_time_for_one_every_workspace_comes_first_at_times(
     for each in desks:
         schedule(each, windows=200)
     monkeypatch.setattr(children_module, "time", Clock())
-    served = [spawn_children(desk.control, seconds=1)[0].tenant_id for _ in range(80)]
+    served = [spawn_children(desk.control, settings=desk.settings, seconds=1)[0].tenant_id for _ in range(80)]
     assert set(served) == {each.tenant for each in desks}

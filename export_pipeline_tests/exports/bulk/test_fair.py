@@ -68,7 +68,7 @@ def test_every_workspace_has_a_first_turn_however_much_another_one_has_asked_for
     for _ in range(20):
         any_desk.ask(**LONG)
     asked = neighbour.ask()
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     source = Counting()
     count_rows(any_desk.control, source, seconds=0)
     assert source.asked == [str(any_desk.project), str(neighbour.project)]
@@ -86,7 +86,7 @@ def test_turns_are_those_of_owners_in_the_order_in_which_their_items_come() -> N
 
 def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(any_desk: Desk, neighbour: Desk) -> None:
     poisoned, asked = any_desk.ask(filter='eq(name, "a")'), neighbour.ask()
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     with any_desk.control.begin() as connection:
         here = exports.c.bulk_id == str(poisoned.id)
         connection.execute(sa.update(exports).where(here).values(filter="eq(no_such_field, 1)"))
@@ -103,7 +103,7 @@ def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(any_desk: De
 
 def test_a_table_that_cannot_be_counted_keeps_no_other_one_waiting(any_desk: Desk, neighbour: Desk) -> None:
     broken, asked = any_desk.ask(), neighbour.ask()
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     source = Counting()
     source.broken = str(any_desk.project)
     with pytest.raises(SourceUnusableError, match="an expression fails"):
@@ -117,7 +117,7 @@ def test_a_table_that_cannot_be_counted_keeps_no_other_one_waiting(any_desk: Des
 
 def test_a_filter_that_is_slow_to_count_with_is_counted_without(desk: Desk) -> None:
     asked = desk.ask(filter='eq(name, "a")')
-    prepare(desk.control)
+    prepare(desk.control, desk.settings)
     source = Counting()
     source.slow_filters = True
     count_rows(desk.control, source, seconds=60)
@@ -129,7 +129,7 @@ def test_days_that_cannot_be_counted_together_are_counted_one_by_one_or_planned_
     desk: Desk, monkeypatch: pytest.MonkeyPatch, longest: int, rows: int
 ) -> None:
     asked = desk.ask()
-    prepare(desk.control)
+    prepare(desk.control, desk.settings)
     source = Counting()
     source.slow_days = longest or -1
     count_rows(desk.control, source, seconds=60)
@@ -162,7 +162,7 @@ def test_conditions_that_read_whole_payloads_are_few() -> None:
 
 def test_ids_of_other_workspaces_are_not_counted_for_it(any_desk: Desk, neighbour: Desk) -> None:
     neighbour.ask()
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     assert [table.tenant_id for table in uncounted(any_desk.control)] == [neighbour.tenant]
     assert uuid.UUID(uncounted(any_desk.control)[0].project.id) == neighbour.project
 
