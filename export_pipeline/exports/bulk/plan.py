@@ -277,7 +277,7 @@ def group_units(bulk_id: uuid.UUID, units: Sequence[BulkUnit]) -> list[Start]:
         group: list[BulkUnit] = []
         rows = 0
         for unit in sorted(its, key=lambda unit: (str(unit.export_id), unit.day)):
-            size = unit.planned_rows or 0
+            size = abs(unit.planned_rows or 0)
             if group and (len(group) >= most or rows + size > ROWS_TOGETHER):
                 starts.append(Start(bulk_id, tuple(group)))
                 group, rows = [], 0

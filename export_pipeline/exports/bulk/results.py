@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError
-from export_pipeline.exports.bulk.count import counted_filter
 from export_pipeline.exports.bulk.late import read_again
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units, rejected_of
 from export_pipeline.exports.bulk.states import (
@@ -224,18 +223,15 @@ def _fail_waiting(connection: sa.Connection, bulk_id: uuid.UUID, error: ExportPi
 
 def _warning(connection: sa.Connection, export: BulkExport, rejected: Mapping[str, int]) -> str | None:
     """What is not in the files of finished days: rejected rows, and rows that were gone when their day was read."""
-    done = sa.select(
-        sa.func.coalesce(sa.func.sum(bulk_units.c.rows), 0),
-        sa.func.sum(bulk_units.c.planned_rows),
-        sa.func.count().filter(bulk_units.c.planned_rows.is_(None)),
-    ).where(bulk_units.c.bulk_id == str(export.id), bulk_units.c.status == "Completed")
-    written, planned, uncounted = connection.execute(done).one()
+    read = bulk_units.c.rows + sa.func.coalesce(bulk_units.c.rows_rejected, 0)
+    counted = bulk_units.c.planned_rows >= 0
+    done = sa.select(sa.func.sum(read), sa.func.sum(bulk_units.c.planned_rows)).where(
+        bulk_units.c.bulk_id == str(export.id), bulk_units.c.status == "Completed", counted
+    )
+    there, planned = (int(total or 0) for total in connection.execute(done).one())
     parts = [describe_rejected(rejected)] if rejected else []
-    read, comparable = written + sum(rejected.values()), export.filter is None or counted_filter(export.filter)
-    if planned and not uncounted and comparable and read < planned:
-        parts.append(
-            f"{int(planned):,} rows were counted when the export was planned, {int(read):,} were there to read"
-        )
+    if there < planned:
+        parts.append(f"{planned:,} rows were counted when the export was planned, {there:,} were there to read")
     return "; ".join(parts) or None
 
 
