@@ -1,10 +1,9 @@
 """Counting the rows that an export will read, for its progress and to see which days are small."""
 
 import logging
-import random
-import time
 import uuid
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -20,6 +19,7 @@ from export_pipeline.exports.bulk.ending import fail_export
 from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
 from export_pipeline.exports.bulk.records import BulkUnit, instant, unit_of_row
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
+from export_pipeline.exports.bulk.turns import in_shares
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import export_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
@@ -39,7 +39,6 @@ UNKNOWN = -ROWS_TOGETHER
 """What is planned for a day that could not be counted in time: a large one. Negative counts are upper limits."""
 MOST_SLOW_DAYS = 3
 """Days of a table that may each take too long; after them the rest of it is not counted."""
-_LONGER = 3
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,16 @@ class Uncounted:
 def count_rows(control: ControlDatabase, source: RunSource, *, seconds: float) -> None:
     """Counts the rows of units that wait for it, for about as long; of each workspace its oldest exports first.
 
-    Always the workspace goes on that has used least of the time; which one begins is drawn by lot. Where others took
-    long, those go on after the time that have not had their part of it. Only the rows that match the export's filter
-    count, where that is a quick one (`counted_filter`). An export that cannot be counted for
-    its own sake fails, and one whose table cannot be read waits; the others go on. Raises errors of the control
-    database, and at the end those of the source.
+    The workspaces share the time (`in_shares`). Only the rows that match the export's filter count, where that is a
+    quick one (`counted_filter`). An export that cannot be counted for its own sake fails, and one whose table cannot be
+    read waits; the others go on. Raises errors of the control database, and at the end those of the source.
     """
-    queues: dict[uuid.UUID, deque[_Counting]] = {}
+    queues: dict[Hashable, deque[_Counting]] = {}
     for table in uncounted(control):
         queues.setdefault(table.tenant_id, deque()).append(_Counting(control, source, table))
-    used = dict.fromkeys(random.sample(list(queues), len(queues)), 0.0)
-    began, share = time.monotonic(), seconds / max(1, len(used))
     failed: SourceUnusableError | SourceUnreachableError | None = None
-    while used:
-        tenant_id = min(used, key=lambda each: used[each])
-        turn = time.monotonic()
-        if turn - began > seconds * (1 if used[tenant_id] >= share else _LONGER):
-            break
-        tables = queues[tenant_id]
+    for tables in in_shares(queues, seconds=seconds, at_most=3 * seconds):
         failed = _turn(control, tables) or failed
-        used[tenant_id] += time.monotonic() - turn
-        if not tables:
-            del used[tenant_id]
     if failed is not None:
         raise failed
 

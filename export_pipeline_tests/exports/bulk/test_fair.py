@@ -14,15 +14,19 @@ from export_pipeline.errors import (
     SourceUnreachableError,
     SourceUnusableError,
 )
-from export_pipeline.exports.bulk import count
+from export_pipeline.exports.bulk import count, late, turns
+from export_pipeline.exports.bulk.children import spawn_child
 from export_pipeline.exports.bulk.count import count_rows, uncounted
+from export_pipeline.exports.bulk.late import follow_late_changes
 from export_pipeline.exports.bulk.plan import ROWS_TOGETHER, group_units
 from export_pipeline.exports.bulk.read import progress_of
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.results import end_if_done
 from export_pipeline.exports.bulk.steps import prepare
 from export_pipeline.exports.bulk.turns import in_turns
-from export_pipeline.exports.control.tables import exports
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.tables import bulk_exports, exports
+from export_pipeline.exports.projects.late import Lateness
 from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended
 from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_SEARCHES, parse_filter, read_filter
 from export_pipeline.runs.filter_tree import Filter
@@ -82,7 +86,7 @@ class Counting(MemorySource):
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """A trace store that takes time while a clock stands still otherwise."""
     source = Counting()
-    monkeypatch.setattr(count, "time", source)
+    monkeypatch.setattr(turns, "time", source)
     return source
 
 
@@ -284,3 +288,89 @@ def test_notices_of_one_workspace_do_not_delay_those_of_another_or_of_none(any_d
     told = [(notice.detail.get("tenant_id"), notice.created_at) for notice in due_notices(control, limit=5, oldest=0)]
     mine = str(any_desk.tenant)
     assert told == [(mine, 1), (str(neighbour.tenant), 100), (None, 101), (mine, 2), (mine, 3)]
+
+
+class Comparing:
+    """Compares tables and finds nothing, while a clock stands still otherwise; notes whose they were."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked: list[ExportRecord] = []
+        self.slow: set[uuid.UUID] = set()
+        self.broken: set[uuid.UUID] = set()
+
+    def monotonic(self) -> float:
+        """What the clock shows."""
+        return self.now
+
+    def look(self, _control: Any, _source: Any, table: ExportRecord, _window: Window, *, seconds: float) -> Lateness:
+        """Stands for `look_for_late_days`."""
+        self.asked.append(table)
+        self.now += seconds if table.tenant_id in self.slow else 0.1
+        if table.tenant_id in self.slow:
+            raise SourceSlowError("slow")
+        if table.export_id in self.broken:
+            raise SourceUnreachableError("broke off")
+        return Lateness()
+
+    def tables(self, desk: Desk) -> list[uuid.UUID]:
+        """Those of a workspace, in the order in which they were looked at."""
+        return [table.export_id for table in self.asked if table.tenant_id == desk.tenant]
+
+
+@pytest.fixture
+def comparing(monkeypatch: pytest.MonkeyPatch) -> Comparing:
+    """What late changes are looked for with."""
+    made = Comparing()
+    monkeypatch.setattr(turns, "time", made)
+    monkeypatch.setattr(late, "look_for_late_days", made.look)
+    return made
+
+
+def exported_schedules(desk: Desk, number: int) -> list[uuid.UUID]:
+    """The tables of so many schedules that follow late changes, each with one export, Completed."""
+    start = datetime.now(UTC) - timedelta(hours=2)
+    for _ in range(number):
+        desk.ask(start=start, end=None, interval_hours=1, reexport_late=True)
+    with desk.control.read() as connection:
+        schedules = connection.execute(sa.select(bulk_exports.c.id).where(bulk_exports.c.tenant_id == str(desk.tenant)))
+        ids = [uuid.UUID(each) for each in schedules.scalars()]
+    tables = []
+    for each in ids:
+        child = spawn_child(desk.control, each, settings=desk.settings)
+        assert child is not None
+        tables.append(desk.units(child.id)[0].export_id)
+        desk.set_export(child.id, status="Completed")
+    return sorted(tables, key=str)
+
+
+def test_late_changes_of_a_workspace_are_looked_for_in_every_round_however_slow_another_one_s_are(
+    any_desk: Desk, neighbour: Desk, comparing: Comparing
+) -> None:
+    slow, (mine,) = exported_schedules(any_desk, 7), exported_schedules(neighbour, 1)
+    comparing.slow = {any_desk.tenant}
+    cursor = ""
+    for number in range(7):
+        before = comparing.now
+        found = follow_late_changes(any_desk.control, MemorySource(), late_days=14, cursor=cursor)
+        assert comparing.now - before < 21
+        assert comparing.tables(neighbour) == [mine] * (number + 1)
+        assert (found.looked_at, len(found.failed)) == (1, 1)
+        cursor = found.cursor
+    assert set(comparing.tables(any_desk)) == set(slow), "each one had its turn"
+
+
+def test_a_table_whose_comparison_ends_the_connection_keeps_no_other_workspace_waiting(
+    any_desk: Desk, neighbour: Desk, comparing: Comparing
+) -> None:
+    tables, (mine,) = exported_schedules(any_desk, 3), exported_schedules(neighbour, 1)
+    comparing.broken = {tables[0]}
+    first = follow_late_changes(any_desk.control, MemorySource(), late_days=14)
+    assert (comparing.tables(any_desk), comparing.tables(neighbour)) == (tables[:1], [mine])
+    assert [said.partition(" could ")[2] for said in first.failed] == ["not be looked at: broke off"]
+    second = follow_late_changes(any_desk.control, MemorySource(), late_days=14, cursor=first.cursor)
+    assert comparing.tables(any_desk) == [tables[0], tables[1], tables[2], tables[0]]
+    assert second.looked_at == 3
+    comparing.broken = {*tables, mine}
+    with pytest.raises(SourceUnreachableError):
+        follow_late_changes(any_desk.control, MemorySource(), late_days=14)
