@@ -122,6 +122,10 @@ class DestinationUnavailableError(DestinationError, RetryableError):
     """The store does not answer, or answers that it cannot serve now."""
 
 
+class NotTriedError(RetryableError):
+    """A day that its run left for later, because the trace store or the bucket was away for the days before it."""
+
+
 class SecretsError(PermanentError):
     """Stored credentials do not open: a key is missing from the settings, or the row was tampered with."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError
+from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError, NotTriedError
 from export_pipeline.exports.bulk.late import read_again
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units, rejected_of
 from export_pipeline.exports.bulk.states import (
@@ -129,7 +129,10 @@ def fail_unit(
     now: int,
     last: UnitStatus = "Failed",
 ) -> None:
-    """Ends an attempt: the unit waits for the next one, or is `last` where there is none."""
+    """Ends an attempt: the unit waits for the next one, or is `last` where there is none.
+
+    One that was not made in truth has a number of its own, by which Dagster starts it again, and does not count.
+    """
     again = may_retry(error, attempt=unit.attempt, first_attempt=unit.first_attempt, most=retries.most)
     values: dict[str, Any] = {
         "errors": {**unit.errors, f"retry_{unit.attempt}": str(error)},
@@ -140,6 +143,7 @@ def fail_unit(
         values |= {
             "status": "Created",
             "attempt": unit.attempt + 1,
+            "first_attempt": unit.first_attempt + isinstance(error, NotTriedError),
             "not_before": now + retries.seconds * _MICROSECONDS,
             "dagster_run_id": None,
         }
