@@ -55,8 +55,8 @@ def build_bulk_sensor() -> dg.SensorDefinition:
 
 def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     """One round: what is to be started, or why nothing is."""
-    from export_pipeline.exports.bulk.plan import Limits, plan
-    from export_pipeline.exports.bulk.steps import carry_out, prepare, read_active
+    from export_pipeline.exports.bulk.plan import Limits, old_runs, plan
+    from export_pipeline.exports.bulk.steps import carry_out, last_heard, prepare, read_active
 
     parts.control.check_schema()
     prepare(parts.control, parts.settings)
@@ -64,9 +64,10 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     active = read_active(parts.control)
     holders = {unit.dagster_run_id for unit in active.units if unit.dagster_run_id is not None}
     runs, limits = bulk_runs(instance, holders=holders), Limits.from_settings(parts.settings)
-    planned = plan(active.exports, active.units, runs, limits=limits, now=active.now)
+    heard = last_heard(parts.control, old_runs(runs, limits), [export.id for export in active.exports])
+    planned = plan(active.exports, active.units, runs, limits=limits, now=active.now, heard=heard)
     if ended := runs_started_before(instance, planned.starts):
-        planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now)
+        planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now, heard=heard)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
     workspaces = {export.id: export.tenant_id for export in active.exports}

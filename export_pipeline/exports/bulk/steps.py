@@ -4,7 +4,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -98,7 +98,8 @@ def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, set
         text = f"the Dagster run {lost.run_id} ended as {lost.status} before this day was done"
         failures[lost.unit.bulk_id].append((lost.unit, text, False))
     for unit in planned.late_units:
-        text = f"the attempt took longer than EXPORT_PIPELINE_RUN_HOURS, {settings.run_hours:g} hours"
+        what = "the attempt took longer than" if unit.status == "Running" else "its Dagster run did nothing for"
+        text = f"{what} EXPORT_PIPELINE_RUN_HOURS, {settings.run_hours:g} hours"
         failures[unit.bulk_id].append((unit, text, True))
     for bulk_id, its in failures.items():
         _fail(control, bulk_id, its, retries=retries)
@@ -108,6 +109,17 @@ def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, set
     for export in active.exports:
         if export.planned_at is not None and export.id not in with_units:
             _repair(control, export.id)
+
+
+def last_heard(control: ControlDatabase, runs: Collection[str], exports: Collection[uuid.UUID]) -> dict[str, int]:
+    """When Dagster runs last took, began or ended a unit of these exports, in microseconds; for some few runs."""
+    if not runs:
+        return {}
+    query = sa.select(bulk_units.c.dagster_run_id, sa.func.max(bulk_units.c.updated_at)).where(
+        bulk_units.c.bulk_id.in_([str(bulk_id) for bulk_id in exports]), bulk_units.c.dagster_run_id.in_(runs)
+    )
+    with control.read() as connection:
+        return {run_id: at for run_id, at in connection.execute(query.group_by(bulk_units.c.dagster_run_id))}  # noqa: C416 - typed
 
 
 def leftovers(control: ControlDatabase) -> list[BulkUnit]:
@@ -134,7 +146,8 @@ def _fail(
         export = read_export(connection, bulk_id, lock=True)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
         for unit, text, late in its:
-            if late and not stop_unit(connection, control, unit, now=now):
+            # One that has not begun cannot any more: its attempt is over.
+            if late and unit.status == "Running" and not stop_unit(connection, control, unit, now=now):
                 continue  # its commit is decided
             same_run = bulk_units.c.dagster_run_id.is_not_distinct_from(unit.dagster_run_id)
             last: UnitStatus = "TimedOut" if late else "Failed"

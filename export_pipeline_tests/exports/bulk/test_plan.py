@@ -212,6 +212,32 @@ def test_an_attempt_that_takes_too_long_is_ended_with_its_run() -> None:
     assert (found.late_units, found.terminate) == ([late], {"r"})
 
 
+def test_a_run_that_took_its_days_and_does_nothing_is_ended_and_gives_them_back() -> None:
+    of = export(0, status="Running", started_at=NOW - 5 * HOUR)
+    taken = units_of(of, 2, dagster_run_id="r", updated_at=NOW - 5 * HOUR)
+    old = run_of(taken, age=4 * HOUR + 1)
+    found = plan([of], taken, [old], limits=LIMITS, now=NOW, heard={"r": NOW - 4 * HOUR - 1})
+    assert (found.late_units, found.terminate) == (taken, {"r"})
+    for fine in (
+        plan([of], taken, [old], limits=LIMITS, now=NOW, heard={"r": NOW - 4 * HOUR}),
+        plan([of], taken, [replace(old, age=4 * HOUR)], limits=LIMITS, now=NOW),
+        plan([of], taken, [replace(old, queued=True)], limits=LIMITS, now=NOW),
+        plan([of], [replace(taken[0], status="Running", started_at=NOW), taken[1]], [old], limits=LIMITS, now=NOW),
+    ):
+        assert (fine.late_units, fine.terminate) == ([], set())
+
+
+@pytest.mark.parametrize("cleans", [False, True])
+def test_a_run_that_takes_nothing_and_one_that_cleans_up_for_ever_are_ended(*, cleans: bool) -> None:
+    of = export(0, status="Failed" if cleans else "Created")
+    units = units_of(of, 1)
+    run = run_of(units, age=4 * HOUR + 1, cleans=cleans, attempts={} if cleans else {units[0].id: 0})
+    active = [] if cleans else [of]
+    found = plan(active, [] if cleans else units, [run], limits=LIMITS, now=NOW)
+    assert (found.terminate, found.late_units, found.starts) == ({"r"}, [], [])
+    assert plan(active, units, [replace(run, age=4 * HOUR)], limits=LIMITS, now=NOW).terminate == set()
+
+
 def test_an_export_that_takes_too_long_is_ended_with_its_runs() -> None:
     of = export(0, status="Running", started_at=NOW - 24 * HOUR - 1)
     units = units_of(of, 2)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import RetryableError
+from export_pipeline.errors import DayCancelledError, RetryableError
 from export_pipeline.exports.bulk import work
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.clean import clean_up
 from export_pipeline.exports.bulk.plan import Lost, Planned
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
-from export_pipeline.exports.bulk.results import Retries, record_results
-from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
+from export_pipeline.exports.bulk.results import Retries, begin_unit, record_results, take_units
+from export_pipeline.exports.bulk.steps import carry_out, last_heard, leftovers, read_active
 from export_pipeline.exports.control.tables import commits, destinations, exports
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
@@ -272,6 +272,24 @@ def test_an_attempt_that_is_out_of_time_is_stopped_and_tried_again(bulk: BulkHou
     assert (unit.status, unit.attempt) == ("Created", 1)
     assert unit.errors == {"retry_0": "the attempt took longer than EXPORT_PIPELINE_RUN_HOURS, 4 hours"}
     assert nothing_is_there(bulk, export)
+
+
+def test_days_of_a_run_that_does_nothing_are_given_to_another_one(bulk: BulkHouse, export: BulkExport) -> None:
+    before = bulk.control.now()
+    take_units(bulk.control, export.id, attempts(bulk, export), dagster_run_id="run 1")
+    taken = unit_of(bulk, export)
+    heard = last_heard(bulk.control, ["run 1", "run 2"], [export.id])
+    assert list(heard) == ["run 1"]
+    assert before <= heard["run 1"] <= bulk.control.now()
+    carry_out(bulk.control, Planned(late_units=[taken]), read_active(bulk.control), settings=bulk.house.settings)
+    unit = unit_of(bulk, export)
+    assert (unit.status, unit.attempt, unit.dagster_run_id) == ("Created", 1, None)
+    assert unit.errors == {"retry_0": "its Dagster run did nothing for EXPORT_PIPELINE_RUN_HOURS, 4 hours"}
+    with pytest.raises(DayCancelledError):
+        begin_unit(bulk.control, taken)
+    worker_of(bulk.house.settings, name="2").publish_units(export.id, attempts(bulk, export))
+    assert bulk.export(export.id).status == "Completed"
+    assert the_file_is_there(bulk, export)
 
 
 def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse, export: BulkExport) -> None:
