@@ -122,8 +122,8 @@ class DestinationUnavailableError(DestinationError, RetryableError):
     """The store does not answer, or answers that it cannot serve now."""
 
 
-class NotTriedError(RetryableError):
-    """A day that its run left for later, because the trace store or the bucket was away for the days before it."""
+class DayReturnedError(RetryableError):
+    """A day that its run gave back undone: a store was away for the days before it, or the run was ended."""
 
 
 class SecretsError(PermanentError):

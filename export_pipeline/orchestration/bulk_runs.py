@@ -117,4 +117,5 @@ def _run_of(record: dg.RunRecord) -> "Run | None":
         live=run.status in LIVE,
         queued=run.status in _WAITING,
         age=round((time.time() - since) * 1_000_000),
+        workspace=run.tags.get(WORKSPACE_TAG),
     )

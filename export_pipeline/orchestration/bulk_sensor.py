@@ -10,6 +10,7 @@ import dagster as dg
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.orchestration.assets import PARTS
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.orchestration.bulk_places import give_places
 from export_pipeline.orchestration.bulk_runs import (
     bulk_runs,
     ended_cleanings,
@@ -70,6 +71,7 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
         planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now, heard=heard)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
+    end_runs(instance, give_places(instance, [run for run in runs if run.run_id not in planned.terminate]))
     workspaces = {export.id: export.tenant_id for export in active.exports}
     requests = [request_of(start, workspace=workspaces[start.bulk_id]) for start in planned.starts]
     requests += _clean(parts, instance, runs)

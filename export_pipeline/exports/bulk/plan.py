@@ -49,7 +49,7 @@ class Limits:
 class Run:
     """A Dagster run of the job, with the attempts at units that it was started for; a cleaning run attempts none.
 
-    `age`: for how many microseconds it has been running, or queued.
+    `age`: for how many microseconds it has been running, or queued. `workspace` is None for one that a person started.
     """
 
     run_id: str
@@ -60,6 +60,7 @@ class Run:
     queued: bool = False
     cleans: bool = False
     age: int = 0
+    workspace: str | None = None
 
     @property
     def width(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError, NotTriedError
+from export_pipeline.errors import DayCancelledError, DayReturnedError, DestinationRefusedError, ExportPipelineError
 from export_pipeline.exports.bulk.late import read_again
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units, rejected_of
 from export_pipeline.exports.bulk.states import (
@@ -143,7 +143,7 @@ def fail_unit(
         values |= {
             "status": "Created",
             "attempt": unit.attempt + 1,
-            "first_attempt": unit.first_attempt + isinstance(error, NotTriedError),
+            "first_attempt": unit.first_attempt + isinstance(error, DayReturnedError),
             "not_before": now + retries.seconds * _MICROSECONDS,
             "dagster_run_id": None,
         }

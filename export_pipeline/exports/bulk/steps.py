@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, RetryableError
+from export_pipeline.errors import (
+    ControlSchemaError,
+    ControlUnreachableError,
+    DayReturnedError,
+    ExportPipelineError,
+    RetryableError,
+)
 from export_pipeline.exports.bulk.children import spawn_children
 from export_pipeline.exports.bulk.ending import end_export, fail_export, stop_unit
 from export_pipeline.exports.bulk.plan import Planned
@@ -93,14 +99,16 @@ def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID) -> list[BulkUnit]
 def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, settings: Settings) -> None:
     """Puts lost and late units back, ends what is out of time, and ends exports whose end a worker missed."""
     retries = Retries.from_settings(settings)
-    failures: dict[uuid.UUID, list[tuple[BulkUnit, str, bool]]] = defaultdict(list)
+    failures: dict[uuid.UUID, list[tuple[BulkUnit, ExportPipelineError, bool]]] = defaultdict(list)
     for lost in planned.lost:
         text = f"the Dagster run {lost.run_id} ended as {lost.status} before this day was done"
-        failures[lost.unit.bulk_id].append((lost.unit, text, False))
+        # One that was ended may have given its place to another workspace: that is no fault of the day.
+        error = DayReturnedError(text) if lost.status == "CANCELED" else RetryableError(text)
+        failures[lost.unit.bulk_id].append((lost.unit, error, False))
     for unit in planned.late_units:
         what = "the attempt took longer than" if unit.status == "Running" else "its Dagster run did nothing for"
         text = f"{what} EXPORT_PIPELINE_RUN_HOURS, {settings.run_hours:g} hours"
-        failures[unit.bulk_id].append((unit, text, True))
+        failures[unit.bulk_id].append((unit, RetryableError(text), True))
     for bulk_id, its in failures.items():
         _fail(control, bulk_id, its, retries=retries)
     for export in planned.late_exports:
@@ -140,18 +148,22 @@ def workspaces_of(control: ControlDatabase, exports: Iterable[uuid.UUID]) -> dic
 
 
 def _fail(
-    control: ControlDatabase, bulk_id: uuid.UUID, its: Iterable[tuple[BulkUnit, str, bool]], *, retries: Retries
+    control: ControlDatabase,
+    bulk_id: uuid.UUID,
+    its: Iterable[tuple[BulkUnit, ExportPipelineError, bool]],
+    *,
+    retries: Retries,
 ) -> None:
     def fail(connection: sa.Connection) -> None:
         export = read_export(connection, bulk_id, lock=True)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-        for unit, text, late in its:
+        for unit, error, late in its:
             # One that has not begun cannot any more: its attempt is over.
             if late and unit.status == "Running" and not stop_unit(connection, control, unit, now=now):
                 continue  # its commit is decided
             same_run = bulk_units.c.dagster_run_id.is_not_distinct_from(unit.dagster_run_id)
             last: UnitStatus = "TimedOut" if late else "Failed"
-            fail_unit(connection, unit, RetryableError(text), same_run, retries=retries, now=now, last=last)
+            fail_unit(connection, unit, error, same_run, retries=retries, now=now, last=last)
         end_if_done(connection, export, now=now)
 
     control.run(fail)

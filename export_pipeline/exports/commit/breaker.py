@@ -4,9 +4,9 @@ import threading
 from datetime import date
 
 from export_pipeline.errors import (
+    DayReturnedError,
     DestinationUnavailableError,
     ExportPipelineError,
-    NotTriedError,
     SourceUnreachableError,
 )
 from export_pipeline.exports.commit.publish import DayOutcome
@@ -35,10 +35,10 @@ class Breaker:
                 self._in_a_row = 0
 
     def check(self, _day: date) -> None:
-        """Raises `NotTriedError` where the day is to be left for later."""
+        """Raises `DayReturnedError` where the day is to be left for later."""
         with self._lock:
             if self._in_a_row >= MOST_IN_A_ROW and self._last is not None:
                 what = "trace store" if isinstance(self._last, SourceUnreachableError) else "destination"
-                raise NotTriedError(
+                raise DayReturnedError(
                     f"not tried, because the {what} was unavailable for {self._in_a_row} days in a row: {self._last}"
                 )

@@ -7,9 +7,9 @@ from datetime import date, timedelta
 import pytest
 
 from export_pipeline.errors import (
+    DayReturnedError,
     DestinationUnavailableError,
     ExportPipelineError,
-    NotTriedError,
     RetryableError,
     SourceUnreachableError,
 )
@@ -126,5 +126,5 @@ def test_only_stores_that_are_away_count_and_a_day_that_succeeds_begins_anew(
     if tried:
         breaker.check(date(2026, 1, 1))
     else:
-        with pytest.raises(NotTriedError, match=r"the destination was unavailable for 3 days in a row: .*SlowDown"):
+        with pytest.raises(DayReturnedError, match=r"the destination was unavailable for 3 days in a row: .*SlowDown"):
             breaker.check(date(2026, 1, 1))

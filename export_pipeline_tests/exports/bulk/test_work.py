@@ -292,6 +292,22 @@ def test_days_of_a_run_that_does_nothing_are_given_to_another_one(bulk: BulkHous
     assert the_file_is_there(bulk, export)
 
 
+def test_a_run_that_gave_its_place_away_costs_its_days_no_attempt(bulk: BulkHouse, export: BulkExport) -> None:
+    settings = bulk.house.settings.model_copy(update={"max_day_retries": 0})
+    for number in range(3):
+        take_units(bulk.control, export.id, attempts(bulk, export), dagster_run_id=f"run {number}")
+        planned = Planned(lost=[Lost(unit_of(bulk, export), f"run {number}", "CANCELED")])
+        carry_out(bulk.control, planned, read_active(bulk.control), settings=settings)
+        unit = unit_of(bulk, export)
+        assert (unit.status, unit.attempt, unit.first_attempt) == ("Created", number + 1, number + 1)
+        assert (
+            unit.errors[f"retry_{number}"] == f"the Dagster run run {number} ended as CANCELED before this day was done"
+        )
+    worker_of(settings, name="9").publish_units(export.id, attempts(bulk, export))
+    assert bulk.export(export.id).status == "Completed"
+    assert the_file_is_there(bulk, export)
+
+
 def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse, export: BulkExport) -> None:
     def on_step(name: str) -> None:
         if name == "batch":
