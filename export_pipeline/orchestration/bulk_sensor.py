@@ -134,5 +134,5 @@ def _count(parts: Parts) -> str | None:
     try:
         count_rows(parts.control, parts.source, seconds=_COUNTING_SECONDS)
     except ExportPipelineError as error:
-        return f"nothing can be counted: {error}"
+        return f"rows cannot be counted: {error}"
     return None

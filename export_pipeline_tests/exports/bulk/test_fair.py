@@ -34,6 +34,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, ProjectKey
 from export_pipeline_tests.exports.bulk.desk import START, Desk
 from export_pipeline_tests.exports.core.memory_source import MemorySource
+from export_pipeline_tests.sources.stores import Store
 
 LONG = {"start": datetime(2017, 1, 1, tzinfo=UTC), "end": datetime(2026, 1, 1, tzinfo=UTC)}
 
@@ -222,6 +223,33 @@ def test_days_that_cannot_be_counted_even_alone_are_large_ones_and_soon_no_furth
     assert uncounted(any_desk.control) == []
     (first, second, *_) = group_units(asked.id, any_desk.units(asked.id))
     assert (len(first.units), len(second.units)) == (1, 1)
+
+
+NEVER = {
+    "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c)",
+    "postgresql": "pg_sleep(3600)::text",
+}
+
+
+@pytest.mark.slow
+def test_a_trace_store_that_never_answers_for_one_workspace_is_counted_for_another(
+    store: Store, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbour = Desk(desk.control)
+    store.runs()
+    for number in range(6):
+        project = (desk, neighbour)[number % 2].project
+        store.add(number, START + timedelta(days=number // 2), session_id=str(project))
+    never = f"CASE WHEN r.session_id = '{desk.project}' THEN {NEVER[store.dialect]} END"
+    source = store.source(f'runs: {{deleted: {{sql: "{never}"}}}}')
+    slow, asked = desk.ask(), neighbour.ask()
+    monkeypatch.setattr(count, "STATEMENT_SECONDS", 1.0)
+    for _ in range(20):
+        if uncounted(desk.control):
+            count_rows(desk.control, source, seconds=1)
+    assert planned_rows(neighbour, asked) == [1, 1, 1]
+    assert planned_rows(desk, slow) == [-ROWS_TOGETHER] * 3
+    source.close()
 
 
 @pytest.mark.parametrize(
