@@ -62,7 +62,7 @@ def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     parts.control.check_schema()
     prepare(parts.control, parts.settings)
     trouble = _count(parts)
-    active = read_active(parts.control)
+    active = read_active(parts.control, parts.settings)
     holders = {unit.dagster_run_id for unit in active.units if unit.dagster_run_id is not None}
     runs, limits = bulk_runs(instance, holders=holders), Limits.from_settings(parts.settings)
     heard = last_heard(parts.control, old_runs(runs, limits), [export.id for export in active.exports])

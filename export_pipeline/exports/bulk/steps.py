@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -38,18 +38,24 @@ from export_pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 2_000
-"""Waiting units of one export that a round looks at."""
+"""Waiting units of one workspace that a round looks at: more than it may have in the queue."""
+LEAST_WAITING = 200
+"""Of one export at least."""
 _SPAWNING_SECONDS = 5.0
 _PLANNING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Active:
-    """Exports that are Created or Running, oldest first, and of each its unfinished units, the next ones at least."""
+    """Exports that are Created or Running, oldest first, and units of those of them that may be under way.
+
+    `looked_at` are these; of each there are the unfinished units that a run has, and the next ones that wait.
+    """
 
     exports: tuple[BulkExport, ...]
     units: tuple[BulkUnit, ...]
     now: int
+    looked_at: frozenset[uuid.UUID]
 
 
 def prepare(control: ControlDatabase, settings: Settings) -> None:
@@ -75,24 +81,39 @@ def prepare(control: ControlDatabase, settings: Settings) -> None:
             fail_export(control, export.id, f"it cannot be planned: {error}")
 
 
-def read_active(control: ControlDatabase) -> Active:
+def read_active(control: ControlDatabase, settings: Settings) -> Active:
     """What there is to plan. To be read before Dagster's records: whoever finishes in between is then seen as ended."""
     unfinished = bulk_exports.c.status.in_(UNFINISHED_EXPORTS)
     query = sa.select(bulk_exports).where(unfinished).order_by(bulk_exports.c.created_at, bulk_exports.c.id)
     with control.read() as connection:
         exports = tuple(export_of_row(row) for row in connection.execute(query).mappings())
-        units = tuple(unit for export in exports for unit in _unfinished(connection, export.id))
+        chosen = _may_be_under_way(exports, settings.max_exports)
+        of_workspace = Counter(export.tenant_id for export in chosen)
+        units: list[BulkUnit] = []
+        for export in chosen:
+            limit = max(LEAST_WAITING, MOST_WAITING // of_workspace[export.tenant_id])
+            units += _unfinished(connection, export.id, limit=limit)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    return Active(exports, units, now)
+    return Active(exports, tuple(units), now, frozenset(export.id for export in chosen))
 
 
-def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID) -> list[BulkUnit]:
+def _may_be_under_way(exports: Iterable[BulkExport], most: int) -> list[BulkExport]:
+    """The exports that have begun, and of each workspace as many of the others, the oldest, as its limit may admit."""
+    chosen, created = [], Counter[uuid.UUID]()
+    for export in exports:
+        created[export.tenant_id] += export.status == "Created"
+        if export.status == "Running" or created[export.tenant_id] <= most:
+            chosen.append(export)
+    return chosen
+
+
+def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID, *, limit: int) -> list[BulkUnit]:
     """The units that a run has, and of those that wait the next ones: an export may have very many."""
     here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status.in_(UNFINISHED_UNITS))
     taken = bulk_units.c.dagster_run_id.is_not(None)
     found = read_units(connection, here, taken)
     soonest = (sa.func.coalesce(bulk_units.c.not_before, 0), bulk_units.c.day, bulk_units.c.session_id)
-    waiting = sa.select(bulk_units).where(here, sa.not_(taken)).order_by(*soonest).limit(MOST_WAITING)
+    waiting = sa.select(bulk_units).where(here, sa.not_(taken)).order_by(*soonest).limit(limit)
     return found + [unit_of_row(row) for row in connection.execute(waiting).mappings()]
 
 
@@ -115,7 +136,7 @@ def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, set
         _time_out(control, export, settings=settings)
     with_units = {unit.bulk_id for unit in active.units}
     for export in active.exports:
-        if export.planned_at is not None and export.id not in with_units:
+        if export.planned_at is not None and export.id in active.looked_at - with_units:
             _repair(control, export.id)
 
 
@@ -132,11 +153,15 @@ def last_heard(control: ControlDatabase, runs: Collection[str], exports: Collect
 
 def leftovers(control: ControlDatabase) -> list[BulkUnit]:
     """Units of exports that have ended which a worker left with an upload open, or with a commit not carried out."""
-    ended = sa.select(bulk_exports.c.id).where(bulk_exports.c.status.not_in((*UNFINISHED_EXPORTS, "IntervalScheduled")))
-    uploading = sa.exists().where(uploads.c.export_id == bulk_units.c.export_id, uploads.c.day == bulk_units.c.day)
-    left = sa.or_(bulk_units.c.status.in_(UNFINISHED_UNITS), uploading)
+    ended = bulk_units.c.bulk_id.in_(
+        sa.select(bulk_exports.c.id).where(bulk_exports.c.status.not_in((*UNFINISHED_EXPORTS, "IntervalScheduled")))
+    )
+    left = sa.select(bulk_units.c.id).where(bulk_units.c.status.in_(UNFINISHED_UNITS), ended)
+    open_uploads = sa.select(bulk_units.c.id).join(
+        uploads, sa.and_(uploads.c.export_id == bulk_units.c.export_id, uploads.c.day == bulk_units.c.day)
+    )
     with control.read() as connection:
-        return read_units(connection, bulk_units.c.bulk_id.in_(ended), left)
+        return read_units(connection, bulk_units.c.id.in_(sa.union(left, open_uploads.where(ended))))
 
 
 def workspaces_of(control: ControlDatabase, exports: Iterable[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:

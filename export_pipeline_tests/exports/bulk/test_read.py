@@ -1,11 +1,14 @@
 """Lists and progress: what is read of exports while they are under way."""
 
 import uuid
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
+from export_pipeline.exports.bulk import steps
+from export_pipeline.exports.bulk.plan import Planned
 from export_pipeline.exports.bulk.read import (
     estimated_finish,
     get_unit,
@@ -15,7 +18,7 @@ from export_pipeline.exports.bulk.read import (
     share_done,
 )
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.bulk.steps import read_active
+from export_pipeline.exports.bulk.steps import carry_out, read_active
 from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.bulk.desk import Desk
 
@@ -117,9 +120,31 @@ def test_lists_are_the_workspaces_own_and_come_in_pages(any_desk: Desk) -> None:
 def test_of_very_many_waiting_units_a_round_sees_those_that_are_due_first(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export_pipeline.exports.bulk.steps.MOST_WAITING", 1)
+    monkeypatch.setattr(steps, "MOST_WAITING", 1)
+    monkeypatch.setattr(steps, "LEAST_WAITING", 1)
     export = any_desk.ask()
     first, second, third = any_desk.units(export.id)
     any_desk.set_unit(first.id, not_before=5)
     any_desk.set_unit(third.id, status="Running", dagster_run_id="r")
-    assert {unit.id for unit in read_active(any_desk.control).units} == {second.id, third.id}
+    assert {unit.id for unit in read_active(any_desk.control, any_desk.settings).units} == {second.id, third.id}
+
+
+def test_a_round_reads_units_of_exports_that_may_be_under_way_and_few_of_each_where_there_are_many(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "MOST_WAITING", 6)
+    monkeypatch.setattr(steps, "LEAST_WAITING", 2)
+    neighbour = Desk(any_desk.control)
+    other = neighbour.ask()
+    asked = [any_desk.ask() for _ in range(5)]
+    for position, created_at in enumerate((1, 2, 3, 4, 5)):
+        any_desk.set_export(asked[position].id, created_at=created_at)
+    any_desk.set_export(asked[4].id, status="Running")
+    settings = any_desk.settings.model_copy(update={"max_exports": 2})
+    active = read_active(any_desk.control, settings)
+    assert {export.id for export in active.exports} == {other.id, *(export.id for export in asked)}
+    assert active.looked_at == {other.id, asked[0].id, asked[1].id, asked[4].id}
+    of_export = Counter(unit.bulk_id for unit in active.units)
+    assert of_export == {other.id: 3, asked[0].id: 2, asked[1].id: 2, asked[4].id: 2}
+    carry_out(any_desk.control, Planned(), active, settings=settings)
+    assert [any_desk.export(export.id).status for export in asked] == ["Created"] * 4 + ["Running"]
