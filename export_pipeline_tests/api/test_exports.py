@@ -64,6 +64,7 @@ def test_a_destination_is_made_shown_rotated_checked_and_deleted(any_house: Hous
     log = client.get("/api/v1/audit-log").json()
     assert [line["action"] for line in log] == [
         "destination.delete",
+        "destination.check",
         "destination.rotate",
         "destination.create",
         "key.create",

@@ -60,7 +60,8 @@ def spawn_children(control: ControlDatabase, *, settings: Settings, seconds: flo
             raise
         except Exception as error:
             if _note_failure(control, schedule.id, error):
-                log.exception("schedule %s cannot spawn its next export", schedule.id)
+                trace = not isinstance(error, ExportPipelineError)
+                log.warning("schedule %s cannot spawn its next export: %s", schedule.id, error, exc_info=trace)
     return [child for child in spawned if child is not None]
 
 
