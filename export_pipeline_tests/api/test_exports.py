@@ -69,7 +69,7 @@ def test_a_destination_is_made_shown_rotated_checked_and_deleted(any_house: Hous
         "destination.create",
         "key.create",
     ]
-    assert [line["actor"].partition(":")[0] for line in log] == ["key", "key", "key", "test"]
+    assert [line["actor"].partition(":")[0] for line in log] == ["key", "key", "key", "key", "test"]
 
 
 @pytest.mark.parametrize(
