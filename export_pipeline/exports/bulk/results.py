@@ -29,6 +29,8 @@ from export_pipeline.runs.reasons import describe_rejected
 from export_pipeline.settings import Settings
 
 _MICROSECONDS = 1_000_000
+_ERRORS_KEPT = 50
+"""Of one day, the latest ones: attempts that do not count may be many."""
 _NOTICES: dict[ExportStatus, EndKind] = {
     "Completed": "export.completed",
     "Failed": "export.failed",
@@ -135,7 +137,7 @@ def fail_unit(
     """
     again = may_retry(error, attempt=unit.attempt, first_attempt=unit.first_attempt, most=retries.most)
     values: dict[str, Any] = {
-        "errors": {**unit.errors, f"retry_{unit.attempt}": str(error)},
+        "errors": dict([*unit.errors.items(), (f"retry_{unit.attempt}", str(error))][-_ERRORS_KEPT:]),
         "updated_at": now,
         "started_at": None,
     }

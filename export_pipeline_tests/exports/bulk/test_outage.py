@@ -15,8 +15,11 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.bulk.read import list_bulk_exports
 from export_pipeline.exports.bulk.records import BulkExport
+from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.commit.breaker import Breaker
 from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline_tests.exports.bulk.desk import START as START_OF_DESK
+from export_pipeline_tests.exports.bulk.desk import Desk
 from export_pipeline_tests.exports.bulk.workers import worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import START, House
@@ -128,3 +131,14 @@ def test_only_stores_that_are_away_count_and_a_day_that_succeeds_begins_anew(
     else:
         with pytest.raises(DayReturnedError, match=r"the destination was unavailable for 3 days in a row: .*SlowDown"):
             breaker.check(date(2026, 1, 1))
+
+
+def test_of_many_attempts_the_latest_errors_are_kept(any_desk: Desk) -> None:
+    export = any_desk.ask(end=START_OF_DESK + timedelta(days=1))
+    for number in range(60):
+        (unit,) = any_desk.units(export.id)
+        error = DayReturnedError(f"given back {number}")
+        record_results(any_desk.control, export.id, [(unit, error)], retries=Retries(most=0, seconds=0))
+    (unit,) = any_desk.units(export.id)
+    assert (unit.status, unit.attempt, unit.first_attempt) == ("Created", 60, 60)
+    assert unit.errors == {f"retry_{number}": f"given back {number}" for number in range(10, 60)}
