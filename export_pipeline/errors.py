@@ -122,6 +122,10 @@ class DestinationUnavailableError(DestinationError, RetryableError):
     """The store does not answer, or answers that it cannot serve now."""
 
 
+class DayReturnedError(RetryableError):
+    """A day that its run gave back undone: a store was away for the days before it, or the run was ended."""
+
+
 class SecretsError(PermanentError):
     """Stored credentials do not open: a key is missing from the settings, or the row was tampered with."""
 

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
     max_schedules: int = Field(200, ge=0, description="Scheduled bulk exports of one workspace.")
     max_exports_per_hour: int = Field(250, ge=1, description="Bulk exports that one workspace may create in an hour.")
     max_export_days: int = Field(3660, ge=1, description="Days of a bulk export's window.")
+    max_open_days: int = Field(
+        2_000_000,
+        ge=1,
+        description="Days, counted for each project, of one workspace's bulk exports that have not ended.",
+    )
     max_day_retries: int = Field(20, ge=0, description="Retries of a day of a bulk export.")
     retry_seconds: int = Field(30, ge=0, description="Pause before a day of a bulk export is tried again.")
     run_hours: float = Field(4, gt=0, description="Longest time of one attempt at a day of a bulk export, hours.")

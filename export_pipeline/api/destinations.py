@@ -91,5 +91,11 @@ def check_bulk_export_destination(
 ) -> BulkExportDestinationCheck:
     """Check a stored destination anew by a test write."""
     with parts.places.take(caller.tenant_id):
-        found = service.check_stored(parts.control, destination_id, tenant_id=caller.tenant_id, settings=parts.settings)
+        found = service.check_stored(
+            parts.control,
+            destination_id,
+            tenant_id=caller.tenant_id,
+            settings=parts.settings,
+            actor=caller.actor,
+        )
     return check_answer(found)

@@ -84,7 +84,7 @@ class BulkExport(_Asked):
     updated_at: Time
     finished_at: Time | None
     source_bulk_export_id: uuid.UUID | None = None
-    error: str | None = Field(None, description="Why it failed.")
+    error: str | None = Field(None, description="Why it failed; of a schedule: why its next export cannot begin.")
     warning: str | None = Field(
         None, description="What of its rows is not in the files although it is Completed: how many, and why."
     )

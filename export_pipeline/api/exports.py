@@ -90,7 +90,9 @@ def cancel_bulk_export(
 @router.post("/{bulk_export_id}/retry", responses=REFUSED)
 def retry_bulk_export(bulk_export_id: uuid.UUID, parts: GetParts, caller: GetCaller) -> BulkExport:
     """Try the days of a failed export again that are not done."""
-    record = retry_failed(parts.control, bulk_export_id, tenant_id=caller.tenant_id, actor=caller.actor)
+    record = retry_failed(
+        parts.control, bulk_export_id, tenant_id=caller.tenant_id, settings=parts.settings, actor=caller.actor
+    )
     return export_answer(record)
 
 

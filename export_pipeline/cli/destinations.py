@@ -182,7 +182,7 @@ def check(destination_id: Id, workspace: Workspace = None, as_json: output.AsJso
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        found = check_stored(control, destination_id, tenant_id=tenant_id, settings=settings)
+        found = check_stored(control, destination_id, tenant_id=tenant_id, settings=settings, actor=ACTOR)
     if as_json:
         error = found.error and {"error_class": found.error.error_class, "message": str(found.error)}
         values = {"ok": found.ok, "error": error, "capabilities": vars(found.capabilities), "warnings": found.warnings}

@@ -186,7 +186,7 @@ def retry(export_id: Id, wait: Wait = False, workspace: Workspace = None, as_jso
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        changed = retry_failed(control, export_id, tenant_id=tenant_id, actor=ACTOR)
+        changed = retry_failed(control, export_id, tenant_id=tenant_id, settings=settings, actor=ACTOR)
         _show_or_follow(control, changed, wait=wait, as_json=as_json)
 
 

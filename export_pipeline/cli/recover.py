@@ -29,7 +29,7 @@ def recover(
     ):
         from export_pipeline.exports.proof.recover import recover as rebuild
 
-        report = rebuild(control, store=store, settings=settings, dry_run=dry_run, on_day=on_day)
+        report = rebuild(control, store=store, settings=settings, actor="cli", dry_run=dry_run, on_day=on_day)
     if as_json:
         output.print_json(asdict(report))
     else:

@@ -1,5 +1,6 @@
 """Dagster's records of the job `bulk_export`: which runs there are, and what each was started for."""
 
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -32,11 +33,10 @@ def bulk_runs(instance: dg.DagsterInstance, *, holders: Collection[str] = ()) ->
 
     `holders` are the ids of runs that took units and have not given all of them back.
     """
-    found = instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE)))
-    by_id = {run.run_id: run for run in found}
-    if missing := set(holders) - by_id.keys():
-        by_id |= {run.run_id: run for run in instance.get_runs(filters=dg.RunsFilter(run_ids=sorted(missing)))}
-    return _known(by_id.values())
+    found = list(instance.get_run_records(dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE))))
+    if missing := set(holders) - {record.dagster_run.run_id for record in found}:
+        found += instance.get_run_records(dg.RunsFilter(run_ids=sorted(missing)))
+    return _known(found)
 
 
 def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]") -> "list[Run]":
@@ -47,7 +47,7 @@ def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]")
     if not starts:
         return []
     keys = {RUN_KEY_TAG: [start.run_key for start in starts]}
-    return _known(instance.get_runs(filters=dg.RunsFilter(job_name=BULK_EXPORT, tags=keys)))
+    return _known(instance.get_run_records(dg.RunsFilter(job_name=BULK_EXPORT, tags=keys)))
 
 
 def request_of(start: "Start", *, workspace: uuid.UUID) -> dg.RunRequest:
@@ -91,13 +91,15 @@ def run_config(bulk_id: uuid.UUID, attempts: "dict[uuid.UUID, int]", *, clean: b
     return {"ops": {OP: {"config": {"export": str(bulk_id), "units": units, "clean": clean}}}}
 
 
-def _known(runs: Iterable[dg.DagsterRun]) -> "list[Run]":
-    return [known for run in runs if (known := _run_of(run)) is not None]
+def _known(records: Iterable[dg.RunRecord]) -> "list[Run]":
+    return [known for record in records if (known := _run_of(record)) is not None]
 
 
-def _run_of(run: dg.DagsterRun) -> "Run | None":
+def _run_of(record: dg.RunRecord) -> "Run | None":
     from export_pipeline.exports.bulk.plan import Run
 
+    run = record.dagster_run
+    since = record.create_timestamp.timestamp() if record.start_time is None else record.start_time
     try:
         ops: Any = run.run_config["ops"]
         config = ops[OP]["config"]
@@ -114,4 +116,6 @@ def _run_of(run: dg.DagsterRun) -> "Run | None":
         status=run.status.value,
         live=run.status in LIVE,
         queued=run.status in _WAITING,
+        age=round((time.time() - since) * 1_000_000),
+        workspace=run.tags.get(WORKSPACE_TAG),
     )

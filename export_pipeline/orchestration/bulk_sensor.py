@@ -10,6 +10,7 @@ import dagster as dg
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.orchestration.assets import PARTS
 from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.orchestration.bulk_places import give_places
 from export_pipeline.orchestration.bulk_runs import (
     bulk_runs,
     ended_cleanings,
@@ -55,20 +56,22 @@ def build_bulk_sensor() -> dg.SensorDefinition:
 
 def tick(parts: Parts, instance: dg.DagsterInstance) -> dg.SensorResult:
     """One round: what is to be started, or why nothing is."""
-    from export_pipeline.exports.bulk.plan import Limits, plan
-    from export_pipeline.exports.bulk.steps import carry_out, prepare, read_active
+    from export_pipeline.exports.bulk.plan import Limits, old_runs, plan
+    from export_pipeline.exports.bulk.steps import carry_out, last_heard, prepare, read_active
 
     parts.control.check_schema()
-    prepare(parts.control)
+    prepare(parts.control, parts.settings)
     trouble = _count(parts)
-    active = read_active(parts.control)
+    active = read_active(parts.control, parts.settings)
     holders = {unit.dagster_run_id for unit in active.units if unit.dagster_run_id is not None}
     runs, limits = bulk_runs(instance, holders=holders), Limits.from_settings(parts.settings)
-    planned = plan(active.exports, active.units, runs, limits=limits, now=active.now)
+    heard = last_heard(parts.control, old_runs(runs, limits), [export.id for export in active.exports])
+    planned = plan(active.exports, active.units, runs, limits=limits, now=active.now, heard=heard)
     if ended := runs_started_before(instance, planned.starts):
-        planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now)
+        planned = plan(active.exports, active.units, [*runs, *ended], limits=limits, now=active.now, heard=heard)
     carry_out(parts.control, planned, active, settings=parts.settings)
     end_runs(instance, planned.terminate)
+    end_runs(instance, give_places(instance, [run for run in runs if run.run_id not in planned.terminate]))
     workspaces = {export.id: export.tenant_id for export in active.exports}
     requests = [request_of(start, workspace=workspaces[start.bulk_id]) for start in planned.starts]
     requests += _clean(parts, instance, runs)
@@ -131,5 +134,5 @@ def _count(parts: Parts) -> str | None:
     try:
         count_rows(parts.control, parts.source, seconds=_COUNTING_SECONDS)
     except ExportPipelineError as error:
-        return f"nothing can be counted: {error}"
+        return f"rows cannot be counted: {error}"
     return None

@@ -25,9 +25,10 @@ _TOLD = ("id", "start_time", "reason")
 class ProjectDays:
     """The days of one project that one run publishes.
 
-    `publish` yields each day once with what came of it; `report` attaches metadata to the day's materialization, which
-    Dagster records when the whole step succeeds; `record` records a materialization at once, whatever comes after.
-    `log` takes lines for people. `retry_in`: after how many seconds another attempt begins, None for the last one.
+    `publish` yields each day once with what came of it, which `note` is told; `report` attaches metadata to the day's
+    materialization, which Dagster records when the whole step succeeds; `record` records a materialization at once,
+    whatever comes after. `log` takes lines for people. `retry_in`: after how many seconds another attempt begins, None
+    for the last one.
     """
 
     project: str
@@ -36,6 +37,7 @@ class ProjectDays:
     report: Callable[[date, DayMetadata], None]
     record: Callable[[date, DayMetadata], None]
     log: Callable[[str], None]
+    note: "Callable[[DayOutcome | ExportPipelineError], None]" = lambda _result: None
     retry_in: float | None = None
 
 
@@ -66,6 +68,7 @@ def publish_days_of(value: ProjectDays) -> None:
     try:
         with BundledLog(value.log) as log:
             for day, result in value.publish():
+                value.note(result)
                 if isinstance(result, ExportPipelineError):
                     progress.failed[day] = result
                     log.add(f"{day} failed: {str(result).removeprefix(f'{day}: ')}")

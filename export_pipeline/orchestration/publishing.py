@@ -30,6 +30,7 @@ def project_days(
 
     Takes (or begins) the project's standing export; reads and uploads nothing yet. Raises `ExportPipelineError`.
     """
+    from export_pipeline.exports.commit.breaker import Breaker
     from export_pipeline.exports.commit.job import PublishLimits
     from export_pipeline.exports.commit.publish import DayRequest
     from export_pipeline.exports.commit.publish_days import publish_days
@@ -40,6 +41,7 @@ def project_days(
     export = standing_export(parts.control, project, parts.settings)
     parts.prefixes.add(export.prefix)
     owner = owner_of(context.run.run_id)
+    breaker = Breaker()
     launched = launched_at(context.instance, context.run, now=parts.control.now())
     requests = [
         DayRequest(
@@ -62,11 +64,13 @@ def project_days(
             source=parts.source,
             limits=PublishLimits.from_settings(parts.settings),
             owner_ended=owner_has_ended(context.instance, me=owner),
+            on_start=breaker.check,
             signer=Signer.from_settings(parts.settings),
         ),
         report=_report(context),
         record=_record(context),
         log=context.log.info,
+        note=breaker.note,
         retry_in=retry_in,
     )
 

@@ -33,6 +33,11 @@ class Window:
         """All of the UTC days from `first` to `last`, both included."""
         return cls(cls.of_day(first).start, cls.of_day(last).end)
 
+    @property
+    def day_count(self) -> int:
+        """How many UTC days the window touches."""
+        return ((self.end - timedelta(microseconds=1)).date() - self.start.date()).days + 1
+
     def days(self) -> Iterator["DayWindow"]:
         """The UTC days that the window touches, oldest first, each cut at the window's ends."""
         day = self.start.date()

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
-from export_pipeline_tests.api.house import PROJECT, TENANT, House
+from export_pipeline_tests.api.house import OTHER, PROJECT, TENANT, House
 from export_pipeline_tests.web_server import web_server
 
 pytestmark = pytest.mark.slow
@@ -64,11 +64,12 @@ def test_a_destination_is_made_shown_rotated_checked_and_deleted(any_house: Hous
     log = client.get("/api/v1/audit-log").json()
     assert [line["action"] for line in log] == [
         "destination.delete",
+        "destination.check",
         "destination.rotate",
         "destination.create",
         "key.create",
     ]
-    assert [line["actor"].partition(":")[0] for line in log] == ["key", "key", "key", "test"]
+    assert [line["actor"].partition(":")[0] for line in log] == ["key", "key", "key", "key", "test"]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,28 @@ def test_a_wrong_wish_is_answered_in_fastapis_form_without_its_values(
     assert [problem["loc"] for problem in problems] == [place]
     assert [sorted(problem) for problem in problems] == [["loc", "msg", "type"]]
     assert client.get(EXPORTS).json() == []
+
+
+def test_days_beyond_the_limit_of_a_workspace_answer_429_and_those_of_another_one_do_not_count(house: House) -> None:
+    client = house.client(max_open_days=7)
+    wish = _wish(house.destination(client), start_time="2026-01-01T00:00:00Z", end_time="2026-01-06T00:00:00Z")
+    first = client.post(EXPORTS, json=wish)
+    assert first.status_code == 200, first.text
+    refused = client.post(EXPORTS, json=wish)
+    assert refused.json() == {
+        "detail": "This workspace has 5 days in exports that have not ended, and this one has 5; "
+        "EXPORT_PIPELINE_MAX_OPEN_DAYS allows 7: wait until exports have ended, or cancel one."
+    }
+    assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (429, True)
+    too_long = client.post(EXPORTS, json={**wish, "end_time": "2026-01-09T00:00:00Z"})
+    assert too_long.status_code == 422
+    assert "has 8 days, counted for each project, more than the 7" in too_long.json()["detail"][0]["msg"]
+    assert len(client.get(EXPORTS).json()) == 1
+    other = house.client(tenant_id=OTHER, max_open_days=7)
+    theirs = {**wish, "bulk_export_destination_id": house.destination(other), "session_id": None}
+    assert other.post(EXPORTS, json={**theirs, "all_experiments": True}).status_code == 200
+    assert client.patch(f"{EXPORTS}/{first.json()['id']}", json={"status": "Cancelled"}).status_code == 200
+    assert client.post(EXPORTS, json=wish).status_code == 200
 
 
 def test_limits_answer_429_and_say_when_to_ask_again(house: House) -> None:

@@ -70,7 +70,7 @@ def test_a_cancelled_export_starts_nothing_and_its_queued_run_does_nothing(
 
 @pytest.mark.parametrize(
     ("filter_", "planned"),
-    [('like(name, "run 1%")', [1, 0, 3]), ('and(like(name, "run 1%"), neq(input_key, "a"))', [4, 0, 12])],
+    [('like(name, "run 1%")', [1, 0, 3]), ('and(like(name, "run 1%"), neq(input_key, "a"))', [-4, 0, -12])],
 )
 def test_rows_are_counted_with_a_quick_filter_and_days_without_a_match_are_completed(
     bulk: BulkHouse, instance: dg.DagsterInstance, filter_: str, planned: list[int]
@@ -96,7 +96,7 @@ def test_a_source_that_is_down_keeps_an_export_waiting_and_says_so(
     bulk.house.sync()
     bulk.house.lose_the_trace_store()
     export = bulk.ask(project, days=3)
-    assert "nothing can be counted" in bulk.skip_reason(instance)
+    assert "rows cannot be counted" in bulk.skip_reason(instance)
     assert bulk.export(export.id).status == "Created"
     bulk.house.bring_the_trace_store_back()
     assert bulk.work_off(instance) == 1
@@ -121,7 +121,7 @@ def test_a_bucket_that_is_gone_fails_the_export_at_once_and_a_retry_by_hand_fini
     assert "3 of 3 days are not exported" in failed.error
     assert [list(unit.errors) for unit in bulk.units(export.id)] == [["retry_0"]] * 3
     client.create_bucket(Bucket=bulk.house.bucket)
-    retry_failed(bulk.control, export.id, tenant_id=bulk.tenant, actor="cli")
+    retry_failed(bulk.control, export.id, tenant_id=bulk.tenant, settings=bulk.parts.settings, actor="cli")
     assert bulk.work_off(instance) == 1
     assert bulk.export(export.id).status == "Completed"
     assert len(bulk.house.data_files()) == 3

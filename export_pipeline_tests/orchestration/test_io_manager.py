@@ -6,7 +6,9 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.exports.commit.export import DayExport
+from export_pipeline.exports.commit.job import PublishLimits
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.settings import PREFIX
@@ -114,6 +116,33 @@ def test_a_terminated_run_aborts_its_upload_and_keeps_what_it_had_committed(
     assert len(house.data_files()) == 2
     uploads = house.server.client().list_multipart_uploads(Bucket=house.bucket)
     assert uploads.get("Uploads", []) == []
+
+
+def test_days_after_three_for_which_the_store_was_away_are_left_for_the_next_attempt(
+    house: House, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [START + timedelta(days=offset) for offset in range(6)]
+    house.add_project("chat", days=days)
+    house.sync()
+    definitions = house.definitions()
+    tried: list[date] = []
+    whole_days, limits = DayExport.run, PublishLimits(side_by_side=1)
+
+    def away_for_three_days(export: DayExport, source: object) -> object:
+        tried.append(export._day.day)
+        if len(tried) <= 3:
+            raise SourceUnreachableError("gone")
+        return whole_days(export, source)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DayExport, "run", away_for_three_days)
+    monkeypatch.setattr(PublishLimits, "from_settings", lambda _settings: limits)
+    result = materialize(definitions, instance, "chat", first=days[0], last=days[-1])
+    assert (result.success, retries(instance, result.run_id)) == (True, 1)
+    assert tried == [*days[:3], *days]
+    assert len(house.data_files()) == 6
+    logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    untried = [f"{day} failed: not tried, because the trace store was unavailable for 3 days" for day in days[3:]]
+    assert all(any(line in message for message in logged) for line in untried)
 
 
 def test_values_of_other_assets_are_refused_with_a_sentence(house: House, instance: dg.DagsterInstance) -> None:

@@ -61,7 +61,7 @@ def exported(bulk: BulkHouse, instance: dg.DagsterInstance, **changes: Any) -> t
     return project, made, child
 
 
-def look(bulk: BulkHouse) -> tuple[str, ...]:
+def look(bulk: BulkHouse) -> list[str]:
     """Why days were put back to work."""
     return follow_late_changes(bulk.control, bulk.parts.source, late_days=14).reopened
 
@@ -80,7 +80,7 @@ def test_an_export_that_was_retried_by_hand_after_late_days_failed_is_complete_a
     assert len(look(bulk)) == 1
     (unit,) = bulk.units(child.id)
     record_results(bulk.control, child.id, [(unit, PermanentError("no"))], retries=Retries(most=0, seconds=0))
-    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, actor="cli")
+    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, settings=bulk.parts.settings, actor="cli")
     assert bulk.work_off(instance) == 1
     _, failed, done = told_of(bulk, child)
     assert (failed.kind, failed.detail["late_days"]) == ("export.failed", [str(DAY)])
@@ -89,16 +89,16 @@ def test_an_export_that_was_retried_by_hand_after_late_days_failed_is_complete_a
 
 def test_a_late_row_puts_its_day_back_to_work_and_nothing_else(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
     project, _, child = exported(bulk, instance)
-    assert look(bulk) == ()
+    assert look(bulk) == []
     bulk.house.add_runs(project, DAY, runs=2)
     (said,) = look(bulk)
     assert said.startswith(f"1 day of export {child.id}: 2 rows more since ")
-    assert look(bulk) == (), "it is under way"
+    assert look(bulk) == [], "it is under way"
     assert bulk.export(child.id).status == "Created"
     assert bulk.work_off(instance) == 1
     done = bulk.export(child.id)
     assert (done.status, [unit.rows for unit in bulk.units(child.id)]) == ("Completed", [6])
-    assert look(bulk) == ()
+    assert look(bulk) == []
     first, again = told_of(bulk, child)
     assert first.text == f"export {child.id} is complete"
     assert again.text.startswith(f"export {child.id} is complete again: 1 day changed (2 rows more since ")
@@ -144,7 +144,7 @@ def test_an_export_whose_filter_is_slow_keeps_no_other_one_from_being_looked_at(
     bulk.house.add_runs(project, DAY, runs=2)
     found = follow_late_changes(bulk.control, source, late_days=14)
     (reopened,) = found.reopened
-    assert found.failed == (f"export {slow.id} could not be looked at: took more than 60 seconds",)
+    assert found.failed == [f"export {slow.id} could not be looked at: took more than 10 seconds"]
     assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")
     assert (found.looked_at, found.cursor) == (1, "")
 
@@ -153,7 +153,7 @@ def test_rows_that_are_gone_are_told_of_and_the_file_is_kept(bulk: BulkHouse, in
     project, _, child = exported(bulk, instance)
     files = bulk.house.data_files()
     bulk.house.delete_runs(project, DAY)
-    assert look(bulk) == look(bulk) == ()
+    assert look(bulk) == look(bulk) == []
     assert bulk.work_off(instance) == 0
     assert bulk.house.data_files() == files
     told = [notice for notice in due_notices(bulk.control, limit=99, oldest=0) if notice.kind == "days.shrunk"]
@@ -167,11 +167,11 @@ def test_schedules_that_did_not_ask_for_it_and_cancelled_ones_are_left_alone(
 ) -> None:
     project, made, _ = exported(bulk, instance, reexport_late=False)
     bulk.house.add_runs(project, DAY)
-    assert look(bulk) == ()
+    assert look(bulk) == []
     with bulk.control.begin() as connection:
         connection.execute(sa.update(bulk_exports).values(reexport_late=True))
     cancel_bulk_export(bulk.control, made.id, tenant_id=bulk.tenant, actor="cli")
-    assert look(bulk) == ()
+    assert look(bulk) == []
 
 
 def test_the_ends_of_exports_are_told_of(bulk: BulkHouse, instance: dg.DagsterInstance) -> None:
@@ -194,7 +194,7 @@ def test_a_window_whose_export_began_late_was_missed_unless_the_schedule_is_youn
     bulk.work_off(instance)
     missed = [each for each in due_notices(bulk.control, limit=9, oldest=0) if each.kind == "schedule.missed"]
     assert missed[0].detail["start"] == f"{DAY}T00:00:00+00:00"
-    assert "hours late, as if the Dagster daemon had not been running" in missed[0].text
+    assert "hours late: the Dagster daemon was not running" in missed[0].text
 
 
 def test_the_sensor_says_what_it_found_and_fails_where_the_store_cannot_be_read(

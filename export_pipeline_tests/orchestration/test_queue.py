@@ -1,7 +1,10 @@
 """The queue's limits in the shipped dagster.yaml files, by Dagster's own coordinator."""
 
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -15,6 +18,11 @@ from dagster._core.remote_origin import (
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+
+from export_pipeline.exports.bulk.dagster_runs import EXPORT_TAG
+from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.orchestration.bulk_places import give_places, places_of
+from export_pipeline.orchestration.bulk_runs import bulk_runs, run_config
 
 pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
 
@@ -76,6 +84,58 @@ def test_one_workspace_with_many_exports_does_not_keep_another_one_out(queue: dg
     found = started(queue, *[bulk(f"x{number}") for number in range(20)], bulk("y", "v"))
     assert found[-1] == "y"
     assert len(found) >= 4
+
+
+def bulk_run(
+    instance: dg.DagsterInstance, workspace: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.QUEUED
+) -> str:
+    """A run of an export of its own; its id."""
+    export = uuid.uuid4()
+    made = create_run_for_test(
+        instance,
+        job_name=BULK_EXPORT,
+        status=status,
+        tags=bulk(str(export), workspace),
+        run_config=run_config(export, {}),
+        remote_job_origin=ORIGIN,
+    )
+    return str(made.run_id)
+
+
+def next_runs(instance: dg.DagsterInstance) -> list[str]:
+    """The runs that would be taken off the queue now."""
+    daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+    runs = daemon._get_runs_to_dequeue(instance, instance.get_concurrency_config(), fixed_iteration_time=None)
+    return [run.run_id for run in runs]
+
+
+def test_a_workspace_gets_a_place_although_two_others_have_taken_all_and_queue_for_more(
+    queue: dg.DagsterInstance, configuration: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = configuration["concurrency"]["runs"]["tag_concurrency_limits"]
+    places = next(each["limit"] for each in limits if each["key"] == EXPORT_TAG and "value" not in each)
+    assert places_of(queue) == places
+    taken = [bulk_run(queue, "hostile", dg.DagsterRunStatus.STARTED) for _ in range(places - 1)]
+    other = bulk_run(queue, "hostile too", dg.DagsterRunStatus.STARTED)
+    for _ in range(10):
+        bulk_run(queue, "hostile")
+        bulk_run(queue, "hostile too")
+    mine = bulk_run(queue, "mine")
+    assert give_places(queue, bulk_runs(queue)) == [], "a place may become free by itself"
+    assert next_runs(queue) == []
+    later = SimpleNamespace(time=lambda: time.time() + 30)
+    monkeypatch.setattr("export_pipeline.orchestration.bulk_runs.time", later)
+    (ended,) = give_places(queue, bulk_runs(queue))
+    assert ended == taken[-1], "the youngest run of the workspace that has most"
+    run = queue.get_run_by_id(ended)
+    assert run is not None
+    queue.report_run_canceling(run)
+    assert give_places(queue, bulk_runs(queue)) == [], "one run is being ended already"
+    queue.report_run_canceled(run)
+    assert next_runs(queue) == [mine]
+    told = [entry.message for entry in queue.all_logs(ended, of_type=dg.DagsterEventType.ENGINE_EVENT)]
+    assert any("to give its place to a workspace" in message for message in told)
+    assert other not in [run.run_id for run in bulk_runs(queue) if run.status != "STARTED"]
 
 
 def test_one_export_does_not_keep_another_one_out(queue: dg.DagsterInstance) -> None:

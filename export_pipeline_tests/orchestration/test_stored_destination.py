@@ -116,7 +116,11 @@ def test_a_rotation_needs_no_restart_and_no_secret_is_found_in_anything_that_was
     settings = house.settings
     records = list_destinations(house.control, tenant_id=TENANT)
     assert records == [get_destination(house.control, row, tenant_id=TENANT)]
-    told += [repr(records), repr(settings), repr(check_stored(house.control, row, tenant_id=TENANT, settings=settings))]
+    told += [
+        repr(records),
+        repr(settings),
+        repr(check_stored(house.control, row, tenant_id=TENANT, settings=settings, actor="cli")),
+    ]
     told.append(repr(open_destination(house.control, row, tenant_id=TENANT, settings=settings)))
     given = {name.removeprefix(PREFIX): value for name, value in house.variables.items()}
     for arguments in (("list",), ("list", "--json"), ("show", str(row)), ("show", str(row), "--json")):

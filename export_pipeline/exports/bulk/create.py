@@ -6,8 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import InputError, LimitError, UnknownProjectError
+from export_pipeline.errors import InputError, UnknownProjectError
 from export_pipeline.exports.access import audit
+from export_pipeline.exports.bulk.quotas import refuse_beyond_quotas
 from export_pipeline.exports.bulk.records import BulkExport, export_of_row, instant, read_export
 from export_pipeline.exports.bulk.request import BulkExportRequest, in_utc, row_values
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, plan_all, units_to_plan
@@ -15,12 +16,9 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports
 from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.exports.projects.registry import project_by_session
-from export_pipeline.settings import PREFIX, Settings
+from export_pipeline.settings import Settings
 
 __all__ = ["BulkExportRequest", "create_bulk_export"]
-
-_HOUR = 3600
-_MICROSECONDS = 1_000_000
 
 
 def create_bulk_export(
@@ -70,7 +68,7 @@ def refuse_impossible(
     _refuse_unknown_project(connection, request.session_id, tenant_id=tenant_id)
     now: int = connection.execute(sa.select(control.now_sql)).scalar_one()
     _refuse_future(request, now=instant(now))
-    _refuse_beyond_limits(connection, request, tenant_id=tenant_id, settings=settings, now=now)
+    refuse_beyond_quotas(connection, request, tenant_id=tenant_id, settings=settings, now=now)
     return now
 
 
@@ -126,36 +124,4 @@ def _refuse_future(request: BulkExportRequest, *, now: datetime) -> None:
         raise InputError(
             f"end_time {end.isoformat()} lies more than a day in the future: what is not written yet cannot be "
             "exported. A scheduled export, with interval_hours, exports each window when it is over."
-        )
-
-
-def _refuse_beyond_limits(
-    connection: sa.Connection, request: BulkExportRequest, *, tenant_id: uuid.UUID, settings: Settings, now: int
-) -> None:
-    mine = bulk_exports.c.tenant_id == str(tenant_id)
-    if request.end is not None and in_utc(request.end) - in_utc(request.start) > timedelta(
-        days=settings.max_export_days
-    ):
-        raise InputError(
-            f"start_time and end_time are more than {settings.max_export_days:,} days apart, the most that "
-            f"{PREFIX}MAX_EXPORT_DAYS allows: ask for several exports, or for a later start."
-        )
-    if request.interval_hours is not None:
-        scheduled = sa.select(sa.func.count()).where(mine, bulk_exports.c.status == "IntervalScheduled")
-        if connection.execute(scheduled).scalar_one() >= settings.max_schedules:
-            raise LimitError(
-                f"This workspace has {settings.max_schedules} scheduled exports already, as many as "
-                f"{PREFIX}MAX_SCHEDULES allows: cancel one first.",
-                retry_after=_HOUR,
-            )
-    recent = sa.select(sa.func.min(bulk_exports.c.created_at), sa.func.count()).where(
-        mine, bulk_exports.c.source_id.is_(None), bulk_exports.c.created_at > now - _HOUR * _MICROSECONDS
-    )
-    oldest, count = connection.execute(recent).one()
-    if count >= settings.max_exports_per_hour:
-        free_in = _HOUR - (now - oldest) // _MICROSECONDS
-        raise LimitError(
-            f"This workspace has created {count} exports within the last hour, as many as "
-            f"{PREFIX}MAX_EXPORTS_PER_HOUR allows: try again in {free_in} seconds.",
-            retry_after=max(1, free_in),
         )

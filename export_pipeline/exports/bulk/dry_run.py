@@ -60,7 +60,7 @@ def dry_run(
     return DryRun(
         window=window,
         projects=len(covered),
-        days=len(covered) * sum(1 for _ in window.days()),
+        days=len(covered) * window.day_count,
         rows=sum(rows.values()),
         estimated_bytes=estimate,
     )

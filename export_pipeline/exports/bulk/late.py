@@ -1,76 +1,95 @@
 """Exports of schedules that follow late changes: their days that differ from the trace store go back to work."""
 
-import time
+import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import InputError, SourceSlowError, SourceUnusableError
+from export_pipeline.errors import InputError, SourceSlowError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.exports.access import audit
-from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
+from export_pipeline.exports.bulk.records import BulkExport, read_export
 from export_pipeline.exports.bulk.retry import RETRY
+from export_pipeline.exports.bulk.turns import in_shares
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord, export_of
+from export_pipeline.exports.control.records import export_of
 from export_pipeline.exports.control.tables import audit_log, bulk_exports, bulk_units, exports
 from export_pipeline.exports.projects.late import LateDay, change_of, look_for_late_days, reason
 from export_pipeline.exports.watch.notices import days_shrunk
 from export_pipeline.sources.protocol import RunSource
 
 LATE = "export.late"
+COMPARING_SECONDS = 10.0
+"""How long the days of one table may be compared: what somebody's filter costs is theirs to bear."""
+_ROUND_SECONDS = 10.0
+"""With the last table of a round this is well within the minute that Dagster waits for a sensor."""
 _DAY = 24 * 3600 * 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class LateRound:
     """What a round over tables has found: sentences, how many tables it looked at, where the next one goes on.
 
-    `failed` are sentences about tables that could not be looked at.
+    `failed` are sentences about tables that could not be looked at. `cursor` is empty where every table had its turn.
     """
 
-    reopened: tuple[str, ...]
-    looked_at: int
-    cursor: str
-    failed: tuple[str, ...] = ()
+    reopened: list[str] = field(default_factory=list)
+    looked_at: int = 0
+    cursor: str = ""
+    failed: list[str] = field(default_factory=list)
 
 
 def follow_late_changes(
-    control: ControlDatabase, source: RunSource, *, late_days: int, cursor: str = "", seconds: float = 20.0
+    control: ControlDatabase, source: RunSource, *, late_days: int, cursor: str = "", seconds: float = _ROUND_SECONDS
 ) -> LateRound:
-    """Puts late days of schedules' exports back to work, for about so many seconds, and says why.
+    """Puts late days of schedules' exports back to work, and says why; the workspaces share about so many seconds.
 
     Exports are looked at while their schedule runs, they are Completed, and their window ended within `late_days` days.
     A change puts a day back once. Days that have shrunk are told of and left alone. A table that cannot be looked at
-    for its own sake, or whose filter takes too long, is told of and passed over. Raises errors of a source that does
-    not answer.
+    for its own sake, or takes too long, is told of and passed over. Raises errors of a source that does not answer
+    where no table could be looked at.
     """
-    deadline = time.monotonic() + seconds
-    reopened: list[str] = []
-    failed: list[str] = []
-    looked_at = 0
-    for table, export in _watched(control, since=control.now() - late_days * _DAY, after=cursor):
-        if time.monotonic() > deadline:
-            return LateRound(tuple(reopened), looked_at, cursor, tuple(failed))
-        cursor = str(table.export_id)
+    queues = _watched(control, since=control.now() - late_days * _DAY)
+    reached = {tenant: last for tenant, last in _read_cursor(cursor).items() if tenant in queues}
+    for tenant, last in reached.items():
+        queues[tenant].rotate(-sum(each.table_id <= last for each in queues[tenant]))
+    found = LateRound()
+    unreachable: SourceUnreachableError | None = None
+    for tables in in_shares(queues, seconds=seconds, at_most=2 * seconds):
+        each = tables.popleft()
+        reached[each.tenant_id] = each.table_id
+        if not tables:
+            del reached[each.tenant_id]
         try:
-            found = look_for_late_days(control, source, table, export.window)
-        except (InputError, SourceSlowError, SourceUnusableError) as error:
-            failed.append(f"export {export.id} could not be looked at: {error}")
-            continue
-        if found.shrunk:
-            at = control.now()
-            control.run(
-                lambda connection, table=table, export=export, shrunk=found.shrunk, at=at: days_shrunk(  # type: ignore[misc]
-                    connection, table, shrunk, name=f"export {export.id}", at=at
-                )
-            )
-        if found.late and reopen(control, export.id, table.export_id, found.late):
-            number = len(found.late)
-            reopened.append(f"{number} day{'s' * (number > 1)} of export {export.id}: {reason(found.late)}")
-        looked_at += 1
-    return LateRound(tuple(reopened), looked_at, "", tuple(failed))
+            _look_at(control, source, each, found)
+        except (InputError, SourceSlowError, SourceUnusableError, SourceUnreachableError) as error:
+            found.failed.append(f"export {each.bulk_id} could not be looked at: {error}")
+            if isinstance(error, SourceUnreachableError):
+                unreachable = error
+                tables.clear()  # perhaps it was this very table that ended the connection
+    if unreachable is not None and not found.looked_at:
+        raise unreachable
+    found.cursor = json.dumps(reached) if reached else ""
+    return found
+
+
+def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", found: LateRound) -> None:
+    with control.read() as connection:
+        row = connection.execute(sa.select(exports).where(exports.c.export_id == watched.table_id)).mappings().one()
+        table = export_of(row)  # type: ignore[arg-type]
+        export = read_export(connection, uuid.UUID(watched.bulk_id))
+    name = f"export {export.id}"
+    lateness = look_for_late_days(control, source, table, export.window, seconds=COMPARING_SECONDS)
+    if shrunk := lateness.shrunk:
+        at = control.now()
+        control.run(lambda connection: days_shrunk(connection, table, shrunk, name=name, at=at))
+    if lateness.late and reopen(control, export.id, table.export_id, lateness.late):
+        number = len(lateness.late)
+        found.reopened.append(f"{number} day{'s' * (number > 1)} of {name}: {reason(lateness.late)}")
+    found.looked_at += 1
 
 
 def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, late: Sequence[LateDay]) -> bool:
@@ -131,11 +150,20 @@ def _is_known(connection: sa.Connection, bulk_id: uuid.UUID, change: str) -> boo
     return any(detail["change"] == change for detail in connection.execute(query).scalars())
 
 
-def _watched(control: ControlDatabase, *, since: int, after: str) -> list[tuple[ExportRecord, BulkExport]]:
-    """The tables of the exports that are looked at, by id, those after the one named."""
+@dataclass(frozen=True)
+class _Watched:
+    """A table to be looked at; ids as the control database has them."""
+
+    table_id: str
+    bulk_id: str
+    tenant_id: str
+
+
+def _watched(control: ControlDatabase, *, since: int) -> dict[Hashable, deque[_Watched]]:
+    """By workspace the tables of the exports that are looked at, by id."""
     schedules = bulk_exports.alias("schedules")
     query = (
-        sa.select(exports.c.export_id, exports.c.bulk_id)
+        sa.select(exports.c.export_id, exports.c.bulk_id, exports.c.tenant_id)
         .join(bulk_exports, bulk_exports.c.id == exports.c.bulk_id)
         .join(schedules, schedules.c.id == bulk_exports.c.source_id)
         .where(
@@ -143,22 +171,20 @@ def _watched(control: ControlDatabase, *, since: int, after: str) -> list[tuple[
             bulk_exports.c.status == "Completed",
             bulk_exports.c.end_at >= since,
             schedules.c.status == "IntervalScheduled",
-            exports.c.export_id > after,
         )
         .order_by(exports.c.export_id)
     )
+    queues: dict[Hashable, deque[_Watched]] = {}
     with control.read() as connection:
-        return [
-            (_table(connection, row.export_id), _export(connection, row.bulk_id)) for row in connection.execute(query)
-        ]
+        for row in connection.execute(query):
+            queues.setdefault(row.tenant_id, deque()).append(_Watched(*row))
+    return queues
 
 
-def _table(connection: sa.Connection, table_id: str) -> ExportRecord:
-    row = connection.execute(sa.select(exports).where(exports.c.export_id == table_id)).mappings().one()
-    return export_of(row)  # type: ignore[arg-type]
-
-
-def _export(connection: sa.Connection, bulk_id: str) -> BulkExport:
-    return export_of_row(
-        connection.execute(sa.select(bulk_exports).where(bulk_exports.c.id == bulk_id)).mappings().one()
-    )
+def _read_cursor(cursor: str) -> dict[str, str]:
+    """By workspace the last table that was looked at; nothing where the cursor is none of this version."""
+    try:
+        found = json.loads(cursor)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

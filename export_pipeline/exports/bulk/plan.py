@@ -6,7 +6,7 @@ Pure functions over what the control database and Dagster's records say; nothing
 import hashlib
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
@@ -47,7 +47,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run:
-    """A Dagster run of the job, with the attempts at units that it was started for; a cleaning run attempts none."""
+    """A Dagster run of the job, with the attempts at units that it was started for; a cleaning run attempts none.
+
+    `age`: for how many microseconds it has been running, or queued. `workspace` is None for one that a person started.
+    """
 
     run_id: str
     bulk_id: uuid.UUID
@@ -56,6 +59,8 @@ class Run:
     live: bool
     queued: bool = False
     cleans: bool = False
+    age: int = 0
+    workspace: str | None = None
 
     @property
     def width(self) -> int:
@@ -104,14 +109,22 @@ class Planned:
 
 
 def plan(
-    exports: Sequence[BulkExport], units: Iterable[BulkUnit], runs: Sequence[Run], *, limits: Limits, now: int
+    exports: Sequence[BulkExport],
+    units: Sequence[BulkUnit],
+    runs: Sequence[Run],
+    *,
+    limits: Limits,
+    now: int,
+    heard: Mapping[str, int] | None = None,
 ) -> Planned:
     """What is to be done about exports that are Created or Running, given their unfinished units and their runs.
 
     `runs` are all that are live, those that hold units, and those that ended before they took what is to be started.
+    `heard` says when runs that are old last did something for a unit.
 
-    Live runs of any other export are ended, but for those that clean up. A unit of a run that has ended without a
-    result for it is lost; what is late is ended; the rest is started as far as the limits allow, every export in turn.
+    Live runs of any other export are ended, but for those that clean up, and so are those that do nothing for as long
+    as an attempt may take. A unit of a run that has ended without a result for it is lost; what is late is ended; the
+    rest is started as far as the limits allow, every export in turn.
     """
     planned = Planned()
     active = {export.id: export for export in exports}
@@ -121,7 +134,9 @@ def plan(
             planned.late_exports.append(active.pop(export.id))
     mine = [run for run in runs if run.bulk_id in active]
     waiting: dict[uuid.UUID, list[BulkUnit]] = defaultdict(list)
-    judge = _Judge(mine, limits, now)
+    silent = silent_runs(runs, units, heard or {}, limits=limits, now=now)
+    planned.terminate.update(silent)
+    judge = _Judge(mine, limits, now, silent)
     for unit in units:
         if unit.bulk_id not in active:
             continue
@@ -138,16 +153,34 @@ def plan(
     return planned
 
 
-class _Judge:
-    """What a unit needs, given the runs."""
+def old_runs(runs: Iterable[Run], limits: Limits) -> list[str]:
+    """The runs that have been running for longer than an attempt may take."""
+    return [run.run_id for run in runs if run.live and not run.queued and run.age > limits.run_time]
 
-    def __init__(self, runs: Sequence[Run], limits: Limits, now: int) -> None:
+
+def silent_runs(
+    runs: Iterable[Run], units: Iterable[BulkUnit], heard: Mapping[str, int], *, limits: Limits, now: int
+) -> set[str]:
+    """Those of the old runs that do nothing: they work on no unit, and have begun or ended none for as long."""
+    at_work = {unit.dagster_run_id for unit in units if unit.status == "Running"}
+    return {
+        run_id
+        for run_id in old_runs(runs, limits)
+        if run_id not in at_work and now - heard.get(run_id, 0) > limits.run_time
+    }
+
+
+class _Judge:
+    """What a unit needs, given the runs; `silent` are those of them that do nothing any more."""
+
+    def __init__(self, runs: Sequence[Run], limits: Limits, now: int, silent: Collection[str]) -> None:
         self.live = {run.run_id: run for run in runs if run.live}
         self._ended = {run.run_id: run for run in runs if not run.live}
         self._in_live = {attempt for run in self.live.values() for attempt in run.attempts.items()}
         self._in_ended = {attempt: run for run in self._ended.values() for attempt in run.attempts.items()}
         self._limits = limits
         self._now = now
+        self._silent = silent
 
     def lost(self, unit: BulkUnit) -> Lost | None:
         """The unit's attempt, where the run that took it, or was started for it, has ended."""
@@ -164,7 +197,9 @@ class _Judge:
         return Lost(unit, ended.run_id, ended.status)
 
     def late(self, unit: BulkUnit) -> bool:
-        """Whether an attempt takes too long."""
+        """Whether an attempt takes too long, or the run that has taken the unit does."""
+        if unit.dagster_run_id in self._silent:
+            return True
         running = unit.status == "Running" and unit.started_at is not None
         return running and self._now - (unit.started_at or 0) > self._limits.run_time
 
@@ -277,7 +312,7 @@ def group_units(bulk_id: uuid.UUID, units: Sequence[BulkUnit]) -> list[Start]:
         group: list[BulkUnit] = []
         rows = 0
         for unit in sorted(its, key=lambda unit: (str(unit.export_id), unit.day)):
-            size = unit.planned_rows or 0
+            size = abs(unit.planned_rows or 0)
             if group and (len(group) >= most or rows + size > ROWS_TOGETHER):
                 starts.append(Start(bulk_id, tuple(group)))
                 group, rows = [], 0

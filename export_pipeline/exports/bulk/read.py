@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
-from export_pipeline.exports.bulk.count import counted_filter
 from export_pipeline.exports.bulk.records import (
     BulkExport,
     BulkUnit,
@@ -22,6 +21,7 @@ from export_pipeline.exports.control.records import export_of as table_of_row
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
 
 _DONE = bulk_units.c.status == "Completed"
+_PLANNED = sa.func.abs(bulk_units.c.planned_rows)
 _LIVE = sa.and_(bulk_units.c.status == "Running", days.c.export_id.is_not(None))
 # Made once, because clients poll: putting it together takes longer than running it.
 _PROGRESS = (
@@ -30,8 +30,9 @@ _PROGRESS = (
         sa.func.count().filter(bulk_units.c.status.not_in(("Created", "Running"))),
         sa.func.coalesce(sa.func.sum(bulk_units.c.rows).filter(_DONE), 0),
         sa.func.coalesce(sa.func.sum(days.c.rows_read).filter(_LIVE), 0),
-        sa.func.sum(bulk_units.c.planned_rows),
-        sa.func.coalesce(sa.func.sum(bulk_units.c.planned_rows).filter(_DONE), 0),
+        sa.func.sum(_PLANNED),
+        sa.func.count().filter(bulk_units.c.planned_rows < 0),
+        sa.func.coalesce(sa.func.sum(_PLANNED).filter(_DONE), 0),
         sa.func.coalesce(sa.func.sum(bulk_units.c.bytes).filter(_DONE), 0),
     )
     .select_from(bulk_units)
@@ -44,9 +45,9 @@ _PROGRESS = (
 class Progress:
     """How far an export is; `rows_written` holds what days under way have read so far.
 
-    `percent` is of rows where they were counted, else of days. `rows_planned` is None where nothing was counted, or not
-    with the export's filter; `percent` weighs days by all of their rows then. `rejected` are the rows that finished
-    days have set aside, by reason. `estimated_finish` (microseconds since 1970) is None where nothing is done yet.
+    `percent` is of rows where they were counted, else of days. `rows_planned` is None where nothing was counted, or
+    some days only roughly: these weigh as much as they may have rows. `rejected` are the rows that finished days have
+    set aside, by reason. `estimated_finish` (microseconds since 1970) is None where nothing is done yet.
     """
 
     percent: float
@@ -132,17 +133,16 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
         found = connection.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
         rejected = rejected_of(connection, bulk_id)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    total, ended, committed, reading, planned, planned_done, size = found
+    total, ended, committed, reading, planned, limits, planned_done, size = found
     planned_rows = None if planned is None else int(planned)
     days_share, rows = ended / total if total else 0.0, int(planned_done) + int(reading)
     share = share_done(export.status, days=days_share, rows=rows, planned_rows=planned_rows)
-    told = export.filter is None or counted_filter(export.filter) is not None
     return Progress(
         percent=round(share * 100, 1),
         days_total=total,
         days_done=ended,
         rows_written=int(committed) + int(reading),
-        rows_planned=planned_rows if told else None,
+        rows_planned=None if limits else planned_rows,
         rejected=dict(rejected),
         bytes=int(size),
         estimated_finish=estimated_finish(export, share=share, now=now),

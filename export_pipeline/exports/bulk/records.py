@@ -67,8 +67,9 @@ class BulkUnit:
     """One UTC day of one project, cut at the window's ends: what the API calls a run.
 
     `export_id` names its table in `exports`. `attempt` counts retries, `first_attempt` is where that count began anew
-    when a failed export was retried by hand. `errors` is keyed `retry_0`, `retry_1`, …. `rows`, `bytes`,
-    `key`, `rows_rejected` and `rejected` (by reason) are those of the commit.
+    when a failed export was retried by hand. `errors` is keyed `retry_0`, `retry_1`, …. `planned_rows` were
+    counted in the trace store; negative: so many at most. `rows`, `bytes`, `key`, `rows_rejected` and `rejected` (by
+    reason) are those of the commit.
     """
 
     id: uuid.UUID

@@ -10,8 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import DayCancelledError, DestinationRefusedError, ExportPipelineError
-from export_pipeline.exports.bulk.count import counted_filter
+from export_pipeline.errors import DayCancelledError, DayReturnedError, DestinationRefusedError, ExportPipelineError
 from export_pipeline.exports.bulk.late import read_again
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export, read_units, rejected_of
 from export_pipeline.exports.bulk.states import (
@@ -30,6 +29,8 @@ from export_pipeline.runs.reasons import describe_rejected
 from export_pipeline.settings import Settings
 
 _MICROSECONDS = 1_000_000
+_ERRORS_KEPT = 50
+"""Of one day, the latest ones: attempts that do not count may be many."""
 _NOTICES: dict[ExportStatus, EndKind] = {
     "Completed": "export.completed",
     "Failed": "export.failed",
@@ -130,10 +131,13 @@ def fail_unit(
     now: int,
     last: UnitStatus = "Failed",
 ) -> None:
-    """Ends an attempt: the unit waits for the next one, or is `last` where there is none."""
+    """Ends an attempt: the unit waits for the next one, or is `last` where there is none.
+
+    One that was not made in truth has a number of its own, by which Dagster starts it again, and does not count.
+    """
     again = may_retry(error, attempt=unit.attempt, first_attempt=unit.first_attempt, most=retries.most)
     values: dict[str, Any] = {
-        "errors": {**unit.errors, f"retry_{unit.attempt}": str(error)},
+        "errors": dict([*unit.errors.items(), (f"retry_{unit.attempt}", str(error))][-_ERRORS_KEPT:]),
         "updated_at": now,
         "started_at": None,
     }
@@ -141,6 +145,7 @@ def fail_unit(
         values |= {
             "status": "Created",
             "attempt": unit.attempt + 1,
+            "first_attempt": unit.first_attempt + isinstance(error, DayReturnedError),
             "not_before": now + retries.seconds * _MICROSECONDS,
             "dagster_run_id": None,
         }
@@ -224,18 +229,15 @@ def _fail_waiting(connection: sa.Connection, bulk_id: uuid.UUID, error: ExportPi
 
 def _warning(connection: sa.Connection, export: BulkExport, rejected: Mapping[str, int]) -> str | None:
     """What is not in the files of finished days: rejected rows, and rows that were gone when their day was read."""
-    done = sa.select(
-        sa.func.coalesce(sa.func.sum(bulk_units.c.rows), 0),
-        sa.func.sum(bulk_units.c.planned_rows),
-        sa.func.count().filter(bulk_units.c.planned_rows.is_(None)),
-    ).where(bulk_units.c.bulk_id == str(export.id), bulk_units.c.status == "Completed")
-    written, planned, uncounted = connection.execute(done).one()
+    read = bulk_units.c.rows + sa.func.coalesce(bulk_units.c.rows_rejected, 0)
+    counted = bulk_units.c.planned_rows >= 0
+    done = sa.select(sa.func.sum(read), sa.func.sum(bulk_units.c.planned_rows)).where(
+        bulk_units.c.bulk_id == str(export.id), bulk_units.c.status == "Completed", counted
+    )
+    there, planned = (int(total or 0) for total in connection.execute(done).one())
     parts = [describe_rejected(rejected)] if rejected else []
-    read, comparable = written + sum(rejected.values()), export.filter is None or counted_filter(export.filter)
-    if planned and not uncounted and comparable and read < planned:
-        parts.append(
-            f"{int(planned):,} rows were counted when the export was planned, {int(read):,} were there to read"
-        )
+    if there < planned:
+        parts.append(f"{planned:,} rows were counted when the export was planned, {there:,} were there to read")
     return "; ".join(parts) or None
 
 

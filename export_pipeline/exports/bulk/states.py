@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Literal
 
-from export_pipeline.errors import ConflictError, ExportPipelineError, PermanentError
+from export_pipeline.errors import ConflictError, DayReturnedError, ExportPipelineError, PermanentError
 
 UnitStatus = Literal["Created", "Running", "Completed", "Failed", "Cancelled", "TimedOut"]
 ExportStatus = Literal["Created", "Running", "Completed", "Failed", "Cancelled", "TimedOut", "IntervalScheduled"]
@@ -47,4 +47,6 @@ def may_retry(error: ExportPipelineError, *, attempt: int, first_attempt: int, m
 
     `first_attempt` is where counting began: 0, or where a retry by hand began.
     """
+    if isinstance(error, DayReturnedError):
+        return True
     return not isinstance(error, PermanentError) and attempt - first_attempt < most

@@ -40,7 +40,7 @@ def covered_projects(
 
 def units_to_plan(connection: sa.Connection, export: BulkExport) -> int:
     """How many units an export will have."""
-    return len(projects_of(connection, export)) * sum(1 for _ in export.window.days())
+    return len(projects_of(connection, export)) * export.window.day_count
 
 
 def plan_units(control: ControlDatabase, export: BulkExport, *, seconds: float = math.inf) -> None:

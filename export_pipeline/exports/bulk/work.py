@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 from export_pipeline.errors import (
     ControlUnreachableError,
@@ -17,6 +18,7 @@ from export_pipeline.errors import (
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit, read_export
 from export_pipeline.exports.bulk.results import Retries, begin_unit, record_results, take_units
 from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS
+from export_pipeline.exports.commit.breaker import Breaker
 from export_pipeline.exports.commit.job import OnStep, PublishLimits
 from export_pipeline.exports.commit.leases import OwnerEnded
 from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, no_step
@@ -129,12 +131,13 @@ class Worker:
         for unit in units:
             by_table[unit.export_id].append(unit)
         refused: ExportPipelineError | None = None
+        breaker = Breaker()
         try:
             for table_id, its in by_table.items():
                 if refused is not None:
                     yield from ((unit, refused) for unit in its)
                     continue
-                for unit, result in self._table(export, table_id, its, source, store):
+                for unit, result in self._table(export, table_id, its, source=source, store=store, breaker=breaker):
                     refused = result if isinstance(result, DestinationRefusedError) else refused
                     yield unit, result
         finally:
@@ -145,13 +148,21 @@ class Worker:
         export: BulkExport,
         table_id: uuid.UUID,
         units: Sequence[BulkUnit],
+        *,
         source: RunSource,
         store: ObjectStore,
+        breaker: Breaker,
     ) -> Iterator[UnitResult]:
         """The days of one project."""
         by_day = {unit.day: unit for unit in units}
         left = dict(by_day)
+
+        def begin(day: date) -> None:
+            breaker.check(day)
+            begin_unit(self.control, by_day[day])
+
         try:
+            breaker.check(min(by_day))
             results = publish_days(
                 [self.request(export, self.table(table_id), unit) for unit in units],
                 control=self.control,
@@ -160,12 +171,14 @@ class Worker:
                 limits=self.limits(),
                 owner_ended=self.owner_ended,
                 on_step=self._until_ended(export.id),
-                on_start=lambda day: begin_unit(self.control, by_day[day]),
+                on_start=begin,
                 signer=Signer.from_settings(self.settings),
             )
             for day, result in results:
+                breaker.note(result)
                 yield left.pop(day), result
         except ExportPipelineError as error:
+            breaker.note(error)
             yield from ((unit, error) for unit in left.values())
 
     def limits(self) -> PublishLimits:

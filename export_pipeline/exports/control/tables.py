@@ -199,7 +199,7 @@ bulk_units = sa.Table(
     sa.Column("not_before", sa.BigInteger, comment="when the next attempt may start"),
     sa.Column("errors", ErrorTexts, nullable=False, comment="retry_0, retry_1, … to text"),
     sa.Column("dagster_run_id", sa.String(36), comment="the run that works, or last worked, on it"),
-    sa.Column("planned_rows", sa.BigInteger, comment="rows counted at planning"),
+    sa.Column("planned_rows", sa.BigInteger, comment="rows counted at planning; negative: so many at most"),
     sa.Column("rows", sa.BigInteger, comment="rows committed"),
     sa.Column("rows_rejected", sa.BigInteger, comment="rows that the commit has set aside"),
     sa.Column("rejected", JSON, comment="the same by reason; null where there are none"),

@@ -162,11 +162,11 @@ def delete_destination(
 
 
 def check_stored(
-    control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings
+    control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID, settings: Settings, actor: str
 ) -> DestinationCheck:
     """Checks a stored destination anew; what it can do now is recorded where exports can be written there.
 
-    Raises `NotFoundError`, and `SecretsError` where its credentials do not open.
+    Raises `NotFoundError`, also where it was deleted meanwhile, and `SecretsError` where its credentials do not open.
     """
     try:
         store = open_destination(control, destination_id, tenant_id=tenant_id, settings=settings)
@@ -174,9 +174,14 @@ def check_stored(
         return DestinationCheck(Capabilities(), error)
     result = _check(store)
     if result.ok:
+        can = asdict(result.capabilities)
         with control.begin() as connection:
-            values = {"capabilities": asdict(result.capabilities), "checked_at": control.now_sql}
-            connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**values))
+            read_destination(connection, destination_id, tenant_id=tenant_id, hold=True)
+            now = connection.execute(sa.select(control.now_sql)).scalar_one()
+            here = destinations.c.id == str(destination_id)
+            connection.execute(sa.update(destinations).where(here).values(capabilities=can, checked_at=now))
+            note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
+            note(connection, at=now, action="destination.check", detail={"capabilities": can})
     return result
 
 

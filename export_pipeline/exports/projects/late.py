@@ -22,7 +22,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_days
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import FILTERED_SECONDS, DayFingerprint, RunSource
+from export_pipeline.sources.protocol import DayFingerprint, RunSource
 
 OVERLAP = timedelta(minutes=15)
 """A transaction may commit so long after the instant that it has written into `modified_at`."""
@@ -77,13 +77,19 @@ class Lateness:
 
 
 def look_for_late_days(
-    control: ControlDatabase, source: RunSource, export: ExportRecord, window: Window, *, busy: Iterable[date] = ()
+    control: ControlDatabase,
+    source: RunSource,
+    export: ExportRecord,
+    window: Window,
+    *,
+    busy: Iterable[date] = (),
+    seconds: float | None = None,
 ) -> Lateness:
     """Compares the export's committed days within the window with the trace store.
 
     `busy` days, and those that a process holds, are left out. The store is asked once, not at all where there is
-    nothing to compare, and once more for each late day, how many of its rows changed. Raises what the source raises: a
-    read that failed says nothing about any day.
+    nothing to compare, and once more for each late day, how many of its rows changed. Raises what the source raises,
+    also where comparing takes more than `seconds`: a read that failed says nothing about any day.
     """
     last = (window.end - timedelta(microseconds=1)).date()
     now = control.now()
@@ -95,8 +101,6 @@ def look_for_late_days(
     if not watched:
         return Lateness()
     tree = None if export.filter is None else read_filter(export.filter)
-    # What a tenant's filter costs must not keep the exports that are looked at after this one.
-    seconds = None if tree is None else FILTERED_SECONDS
     found = source.days(export.project_key, window, filter=tree, seconds=seconds)
     if not _FEEDBACK_FIELDS & set(export.fields):
         found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}

@@ -76,6 +76,7 @@ def recover(
     *,
     store: ObjectStore,
     settings: Settings,
+    actor: str,
     dry_run: bool = False,
     on_day: OnDay = no_day,
 ) -> RecoverReport:
@@ -87,20 +88,21 @@ def recover(
     believed, is signed where the settings have keys, and whose file is there; those that would stand before it are
     named. A day without such a one counts as not completed, so that it is exported again; its rows go on guarding it
     against shrinking. One bad table leaves the others alone. Projects get their names from the next `projects sync`.
-    `on_day` is told the days' manifests read and those there are.
+    What is changed stands in the audit logs of the workspaces. `on_day` is told the days' manifests read and those
+    there are.
     """
     if not dry_run:
         control.migrate()
     elif _holds_nothing(control):
         with _empty_control() as empty:
-            return recover(empty, store=store, settings=settings, dry_run=True, on_day=on_day)
+            return recover(empty, store=store, settings=settings, actor=actor, dry_run=True, on_day=on_day)
     else:
         control.check_schema()
     report = RecoverReport(dry_run)
     listing = list_manifests(store, settings.prefix)
     report.problems += [f"{ascii(key)[1:-1]} is no manifest" for key in listing.foreign]
     total, done = sum(len(index.by_day) for index in listing.tables.values()), 0
-    tables = _Tables(control, store, settings, report)
+    tables = _Tables(control, store, settings, report, actor=actor)
     for table, index in sorted(listing.tables.items()):
         try:
             tables.recover(table, index, partial(_move, on_day, done, total))
@@ -108,7 +110,7 @@ def recover(
             report.problems.append(f"export {table.export_id} is left out: {error}")
         done += len(index.by_day)
     on_day(total, total)
-    _finish(control, settings, min(tables.firsts, default=None), report)
+    _finish(control, settings, min(tables.firsts, default=None), report, actor=actor)
     return report
 
 
@@ -135,11 +137,14 @@ def _empty_control() -> Iterator[ControlDatabase]:
 class _Tables:
     """Brings tables into the control database, one by one; `firsts` are first days that can be partitions."""
 
-    def __init__(self, control: ControlDatabase, store: ObjectStore, settings: Settings, report: RecoverReport) -> None:
+    def __init__(
+        self, control: ControlDatabase, store: ObjectStore, settings: Settings, report: RecoverReport, *, actor: str
+    ) -> None:
         self._control = control
         self._store = store
         self._prefix = settings.prefix
         self._report = report
+        self._actor = actor
         self.reader = DayReader(store, settings.prefix, keys=PublicKeys.from_settings(settings))
         self.firsts: list[date] = []
 
@@ -161,7 +166,7 @@ class _Tables:
         self._report.tables += 1
         earliest = earliest_start(datetime.now(UTC).date())
         self.firsts += [day.day for day in days if day.manifest is not None and day.day >= earliest][:1]
-        _write_table(self._control, recovered, self._report)
+        _write_table(self._control, recovered, self._report, actor=self._actor)
 
     def _table(self, table: TableId, days: list[RecoveredDay]) -> RecoveredTable | None:
         """One table, or None where it is no standing export's or no manifest can be read."""
@@ -195,8 +200,8 @@ class _DryRunError(Exception):
     """Rolls a transaction back."""
 
 
-def _write_table(control: ControlDatabase, found: RecoveredTable, report: RecoverReport) -> None:
-    writer = TableWriter(control, found)
+def _write_table(control: ControlDatabase, found: RecoveredTable, report: RecoverReport, *, actor: str) -> None:
+    writer = TableWriter(control, found, actor=actor)
     try:
         with control.begin() as connection:
             writer.write(connection)
@@ -213,10 +218,12 @@ def _write_table(control: ControlDatabase, found: RecoveredTable, report: Recove
     report.problems += result.problems
 
 
-def _finish(control: ControlDatabase, settings: Settings, first: date | None, report: RecoverReport) -> None:
+def _finish(
+    control: ControlDatabase, settings: Settings, first: date | None, report: RecoverReport, *, actor: str
+) -> None:
     try:
         with control.begin() as connection:
-            choose_in_use(connection, control)
+            choose_in_use(connection, control, actor=actor)
             report.partitions_start = keep_start(connection, settings.start_date or first)
             if report.dry_run:
                 raise _DryRunError

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.commit.manifest import microseconds
 from export_pipeline.exports.commit.record import completed_values, take_sequence
 from export_pipeline.exports.commit.rules import FAILED
@@ -31,11 +32,12 @@ class RecoveredTable:
 
 @dataclass
 class Written:
-    """What became of one table."""
+    """What became of one table; `uncommitted` days have lost their commit."""
 
     new_project: bool = False
     new_export: bool = False
     days: int = 0
+    uncommitted: int = 0
     unchanged: int = 0
     rows: int = 0
     problems: list[str] = field(default_factory=list)
@@ -44,8 +46,9 @@ class Written:
 class TableWriter:
     """Writes one table in one transaction."""
 
-    def __init__(self, control: ControlDatabase, table: RecoveredTable) -> None:
+    def __init__(self, control: ControlDatabase, table: RecoveredTable, *, actor: str) -> None:
         self._control = control
+        self._actor = actor
         self._export = table.export
         self._days = table.days
         self.result = Written()
@@ -66,6 +69,22 @@ class TableWriter:
         for day, row in sorted(known.items()):
             if row["commit_epoch"] is not None:
                 self._problem(day, f"its commit of epoch {row['commit_epoch']} has no manifest in the bucket")
+        self._note(connection, now)
+
+    def _note(self, connection: sa.Connection, now: int) -> None:
+        """The line of the audit log, where anything was changed."""
+        result = self.result
+        changed = {name: getattr(result, name) for name in ("new_project", "new_export", "days", "uncommitted", "rows")}
+        if any(changed.values()):
+            record(
+                connection,
+                at=now,
+                tenant_id=self._export.tenant_id,
+                actor=self._actor,
+                action="export.recover",
+                subject=self._export.export_id,
+                detail=changed,
+            )
 
     def _export_is_there(self, connection: sa.Connection) -> bool:
         export = self._export
@@ -131,6 +150,7 @@ class TableWriter:
             self._problem(found.day, found.damage or "its manifest cannot be read")
             if found.epoch:
                 self._save(connection, found, row, damaged_values(found, row, now))
+                self.result.uncommitted += 1
             return False
         if row is not None and knows(row, found.manifest):
             self.result.unchanged += 1
@@ -186,7 +206,7 @@ class TableWriter:
         self.result.problems.append(f"export {self._export.export_id}, {day}: {text}")
 
 
-def choose_in_use(connection: sa.Connection, control: ControlDatabase) -> None:
+def choose_in_use(connection: sa.Connection, control: ControlDatabase, *, actor: str) -> None:
     """Leaves one standing export of each project in use: the one whose days were read from the trace store last."""
     newest = sa.func.max(days.c.snapshot_at).label("newest")
     query = (
@@ -210,6 +230,15 @@ def choose_in_use(connection: sa.Connection, control: ControlDatabase) -> None:
         if superseded_at != row.superseded_at:
             connection.execute(
                 sa.update(exports).where(exports.c.export_id == row.export_id).values(superseded_at=superseded_at)
+            )
+            record(
+                connection,
+                at=now,
+                tenant_id=uuid.UUID(row.tenant_id),
+                actor=actor,
+                action="export.use" if superseded_at is None else "export.supersede",
+                subject=row.export_id,
+                detail={},
             )
 
 

@@ -56,7 +56,7 @@ def test_a_cancel_before_anything_ran_ends_every_unit_and_is_final(any_desk: Des
     assert {unit.status for unit in any_desk.units(export.id)} == {"Cancelled"}
     assert cancel(any_desk, export.id) == ended
     with pytest.raises(ConflictError, match="create a new export"):
-        retry_failed(any_desk.control, export.id, tenant_id=any_desk.tenant, actor="cli")
+        retry_failed(any_desk.control, export.id, tenant_id=any_desk.tenant, settings=any_desk.settings, actor="cli")
 
 
 def test_a_cancel_while_a_day_is_held_tells_its_worker(any_desk: Desk) -> None:
@@ -101,7 +101,7 @@ def test_another_workspace_can_neither_cancel_nor_retry(desk: Desk) -> None:
     with pytest.raises(NotFoundError):
         cancel_bulk_export(desk.control, export.id, tenant_id=other, actor="cli")
     with pytest.raises(NotFoundError):
-        retry_failed(desk.control, export.id, tenant_id=other, actor="cli")
+        retry_failed(desk.control, export.id, tenant_id=other, settings=desk.settings, actor="cli")
 
 
 def test_a_cancelled_schedule_leaves_its_children_alone(desk: Desk) -> None:
@@ -119,7 +119,9 @@ def test_a_retry_by_hand_gives_the_failed_days_all_retries_anew_and_leaves_the_o
     any_desk.set_unit(completed, status="Completed")
     any_desk.set_unit(timed_out, status="TimedOut", attempt=3)
     any_desk.set_export(export.id, status="Failed", error="no", started_at=1, finished_at=2)
-    again = retry_failed(any_desk.control, export.id, tenant_id=any_desk.tenant, actor="cli")
+    again = retry_failed(
+        any_desk.control, export.id, tenant_id=any_desk.tenant, settings=any_desk.settings, actor="cli"
+    )
     assert (again.status, again.error, again.started_at, again.finished_at) == ("Created", None, None, None)
     units = any_desk.units(export.id)
     assert [(unit.status, unit.attempt, unit.first_attempt) for unit in units] == [

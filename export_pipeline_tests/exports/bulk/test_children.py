@@ -1,13 +1,23 @@
 """Schedules: when a child is due, which window it has, and that none is missed or doubled."""
 
+import itertools
 import threading
+import uuid
+from functools import partial
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from export_pipeline.errors import ControlUnreachableError
+from export_pipeline.exports.bulk import children as children_module
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.children import DELAY, next_child, spawn_child, spawn_children
 from export_pipeline.exports.bulk.read import list_bulk_exports, list_child_units
 from export_pipeline.exports.bulk.records import BulkExport, instant
+from export_pipeline.exports.bulk.steps import prepare
+from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.watch.notices import Notice, due_notices
 from export_pipeline_tests.exports.bulk.desk import Desk
 
 HOUR = 3600 * 1_000_000
@@ -43,7 +53,14 @@ def children(desk: Desk) -> list[BulkExport]:
 
 def test_after_downtime_windows_are_caught_up_one_by_one_without_hole_or_overlap(any_desk: Desk) -> None:
     source = schedule(any_desk, windows=4)
-    assert [len(spawn_children(any_desk.control)) for _ in range(6)] == [1, 1, 1, 1, 0, 0]
+    assert [len(spawn_children(any_desk.control, settings=any_desk.settings, seconds=60)) for _ in range(6)] == [
+        1,
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
     spawned = children(any_desk)
     assert [child.start_at for child in spawned] == [source.start_at + number * 6 * HOUR for number in range(4)]
     assert {(child.end_at or 0) - child.start_at for child in spawned} == {6 * HOUR}
@@ -51,7 +68,7 @@ def test_after_downtime_windows_are_caught_up_one_by_one_without_hole_or_overlap
 
 def test_a_child_is_an_ordinary_export_with_what_its_schedule_asks_for(any_desk: Desk) -> None:
     source = schedule(any_desk, windows=1)
-    (child,) = spawn_children(any_desk.control)
+    (child,) = spawn_children(any_desk.control, settings=any_desk.settings, seconds=60)
     assert (child.source_id, child.status, child.created_by) == (source.id, "Created", "schedule")
     assert (child.filter, child.export_fields) == ('eq(status, "error")', ("id", "name"))
     assert (child.destination_id, child.session_id, child.interval_hours) == (
@@ -67,7 +84,10 @@ def test_a_child_is_an_ordinary_export_with_what_its_schedule_asks_for(any_desk:
 
 def test_two_daemons_at_once_spawn_each_child_once(any_desk: Desk) -> None:
     source = schedule(any_desk, windows=2)
-    threads = [threading.Thread(target=spawn_child, args=(any_desk.control, source.id)) for _ in range(6)]
+    threads = [
+        threading.Thread(target=partial(spawn_child, any_desk.control, source.id, settings=any_desk.settings))
+        for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -77,10 +97,10 @@ def test_two_daemons_at_once_spawn_each_child_once(any_desk: Desk) -> None:
 
 def test_a_cancelled_schedule_spawns_nothing_more(desk: Desk) -> None:
     source = schedule(desk, windows=2)
-    (child,) = spawn_children(desk.control)
+    (child,) = spawn_children(desk.control, settings=desk.settings, seconds=60)
     cancel_bulk_export(desk.control, source.id, tenant_id=desk.tenant, actor="cli")
-    assert spawn_children(desk.control) == []
-    assert spawn_child(desk.control, source.id) is None
+    assert spawn_children(desk.control, settings=desk.settings, seconds=60) == []
+    assert spawn_child(desk.control, source.id, settings=desk.settings) is None
     assert desk.export(child.id).status == "Created"
 
 
@@ -88,5 +108,103 @@ def test_children_do_not_count_against_what_a_person_may_create(desk: Desk) -> N
     desk.settings = desk.settings.model_copy(update={"max_exports_per_hour": 2})
     schedule(desk, windows=5)
     for _ in range(5):
-        spawn_children(desk.control)
+        spawn_children(desk.control, settings=desk.settings, seconds=60)
     assert desk.ask().status == "Created"
+
+
+def lose_destination(desk: Desk) -> None:
+    """Takes it away past the code that refuses to while a schedule has it."""
+    with desk.control.begin() as connection:
+        connection.execute(sa.delete(destinations).where(destinations.c.id == str(desk.destination)))
+
+
+def missed(desk: Desk) -> list[Notice]:
+    return [each for each in due_notices(desk.control, limit=9, oldest=0) if each.kind == "schedule.missed"]
+
+
+def test_a_schedule_that_cannot_spawn_fails_alone_says_so_and_spawns_once_it_can(any_desk: Desk) -> None:
+    neighbour = Desk(any_desk.control)
+    broken, others = schedule(any_desk, windows=1), [schedule(neighbour, windows=1) for _ in range(3)]
+    destination = any_desk.destination
+    lose_destination(any_desk)
+    prepare(any_desk.control, any_desk.settings)
+    assert {child.source_id for child in children(neighbour)} == {other.id for other in others}
+    assert children(any_desk) == []
+    said = any_desk.export(broken.id)
+    assert said.status == "IntervalScheduled"
+    assert said.error is not None
+    assert said.error.startswith(f"its next export cannot begin: There is no destination {destination}")
+    prepare(any_desk.control, any_desk.settings)
+    assert any_desk.export(broken.id) == said, "it is told of once"
+    assert missed(any_desk) == [], "its window is over for less than an hour"
+    any_desk.project = uuid.uuid4()
+    any_desk.__post_init__()
+    (child,) = spawn_children(any_desk.control, settings=any_desk.settings, seconds=60)
+    assert (child.source_id, any_desk.export(broken.id).error) == (broken.id, None)
+
+
+def test_a_window_that_a_failing_schedule_misses_is_told_of_with_the_reason(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = schedule(any_desk, windows=2)
+    lose_destination(any_desk)
+    assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
+    assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
+    (notice,) = missed(any_desk)
+    assert (notice.detail["export_id"], notice.detail["tenant_id"]) == (str(broken.id), str(any_desk.tenant))
+    assert notice.detail["start"] == instant(broken.start_at).isoformat()
+    assert f"its next export cannot begin: There is no destination {any_desk.destination}" in notice.text
+
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("a value of a row")
+
+    monkeypatch.setattr(children_module, "insert_export", fails)
+    assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
+    assert any_desk.export(broken.id).error == "its next export cannot begin: unexpected ValueError"
+
+
+def test_a_control_database_that_is_away_ends_the_round(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = schedule(desk, windows=1)
+
+    def away(*_: object, **__: object) -> None:
+        raise ControlUnreachableError("away")
+
+    monkeypatch.setattr(children_module, "spawn_child", away)
+    with pytest.raises(ControlUnreachableError):
+        spawn_children(desk.control, settings=desk.settings, seconds=60)
+    assert desk.export(source.id).error is None
+
+
+class Clock:
+    """A clock on which a second passes each time that somebody looks."""
+
+    def __init__(self) -> None:
+        self._seconds = itertools.count()
+
+    def monotonic(self) -> float:
+        """What it shows."""
+        return float(next(self._seconds))
+
+
+def test_a_round_ends_in_time_and_a_workspace_with_many_schedules_delays_no_other(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbour: Any = Desk(any_desk.control)
+    for _ in range(30):
+        schedule(any_desk, windows=3)
+    asked = schedule(neighbour, windows=1)
+    monkeypatch.setattr(children_module, "time", Clock())
+    spawned = spawn_children(any_desk.control, settings=any_desk.settings, seconds=5)
+    assert len(spawned) == 5
+    assert [child.source_id for child in spawned if child.tenant_id == neighbour.tenant] == [asked.id]
+
+
+def test_where_a_round_has_time_for_one_every_workspace_comes_first_at_times(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desks = [desk, *(Desk(desk.control) for _ in range(3))]
+    for each in desks:
+        schedule(each, windows=200)
+    monkeypatch.setattr(children_module, "time", Clock())
+    served = [spawn_children(desk.control, settings=desk.settings, seconds=1)[0].tenant_id for _ in range(80)]
+    assert set(served) == {each.tenant for each in desks}

@@ -7,13 +7,26 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import FilterError, InputError, SourceSlowError, SourceUnusableError
-from export_pipeline.exports.bulk import count
+from export_pipeline.errors import (
+    FilterError,
+    InputError,
+    SourceSlowError,
+    SourceUnreachableError,
+    SourceUnusableError,
+)
+from export_pipeline.exports.bulk import count, late, turns
+from export_pipeline.exports.bulk.children import spawn_child
 from export_pipeline.exports.bulk.count import count_rows, uncounted
-from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
+from export_pipeline.exports.bulk.late import follow_late_changes
+from export_pipeline.exports.bulk.plan import ROWS_TOGETHER, group_units
+from export_pipeline.exports.bulk.read import progress_of
+from export_pipeline.exports.bulk.records import BulkExport
+from export_pipeline.exports.bulk.results import end_if_done
 from export_pipeline.exports.bulk.steps import prepare
 from export_pipeline.exports.bulk.turns import in_turns
-from export_pipeline.exports.control.tables import exports
+from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.tables import bulk_exports, exports
+from export_pipeline.exports.projects.late import Lateness
 from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended
 from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_SEARCHES, parse_filter, read_filter
 from export_pipeline.runs.filter_tree import Filter
@@ -21,20 +34,30 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, ProjectKey
 from export_pipeline_tests.exports.bulk.desk import START, Desk
 from export_pipeline_tests.exports.core.memory_source import MemorySource
+from export_pipeline_tests.sources.stores import Store
 
 LONG = {"start": datetime(2017, 1, 1, tzinfo=UTC), "end": datetime(2026, 1, 1, tzinfo=UTC)}
 
 
 class Counting(MemorySource):
-    """Counts nothing, notes for whom it was asked, and is too slow for filters and for windows of some length."""
+    """Counts seven rows a day, notes for whom it was asked, and is too slow for filters and for windows of some length.
 
-    slow_filters = False
-    slow_days: int | None = None
-    broken: str | None = None
+    It is the clock by which a round is timed: a count takes a tenth of a second, or as long as it may.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.filtered = 0
+        self.now = 0.0
+        self.slow_filters = False
+        self.slow_days: int | None = None
+        self.slow_projects: set[str] = set()
+        self.broken: dict[str, Exception] = {}
+
+    def monotonic(self) -> float:
+        """What the clock shows."""
+        return self.now
 
     def days(
         self,
@@ -48,12 +71,28 @@ class Counting(MemorySource):
         assert seconds == count.STATEMENT_SECONDS
         assert window is not None
         self.asked.append(project.id)
+        self.filtered += filter is not None
         days = [part.day for part in window.days()]
-        if project.id == self.broken:
-            raise SourceUnusableError("an expression fails")
-        if (filter is not None and self.slow_filters) or len(days) > (self.slow_days or 99):
+        if project.id in self.broken:
+            raise self.broken[project.id]
+        slow = project.id in self.slow_projects or (filter is not None and self.slow_filters)
+        if slow or len(days) > (99 if self.slow_days is None else self.slow_days):
+            self.now += seconds
             raise SourceSlowError("slow")
+        self.now += 0.1
         return {day: DayFingerprint(7) for day in days}
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """A trace store that takes time while a clock stands still otherwise."""
+    source = Counting()
+    monkeypatch.setattr(turns, "time", source)
+    return source
+
+
+def planned_rows(desk: Desk, export: BulkExport) -> list[int | None]:
+    return [unit.planned_rows for unit in desk.units(export.id)]
 
 
 @pytest.fixture
@@ -63,16 +102,47 @@ def neighbour(any_desk: Desk) -> Desk:
 
 
 def test_every_workspace_has_a_first_turn_however_much_another_one_has_asked_for(
-    any_desk: Desk, neighbour: Desk
+    any_desk: Desk, neighbour: Desk, counting: Counting
 ) -> None:
     for _ in range(20):
         any_desk.ask(**LONG)
     asked = neighbour.ask()
-    prepare(any_desk.control)
-    source = Counting()
-    count_rows(any_desk.control, source, seconds=0)
-    assert source.asked == [str(any_desk.project), str(neighbour.project)]
-    assert [unit.planned_rows for unit in neighbour.units(asked.id)] == [7, 7, 7]
+    prepare(any_desk.control, any_desk.settings)
+    count_rows(any_desk.control, counting, seconds=0.1)
+    assert sorted(counting.asked) == sorted([str(any_desk.project), str(neighbour.project)])
+    assert planned_rows(neighbour, asked) == [7, 7, 7]
+
+
+def test_a_workspace_whose_counts_are_slow_has_no_more_time_than_another_one(
+    any_desk: Desk, neighbour: Desk, counting: Counting
+) -> None:
+    for _ in range(5):
+        any_desk.ask(**LONG)
+    asked = neighbour.ask(**LONG)
+    prepare(any_desk.control, any_desk.settings)
+    counting.slow_projects = {str(any_desk.project)}
+    count_rows(any_desk.control, counting, seconds=5)
+    assert counting.now < 9
+    assert counting.asked.count(str(any_desk.project)) == 2
+    days = sum(rows is not None for rows in planned_rows(neighbour, asked))
+    assert days >= 24 * count.DAYS_AT_ONCE, "it had half of the five seconds, whatever the other one took"
+
+
+def test_among_many_slow_workspaces_each_is_counted_in_the_end(desk: Desk, counting: Counting) -> None:
+    slow = [Desk(desk.control) for _ in range(8)]
+    for each in slow:
+        for _ in range(3):
+            each.ask(**LONG)
+    asked = desk.ask()
+    prepare(desk.control, desk.settings)
+    counting.slow_projects = {str(each.project) for each in slow}
+    for _ in range(200):
+        if None not in planned_rows(desk, asked):
+            break
+        before = counting.now
+        count_rows(desk.control, counting, seconds=5)
+        assert counting.now - before < 3 * 5 + 2 * count.STATEMENT_SECONDS
+    assert planned_rows(desk, asked) == [7, 7, 7]
 
 
 def test_turns_are_those_of_owners_in_the_order_in_which_their_items_come() -> None:
@@ -84,13 +154,15 @@ def test_turns_are_those_of_owners_in_the_order_in_which_their_items_come() -> N
     assert list(in_turns([], lambda item: item)) == []
 
 
-def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(any_desk: Desk, neighbour: Desk) -> None:
+def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(
+    any_desk: Desk, neighbour: Desk, counting: Counting
+) -> None:
     poisoned, asked = any_desk.ask(filter='eq(name, "a")'), neighbour.ask()
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     with any_desk.control.begin() as connection:
         here = exports.c.bulk_id == str(poisoned.id)
         connection.execute(sa.update(exports).where(here).values(filter="eq(no_such_field, 1)"))
-    count_rows(any_desk.control, Counting(), seconds=60)
+    count_rows(any_desk.control, counting, seconds=60)
     ended = any_desk.export(poisoned.id)
     assert (ended.status, {unit.status for unit in any_desk.units(poisoned.id)}) == ("Failed", {"Failed"})
     assert ended.error is not None
@@ -101,39 +173,102 @@ def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(any_desk: De
     assert (notice.kind, notice.detail["export_id"]) == ("export.failed", str(poisoned.id))
 
 
-def test_a_table_that_cannot_be_counted_keeps_no_other_one_waiting(any_desk: Desk, neighbour: Desk) -> None:
-    broken, asked = any_desk.ask(), neighbour.ask()
-    prepare(any_desk.control)
-    source = Counting()
-    source.broken = str(any_desk.project)
-    with pytest.raises(SourceUnusableError, match="an expression fails"):
-        count_rows(any_desk.control, source, seconds=60)
-    assert [unit.planned_rows for unit in neighbour.units(asked.id)] == [7, 7, 7]
-    assert any_desk.export(broken.id).status == "Created"
-    source.broken = None
-    count_rows(any_desk.control, source, seconds=60)
-    assert [unit.planned_rows for unit in any_desk.units(broken.id)] == [7, 7, 7]
-
-
-def test_a_filter_that_is_slow_to_count_with_is_counted_without(desk: Desk) -> None:
-    asked = desk.ask(filter='eq(name, "a")')
-    prepare(desk.control)
-    source = Counting()
-    source.slow_filters = True
-    count_rows(desk.control, source, seconds=60)
-    assert [unit.planned_rows for unit in desk.units(asked.id)] == [7, 7, 7]
-
-
-@pytest.mark.parametrize(("longest", "rows"), [(1, 7), (0, ROWS_TOGETHER)])
-def test_days_that_cannot_be_counted_together_are_counted_one_by_one_or_planned_as_large_ones(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, longest: int, rows: int
+@pytest.mark.parametrize("error", [SourceUnusableError("an expression fails"), SourceUnreachableError("broke off")])
+def test_a_table_that_cannot_be_counted_keeps_no_other_one_waiting(
+    any_desk: Desk, neighbour: Desk, counting: Counting, error: Exception
 ) -> None:
+    broken, asked = any_desk.ask(), neighbour.ask()
+    prepare(any_desk.control, any_desk.settings)
+    counting.broken = {str(any_desk.project): error}
+    with pytest.raises(type(error), match=str(error)):
+        count_rows(any_desk.control, counting, seconds=60)
+    assert planned_rows(neighbour, asked) == [7, 7, 7]
+    assert any_desk.export(broken.id).status == "Created"
+    counting.broken = {}
+    count_rows(any_desk.control, counting, seconds=60)
+    assert planned_rows(any_desk, broken) == [7, 7, 7]
+
+
+def test_a_filter_that_is_slow_to_count_with_is_tried_once_and_gives_an_upper_limit(
+    any_desk: Desk, counting: Counting
+) -> None:
+    asked = any_desk.ask(**LONG, filter='eq(name, "a")')
+    prepare(any_desk.control, any_desk.settings)
+    counting.slow_filters = True
+    for _ in range(10):
+        count_rows(any_desk.control, counting, seconds=0.05)
+    assert planned_rows(any_desk, asked)[: 11 * count.DAYS_AT_ONCE] == [-7] * 10 * count.DAYS_AT_ONCE + [None] * 31
+    assert counting.filtered == 1
+    assert progress_of(any_desk.control, asked.id, tenant_id=any_desk.tenant).rows_planned is None
+
+
+def test_days_that_cannot_be_counted_together_are_counted_one_by_one(desk: Desk, counting: Counting) -> None:
     asked = desk.ask()
-    prepare(desk.control)
-    source = Counting()
-    source.slow_days = longest or -1
-    count_rows(desk.control, source, seconds=60)
-    assert [unit.planned_rows for unit in desk.units(asked.id)] == [rows, rows, rows]
+    prepare(desk.control, desk.settings)
+    counting.slow_days = 1
+    count_rows(desk.control, counting, seconds=60)
+    assert planned_rows(desk, asked) == [7, 7, 7]
+
+
+def test_days_that_cannot_be_counted_even_alone_are_large_ones_and_soon_no_further_one_is_tried(
+    any_desk: Desk, counting: Counting
+) -> None:
+    asked = any_desk.ask(**LONG)
+    prepare(any_desk.control, any_desk.settings)
+    counting.slow_days = 0
+    for _ in range(8):
+        count_rows(any_desk.control, counting, seconds=1)
+    assert set(planned_rows(any_desk, asked)) == {-ROWS_TOGETHER}
+    assert len(counting.asked) == 1 + count.MOST_SLOW_DAYS, "all together, and then each alone"
+    assert uncounted(any_desk.control) == []
+    (first, second, *_) = group_units(asked.id, any_desk.units(asked.id))
+    assert (len(first.units), len(second.units)) == (1, 1)
+
+
+NEVER = {
+    "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c)",
+    "postgresql": "pg_sleep(3600)::text",
+}
+
+
+@pytest.mark.slow
+def test_a_trace_store_that_never_answers_for_one_workspace_is_counted_for_another(
+    store: Store, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbour = Desk(desk.control)
+    store.runs()
+    for number in range(6):
+        project = (desk, neighbour)[number % 2].project
+        store.add(number, START + timedelta(days=number // 2), session_id=str(project))
+    never = f"CASE WHEN r.session_id = '{desk.project}' THEN {NEVER[store.dialect]} END"
+    source = store.source(f'runs: {{deleted: {{sql: "{never}"}}}}')
+    slow, asked = desk.ask(), neighbour.ask()
+    monkeypatch.setattr(count, "STATEMENT_SECONDS", 1.0)
+    for _ in range(20):
+        if uncounted(desk.control):
+            count_rows(desk.control, source, seconds=1)
+    assert planned_rows(neighbour, asked) == [1, 1, 1]
+    assert planned_rows(desk, slow) == [-ROWS_TOGETHER] * 3
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("planned", "warning"),
+    [
+        ((7, 7, 7), "21 rows were counted when the export was planned, 15 were there to read"),
+        ((7, -ROWS_TOGETHER, -7), "7 rows were counted when the export was planned, 5 were there to read"),
+        ((5, -7, None), None),
+    ],
+)
+def test_only_rows_that_were_counted_exactly_can_have_gone(
+    any_desk: Desk, planned: tuple[int | None, ...], warning: str | None
+) -> None:
+    asked = any_desk.ask()
+    for unit, rows in zip(any_desk.units(asked.id), planned, strict=True):
+        any_desk.set_unit(unit.id, status="Completed", planned_rows=rows, rows=4, rows_rejected=1)
+    export = any_desk.export(asked.id)
+    any_desk.control.run(lambda connection: end_if_done(connection, export, now=any_desk.control.now()))
+    assert (any_desk.export(asked.id).status, any_desk.export(asked.id).warning) == ("Completed", warning)
 
 
 def test_a_window_is_as_long_as_the_setting_lets_it_be(desk: Desk) -> None:
@@ -162,7 +297,7 @@ def test_conditions_that_read_whole_payloads_are_few() -> None:
 
 def test_ids_of_other_workspaces_are_not_counted_for_it(any_desk: Desk, neighbour: Desk) -> None:
     neighbour.ask()
-    prepare(any_desk.control)
+    prepare(any_desk.control, any_desk.settings)
     assert [table.tenant_id for table in uncounted(any_desk.control)] == [neighbour.tenant]
     assert uuid.UUID(uncounted(any_desk.control)[0].project.id) == neighbour.project
 
@@ -181,3 +316,89 @@ def test_notices_of_one_workspace_do_not_delay_those_of_another_or_of_none(any_d
     told = [(notice.detail.get("tenant_id"), notice.created_at) for notice in due_notices(control, limit=5, oldest=0)]
     mine = str(any_desk.tenant)
     assert told == [(mine, 1), (str(neighbour.tenant), 100), (None, 101), (mine, 2), (mine, 3)]
+
+
+class Comparing:
+    """Compares tables and finds nothing, while a clock stands still otherwise; notes whose they were."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked: list[ExportRecord] = []
+        self.slow: set[uuid.UUID] = set()
+        self.broken: set[uuid.UUID] = set()
+
+    def monotonic(self) -> float:
+        """What the clock shows."""
+        return self.now
+
+    def look(self, _control: Any, _source: Any, table: ExportRecord, _window: Window, *, seconds: float) -> Lateness:
+        """Stands for `look_for_late_days`."""
+        self.asked.append(table)
+        self.now += seconds if table.tenant_id in self.slow else 0.1
+        if table.tenant_id in self.slow:
+            raise SourceSlowError("slow")
+        if table.export_id in self.broken:
+            raise SourceUnreachableError("broke off")
+        return Lateness()
+
+    def tables(self, desk: Desk) -> list[uuid.UUID]:
+        """Those of a workspace, in the order in which they were looked at."""
+        return [table.export_id for table in self.asked if table.tenant_id == desk.tenant]
+
+
+@pytest.fixture
+def comparing(monkeypatch: pytest.MonkeyPatch) -> Comparing:
+    """What late changes are looked for with."""
+    made = Comparing()
+    monkeypatch.setattr(turns, "time", made)
+    monkeypatch.setattr(late, "look_for_late_days", made.look)
+    return made
+
+
+def exported_schedules(desk: Desk, number: int) -> list[uuid.UUID]:
+    """The tables of so many schedules that follow late changes, each with one export, Completed."""
+    start = datetime.now(UTC) - timedelta(hours=2)
+    for _ in range(number):
+        desk.ask(start=start, end=None, interval_hours=1, reexport_late=True)
+    with desk.control.read() as connection:
+        schedules = connection.execute(sa.select(bulk_exports.c.id).where(bulk_exports.c.tenant_id == str(desk.tenant)))
+        ids = [uuid.UUID(each) for each in schedules.scalars()]
+    tables = []
+    for each in ids:
+        child = spawn_child(desk.control, each, settings=desk.settings)
+        assert child is not None
+        tables.append(desk.units(child.id)[0].export_id)
+        desk.set_export(child.id, status="Completed")
+    return sorted(tables, key=str)
+
+
+def test_late_changes_of_a_workspace_are_looked_for_in_every_round_however_slow_another_one_s_are(
+    any_desk: Desk, neighbour: Desk, comparing: Comparing
+) -> None:
+    slow, (mine,) = exported_schedules(any_desk, 7), exported_schedules(neighbour, 1)
+    comparing.slow = {any_desk.tenant}
+    cursor = ""
+    for number in range(7):
+        before = comparing.now
+        found = follow_late_changes(any_desk.control, MemorySource(), late_days=14, cursor=cursor)
+        assert comparing.now - before < 21
+        assert comparing.tables(neighbour) == [mine] * (number + 1)
+        assert (found.looked_at, len(found.failed)) == (1, 1)
+        cursor = found.cursor
+    assert set(comparing.tables(any_desk)) == set(slow), "each one had its turn"
+
+
+def test_a_table_whose_comparison_ends_the_connection_keeps_no_other_workspace_waiting(
+    any_desk: Desk, neighbour: Desk, comparing: Comparing
+) -> None:
+    tables, (mine,) = exported_schedules(any_desk, 3), exported_schedules(neighbour, 1)
+    comparing.broken = {tables[0]}
+    first = follow_late_changes(any_desk.control, MemorySource(), late_days=14)
+    assert (comparing.tables(any_desk), comparing.tables(neighbour)) == (tables[:1], [mine])
+    assert [said.partition(" could ")[2] for said in first.failed] == ["not be looked at: broke off"]
+    second = follow_late_changes(any_desk.control, MemorySource(), late_days=14, cursor=first.cursor)
+    assert comparing.tables(any_desk) == [tables[0], tables[1], tables[2], tables[0]]
+    assert second.looked_at == 3
+    comparing.broken = {*tables, mine}
+    with pytest.raises(SourceUnreachableError):
+        follow_late_changes(any_desk.control, MemorySource(), late_days=14)

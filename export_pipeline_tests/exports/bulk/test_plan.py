@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.exports.bulk.cleaning import MOST, plan_cleaning
+from export_pipeline.exports.bulk.places import Moves, share_places
 from export_pipeline.exports.bulk.plan import SIDE_BY_SIDE, Limits, Planned, Run, Start, group_units, plan
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 
@@ -212,6 +213,32 @@ def test_an_attempt_that_takes_too_long_is_ended_with_its_run() -> None:
     assert (found.late_units, found.terminate) == ([late], {"r"})
 
 
+def test_a_run_that_took_its_days_and_does_nothing_is_ended_and_gives_them_back() -> None:
+    of = export(0, status="Running", started_at=NOW - 5 * HOUR)
+    taken = units_of(of, 2, dagster_run_id="r", updated_at=NOW - 5 * HOUR)
+    old = run_of(taken, age=4 * HOUR + 1)
+    found = plan([of], taken, [old], limits=LIMITS, now=NOW, heard={"r": NOW - 4 * HOUR - 1})
+    assert (found.late_units, found.terminate) == (taken, {"r"})
+    for fine in (
+        plan([of], taken, [old], limits=LIMITS, now=NOW, heard={"r": NOW - 4 * HOUR}),
+        plan([of], taken, [replace(old, age=4 * HOUR)], limits=LIMITS, now=NOW),
+        plan([of], taken, [replace(old, queued=True)], limits=LIMITS, now=NOW),
+        plan([of], [replace(taken[0], status="Running", started_at=NOW), taken[1]], [old], limits=LIMITS, now=NOW),
+    ):
+        assert (fine.late_units, fine.terminate) == ([], set())
+
+
+@pytest.mark.parametrize("cleans", [False, True])
+def test_a_run_that_takes_nothing_and_one_that_cleans_up_for_ever_are_ended(*, cleans: bool) -> None:
+    of = export(0, status="Failed" if cleans else "Created")
+    units = units_of(of, 1)
+    run = run_of(units, age=4 * HOUR + 1, cleans=cleans, attempts={} if cleans else {units[0].id: 0})
+    active = [] if cleans else [of]
+    found = plan(active, [] if cleans else units, [run], limits=LIMITS, now=NOW)
+    assert (found.terminate, found.late_units, found.starts) == ({"r"}, [], [])
+    assert plan(active, units, [replace(run, age=4 * HOUR)], limits=LIMITS, now=NOW).terminate == set()
+
+
 def test_an_export_that_takes_too_long_is_ended_with_its_runs() -> None:
     of = export(0, status="Running", started_at=NOW - 24 * HOUR - 1)
     units = units_of(of, 2)
@@ -262,3 +289,38 @@ def test_cleaning_waits_for_the_exports_runs_and_pauses_longer_each_time() -> No
     assert due(ends=[0.0, 950.0]) == []
     assert due(ends=[0.0, 940.0]) == [2]
     assert due(ends=[0.0] * MOST) == []
+
+
+def live(workspace: str, *ages: int, **changes: Any) -> list[Run]:
+    """Running runs of a workspace, so many seconds old."""
+    return [
+        run_of(units_of(export(0), 1), f"{workspace}{number}", workspace=workspace, age=age * 1_000_000, **changes)
+        for number, age in enumerate(ages)
+    ]
+
+
+def queued(workspace: str, *ages: int) -> list[Run]:
+    """Queued ones."""
+    return [replace(run, run_id=f"queued {run.run_id}", queued=True) for run in live(workspace, *ages)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "moves"),
+    [
+        ([*live("a", 90, 80, 70), *queued("a", 60)], Moves()),
+        ([*live("a", 90, 80), *live("b", 70), *queued("c", 60, 65)], Moves(("queued c1",))),
+        ([*live("a", 90, 80, 70), *live("b", 60), *queued("c", 19)], Moves(("queued c0",))),
+        ([*live("a", 90, 80, 70), *live("b", 60), *queued("c", 20)], Moves(("queued c0",), "a2")),
+        ([*live("a", 90, 80), *live("b", 70, 85), *queued("c", 60), *queued("a", 99)], Moves(("queued c0",), "b0")),
+        ([*live("a", 90, 80, 70), *live("b", 60), *queued("b", 99)], Moves()),
+        ([*live("a", 9), *live("b", 9), *live("c", 9), *live("d", 9), *queued("e", 60)], Moves(("queued e0",))),
+        ([*live("a", 90, 80, 70), *live("b", 60, status="CANCELING"), *queued("c", 60)], Moves(("queued c0",))),
+        ([*live("a", 90, 80), *live("b", 70, status="STARTING"), *live("a", 9, cleans=True), *queued("c", 60)], None),
+    ],
+)
+def test_a_workspace_without_a_running_run_comes_first_and_gets_a_place_of_the_one_that_has_most(
+    runs: list[Run], moves: Moves | None
+) -> None:
+    wanted = Moves(("queued c0",), "a1") if moves is None else moves
+    assert share_places(runs, places=4) == wanted
+    assert share_places(runs, places=None) == Moves(wanted.first)

@@ -7,6 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
+from export_pipeline.exports.bulk import steps
+from export_pipeline.exports.bulk.plan import Planned
 from export_pipeline.exports.bulk.read import (
     estimated_finish,
     get_unit,
@@ -16,7 +18,7 @@ from export_pipeline.exports.bulk.read import (
     share_done,
 )
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.bulk.steps import read_active
+from export_pipeline.exports.bulk.steps import carry_out, read_active
 from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.bulk.desk import Desk
 
@@ -52,10 +54,11 @@ def test_a_filter_that_rows_are_counted_with_changes_nothing_about_progress(desk
     assert (progress.percent, progress.rows_planned) == (50.0, 300)
 
 
-def test_with_any_other_filter_days_have_the_weight_of_all_their_rows(desk: Desk) -> None:
+def test_days_that_were_counted_only_roughly_have_the_weight_of_all_their_rows(any_desk: Desk) -> None:
+    desk = any_desk
     export = under_way(desk, filter='search("refund")')
     done, running, waiting = desk.units(export.id)
-    for unit, rows in ((done, 1000), (running, 500), (waiting, 500)):
+    for unit, rows in ((done, -1000), (running, -500), (waiting, 500)):
         desk.set_unit(unit.id, planned_rows=rows)
     progress = progress_of(desk.control, export.id, tenant_id=desk.tenant)
     assert (progress.percent, progress.rows_planned, progress.rows_written) == (52.5, None, 150)
@@ -117,23 +120,31 @@ def test_lists_are_the_workspaces_own_and_come_in_pages(any_desk: Desk) -> None:
 def test_of_very_many_waiting_units_a_round_sees_those_that_are_due_first(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export_pipeline.exports.bulk.steps.MOST_WAITING", 1)
-    monkeypatch.setattr("export_pipeline.exports.bulk.steps.LEAST_WAITING", 1)
+    monkeypatch.setattr(steps, "MOST_WAITING", 1)
+    monkeypatch.setattr(steps, "LEAST_WAITING", 1)
     export = any_desk.ask()
     first, second, third = any_desk.units(export.id)
     any_desk.set_unit(first.id, not_before=5)
     any_desk.set_unit(third.id, status="Running", dagster_run_id="r")
-    assert {unit.id for unit in read_active(any_desk.control).units} == {second.id, third.id}
+    assert {unit.id for unit in read_active(any_desk.control, any_desk.settings).units} == {second.id, third.id}
 
 
-def test_the_exports_of_a_workspace_share_what_a_round_sees_of_them(
+def test_a_round_reads_units_of_exports_that_may_be_under_way_and_few_of_each_where_there_are_many(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export_pipeline.exports.bulk.steps.MOST_WAITING", 4)
-    monkeypatch.setattr("export_pipeline.exports.bulk.steps.LEAST_WAITING", 1)
+    monkeypatch.setattr(steps, "MOST_WAITING", 6)
+    monkeypatch.setattr(steps, "LEAST_WAITING", 2)
     neighbour = Desk(any_desk.control)
-    asked = [desk.ask() for desk in (any_desk, any_desk, neighbour)]
-    for export, desk in zip(asked, (any_desk, any_desk, neighbour), strict=True):
-        desk.units(export.id)
-    seen = Counter(unit.bulk_id for unit in read_active(any_desk.control).units)
-    assert [seen[export.id] for export in asked] == [2, 2, 3]
+    other = neighbour.ask()
+    asked = [any_desk.ask() for _ in range(5)]
+    for position, created_at in enumerate((1, 2, 3, 4, 5)):
+        any_desk.set_export(asked[position].id, created_at=created_at)
+    any_desk.set_export(asked[4].id, status="Running")
+    settings = any_desk.settings.model_copy(update={"max_exports": 2})
+    active = read_active(any_desk.control, settings)
+    assert {export.id for export in active.exports} == {other.id, *(export.id for export in asked)}
+    assert active.looked_at == {other.id, asked[0].id, asked[1].id, asked[4].id}
+    of_export = Counter(unit.bulk_id for unit in active.units)
+    assert of_export == {other.id: 3, asked[0].id: 2, asked[1].id: 2, asked[4].id: 2}
+    carry_out(any_desk.control, Planned(), active, settings=settings)
+    assert [any_desk.export(export.id).status for export in asked] == ["Created"] * 4 + ["Running"]

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.errors import RetryableError
+from export_pipeline.errors import DayCancelledError, RetryableError
 from export_pipeline.exports.bulk import work
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.clean import clean_up
 from export_pipeline.exports.bulk.plan import Lost, Planned
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
-from export_pipeline.exports.bulk.results import Retries, record_results
-from export_pipeline.exports.bulk.steps import carry_out, leftovers, read_active
+from export_pipeline.exports.bulk.results import Retries, begin_unit, record_results, take_units
+from export_pipeline.exports.bulk.steps import carry_out, last_heard, leftovers, read_active
 from export_pipeline.exports.control.tables import commits, destinations, exports
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
@@ -191,7 +191,7 @@ def settings_of(bulk: BulkHouse) -> dict[str, str]:
 def lose(bulk: BulkHouse, unit: BulkUnit) -> None:
     """What the sensor does about a unit whose run has failed."""
     planned = Planned(lost=[Lost(unit, unit.dagster_run_id or "", "FAILURE")])
-    carry_out(bulk.control, planned, read_active(bulk.control), settings=bulk.house.settings)
+    carry_out(bulk.control, planned, read_active(bulk.control, bulk.house.settings), settings=bulk.house.settings)
 
 
 def test_errors_are_kept_by_attempt_and_the_last_one_fails_the_export(bulk: BulkHouse, export: BulkExport) -> None:
@@ -265,7 +265,9 @@ def test_an_attempt_that_is_out_of_time_is_stopped_and_tried_again(bulk: BulkHou
     def on_step(name: str) -> None:
         if name == "batch":
             planned = Planned(late_units=[unit_of(bulk, export)])
-            carry_out(bulk.control, planned, read_active(bulk.control), settings=bulk.house.settings)
+            carry_out(
+                bulk.control, planned, read_active(bulk.control, bulk.house.settings), settings=bulk.house.settings
+            )
 
     worker_of(bulk.house.settings, on_step=on_step).publish_units(export.id, attempts(bulk, export))
     unit = unit_of(bulk, export)
@@ -274,11 +276,52 @@ def test_an_attempt_that_is_out_of_time_is_stopped_and_tried_again(bulk: BulkHou
     assert nothing_is_there(bulk, export)
 
 
+def test_days_of_a_run_that_does_nothing_are_given_to_another_one(bulk: BulkHouse, export: BulkExport) -> None:
+    before = bulk.control.now()
+    take_units(bulk.control, export.id, attempts(bulk, export), dagster_run_id="run 1")
+    taken = unit_of(bulk, export)
+    heard = last_heard(bulk.control, ["run 1", "run 2"], [export.id])
+    assert list(heard) == ["run 1"]
+    assert before <= heard["run 1"] <= bulk.control.now()
+    carry_out(
+        bulk.control,
+        Planned(late_units=[taken]),
+        read_active(bulk.control, bulk.house.settings),
+        settings=bulk.house.settings,
+    )
+    unit = unit_of(bulk, export)
+    assert (unit.status, unit.attempt, unit.dagster_run_id) == ("Created", 1, None)
+    assert unit.errors == {"retry_0": "its Dagster run did nothing for EXPORT_PIPELINE_RUN_HOURS, 4 hours"}
+    with pytest.raises(DayCancelledError):
+        begin_unit(bulk.control, taken)
+    worker_of(bulk.house.settings, name="2").publish_units(export.id, attempts(bulk, export))
+    assert bulk.export(export.id).status == "Completed"
+    assert the_file_is_there(bulk, export)
+
+
+def test_a_run_that_gave_its_place_away_costs_its_days_no_attempt(bulk: BulkHouse, export: BulkExport) -> None:
+    settings = bulk.house.settings.model_copy(update={"max_day_retries": 0})
+    for number in range(3):
+        take_units(bulk.control, export.id, attempts(bulk, export), dagster_run_id=f"run {number}")
+        planned = Planned(lost=[Lost(unit_of(bulk, export), f"run {number}", "CANCELED")])
+        carry_out(bulk.control, planned, read_active(bulk.control, bulk.house.settings), settings=settings)
+        unit = unit_of(bulk, export)
+        assert (unit.status, unit.attempt, unit.first_attempt) == ("Created", number + 1, number + 1)
+        assert (
+            unit.errors[f"retry_{number}"] == f"the Dagster run run {number} ended as CANCELED before this day was done"
+        )
+    worker_of(settings, name="9").publish_units(export.id, attempts(bulk, export))
+    assert bulk.export(export.id).status == "Completed"
+    assert the_file_is_there(bulk, export)
+
+
 def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse, export: BulkExport) -> None:
     def on_step(name: str) -> None:
         if name == "batch":
             planned = Planned(late_exports=[bulk.export(export.id)])
-            carry_out(bulk.control, planned, read_active(bulk.control), settings=bulk.house.settings)
+            carry_out(
+                bulk.control, planned, read_active(bulk.control, bulk.house.settings), settings=bulk.house.settings
+            )
 
     worker_of(bulk.house.settings, on_step=on_step).publish_units(export.id, attempts(bulk, export))
     ended = bulk.export(export.id)
@@ -291,5 +334,5 @@ def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse,
 def test_an_end_that_a_worker_missed_is_made_up_for(bulk: BulkHouse, export: BulkExport) -> None:
     worker_of(bulk.house.settings).publish_units(export.id, attempts(bulk, export))
     bulk.set_export(export.id, status="Running", finished_at=None)
-    carry_out(bulk.control, Planned(), read_active(bulk.control), settings=bulk.house.settings)
+    carry_out(bulk.control, Planned(), read_active(bulk.control, bulk.house.settings), settings=bulk.house.settings)
     assert bulk.export(export.id).status == "Completed"

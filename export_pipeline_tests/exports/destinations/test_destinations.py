@@ -128,7 +128,7 @@ def test_another_workspace_sees_and_changes_nothing(
         get_destination(control, made.id, **other)
     for action in (
         lambda: open_destination(control, made.id, settings=settings, **other),
-        lambda: check_stored(control, made.id, settings=settings, **other),
+        lambda: check_stored(control, made.id, settings=settings, actor="cli", **other),
         lambda: delete_destination(control, made.id, actor="cli", **other),
         lambda: rotate_credentials(
             control, made.id, credentials=keys_of(rclone), settings=settings, actor="cli", **other
@@ -154,8 +154,8 @@ def test_the_processs_own_credentials_are_used_only_where_that_is_allowed(
     allowing = make_settings(own_credentials_workspaces=(TENANT,), secret_keys=None)
     made = create_destination(control, new, tenant_id=TENANT, settings=allowing, actor="cli")
     assert made.credentials_keys == ()
-    assert check_stored(control, made.id, tenant_id=TENANT, settings=allowing).ok
-    refused = check_stored(control, made.id, tenant_id=TENANT, settings=make_settings())
+    assert check_stored(control, made.id, tenant_id=TENANT, settings=allowing, actor="cli").ok
+    refused = check_stored(control, made.id, tenant_id=TENANT, settings=make_settings(), actor="cli")
     assert refused.error is not None
     assert "EXPORT_PIPELINE_OWN_CREDENTIALS_WORKSPACES" in str(refused.error)
 
@@ -244,15 +244,19 @@ def test_a_later_check_records_what_works_now(control: ControlDatabase, settings
     made = create_destination(
         control, described(seaweedfs, bucket=bucket), tenant_id=TENANT, settings=settings, actor="cli"
     )
-    assert check_stored(control, made.id, tenant_id=TENANT, settings=settings).ok
+    assert check_stored(control, made.id, tenant_id=TENANT, settings=settings, actor="cli").ok
     again = get_destination(control, made.id, tenant_id=TENANT)
     assert again.checked_at > made.checked_at
     assert again.updated_at == made.updated_at
+    line, _ = read_audit(control, tenant_id=TENANT, subject=made.id)
+    assert (line.action, line.actor, line.at) == ("destination.check", "cli", again.checked_at)
+    assert line.detail == {"capabilities": vars(again.capabilities)}
     seaweedfs.client().delete_bucket(Bucket=bucket)
-    result = check_stored(control, made.id, tenant_id=TENANT, settings=settings)
+    result = check_stored(control, made.id, tenant_id=TENANT, settings=settings, actor="cli")
     assert result.error is not None
     assert result.error.error_class == "Bucket is not valid"
     assert get_destination(control, made.id, tenant_id=TENANT) == again
+    assert len(read_audit(control, tenant_id=TENANT, subject=made.id)) == 2, "it has changed nothing"
 
 
 def test_options_and_arguments_of_s3_are_kept(control: ControlDatabase, settings: Settings, seaweedfs: Weed) -> None:

@@ -175,7 +175,7 @@ def test_a_destination_that_was_stored_while_more_was_allowed_says_so_wherever_i
             call()
     with pytest.raises(DestinationRefusedError, match=f"{ROLES}={TENANT}={ROLE}"):
         rotate_credentials(control, before.id, aws_role_arn=ROLE, actor="cli", **ask)
-    checked = check_stored(control, before.id, **ask)
+    checked = check_stored(control, before.id, actor="cli", **ask)
     assert OWN in str(checked.error)
     assert get_destination(control, before.id, tenant_id=TENANT) == before
     with control.read() as connection:

@@ -344,7 +344,7 @@ def test_a_list_of_a_newer_version_is_left_as_it_is(world: World) -> None:
 def test_names_outlive_the_loss_of_the_control_database(world: World, lost: World) -> None:
     write(world)
     export_id = str(world.export.export_id)
-    recover(lost.control, store=lost.store, settings=lost.settings)
+    recover(lost.control, store=lost.store, settings=lost.settings, actor="cli")
     assert write(lost) is None
     assert states(lost) == {("chatbot", export_id, True, "2026-03-03")}
     lost.source.listed = [project("renamed")]
@@ -379,7 +379,7 @@ def test_neither_verify_nor_recover_stumble_over_it(world: World, lost: World) -
     write(world)
     assert world.verify(deep=True).ok
     assert days_in_bucket(world.store, PREFIX, keys=NO_KEYS) == before
-    report = recover(lost.control, store=lost.store, settings=lost.settings)
+    report = recover(lost.control, store=lost.store, settings=lost.settings, actor="cli")
     assert (report.days, report.exports, report.problems) == (3, [world.export.export_id], [])
     assert KEY in world.objects()
 

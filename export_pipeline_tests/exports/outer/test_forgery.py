@@ -250,7 +250,7 @@ def test_recovering_takes_no_manifest_without_a_signature_where_the_settings_hav
     )
     control = ControlDatabase(f"sqlite:///{path}")
     try:
-        report = recover(control, store=signed.store, settings=settings)
+        report = recover(control, store=signed.store, settings=settings, actor="cli")
         assert [line.partition(": ")[2] for line in report.problems] == ["it has no signature"]
         assert report.days == 2
         with control.read() as connection:

@@ -41,7 +41,7 @@ SOON = datetime.now(UTC) + timedelta(days=2)
 
 
 def recovered(world: World) -> RecoverReport:
-    return recover(world.control, store=world.store, settings=world.settings)
+    return recover(world.control, store=world.store, settings=world.settings, actor="cli")
 
 
 def record(world: World, day: date) -> DayRecord:
@@ -336,7 +336,7 @@ def test_days_of_another_century_do_not_become_the_first_partition(world: World,
     empty: dict[str, Any] = {"rows": 0, "rows_source": 0, "file": None}
     world.put(key, told(world, day="1970-01-02", window=window, **empty))
     settings = lost.settings.model_copy(update={"start_date": None})
-    report = recover(lost.control, store=lost.store, settings=settings)
+    report = recover(lost.control, store=lost.store, settings=settings, actor="cli")
     assert report.days == 4
     assert partitions_start(lost.control) == FIRST
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import ForeignCommitError, ShrunkError
+from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.commit.publish import DayRequest, publish_day
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, read_day, read_days
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def recovered(world: World, **options: Any) -> RecoverReport:
-    return recover(world.control, store=world.store, settings=world.settings, **options)
+    return recover(world.control, store=world.store, settings=world.settings, actor="cli", **options)
 
 
 def commits_of(world: World) -> list[tuple[date, int, int, str | None]]:
@@ -206,6 +207,27 @@ def test_a_table_that_a_lost_database_has_begun_gives_way_to_the_one_in_the_buck
     recovered(lost)
     assert lost.export.export_id == world.export.export_id
     assert [export.superseded_at is None for export in list_exports(lost.control)].count(True) == 1
+
+
+def test_what_was_changed_stands_in_the_workspace_s_audit_log_once(world: World, lost: World) -> None:
+    sync_projects(lost.control, lost.source, lost.settings)
+    begun = lost.export
+    world.delete(world.data(FIRST))
+
+    def lines() -> list[tuple[str, str, str, Any]]:
+        found = read_audit(lost.control, tenant_id=world.export.tenant_id)
+        return [(line.actor, line.action, line.subject, line.detail) for line in found]
+
+    recovered(lost, dry_run=True)
+    assert lines() == []
+    recovered(lost)
+    known = {"new_project": False, "new_export": True, "days": 2, "uncommitted": 1, "rows": ROWS}
+    assert sorted(lines(), key=lambda line: line[1]) == [
+        ("cli", "export.recover", str(world.export.export_id), known),
+        ("cli", "export.supersede", str(begun.export_id), {}),
+    ]
+    recovered(world)
+    assert [line.action for line in read_audit(world.control, tenant_id=world.export.tenant_id)] == ["export.recover"]
 
 
 def test_a_bulk_export_of_whole_days_does_not_become_a_standing_export(world: World, lost: World) -> None:
