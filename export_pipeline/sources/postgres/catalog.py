@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.mapping import RelationMapping
 from export_pipeline.sources.postgres.dialect import C_TEXT, LOOSE_TEXT
 from export_pipeline.sources.postgres.errors import NOT_PERMITTED, RefusedByServerError
 from export_pipeline.sources.postgres.session import PostgresSession
 from export_pipeline.sources.sql.dialect import Column, Index, Relation
+from export_pipeline.sources.sql.plan import Catalog
 
 # A domain counts as the type it is made of.
 _TYPE = f"""CASE WHEN b.typcategory = 'A' THEN 'array' WHEN b.typcategory = 'C' THEN 'composite'
@@ -42,15 +45,15 @@ _PARTIAL = (
 _PART_IS_MEANT = "row-level security applies; only the rows that the user of the URL may see are exported"
 
 
-class PostgresCatalog:
-    """See `plan.Catalog`."""
+class PostgresCatalog(Catalog):
+    """The tables and views as PostgreSQL's catalog describes them to a session."""
 
     def __init__(self, session: PostgresSession, *, row_security: bool) -> None:
         """`row_security`: whether the rows that the role may see are all that is meant."""
         self._session, self._rows, self._row_security = session, session.rows, row_security
 
+    @override
     def relation(self, mapping: RelationMapping) -> Relation | str | None:
-        """See `plan.Catalog`."""
         if mapping.query is not None:
             return self._query(mapping)
         quoted = ".".join(_quote(part) for part in (mapping.in_schema, mapping.table) if part is not None)
@@ -90,8 +93,8 @@ class PostgresCatalog:
             relation.columns[name] = column.type
         return relation
 
+    @override
     def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
-        """See `plan.Catalog`."""
         probe = (
             "SELECT pg_typeof(x.value)::oid::int8, CASE WHEN "
             "(SELECT t.typcollation FROM pg_type t WHERE t.oid = pg_typeof(x.value)) <> 0 "

@@ -5,10 +5,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit
-from export_pipeline.sources.sql.dialect import Column, Relation, TimeSql
+from export_pipeline.sources.sql.dialect import Column, Dialect, Relation, TimeSql
 from export_pipeline.sources.sql.filter_json import LONE_HIGH, LONE_LOW
 from export_pipeline.sources.sql.times import (
     DAY_MICROS,
@@ -48,7 +50,7 @@ def _literal(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class NativeTime:
+class NativeTime(TimeSql):
     """timestamptz, or timestamp and date, which are UTC."""
 
     sql: str
@@ -59,13 +61,13 @@ class NativeTime:
         return "timestamptz" if self.type == "timestamptz" else "timestamp"
 
     @property
+    @override
     def instant(self) -> str:
-        """See `TimeSql`."""
         return f"{self.sql}::timestamp" if self.type == "date" else self.sql
 
     @property
+    @override
     def raw(self) -> str:
-        """See `TimeSql`."""
         zoned = self.sql if self.type == "timestamptz" else f"({self.instant} AT TIME ZONE 'UTC')"
         return (
             f"CASE WHEN {zoned} >= timestamptz {_LAST} THEN timestamptz {_LAST} "
@@ -73,37 +75,37 @@ class NativeTime:
         )
 
     @property
+    @override
     def day(self) -> str:
-        """See `TimeSql`."""
         local = f"({self.sql} AT TIME ZONE 'UTC')" if self.type == "timestamptz" else self.sql
         return f"({local}::date - date '1970-01-01')::int8"
 
     @property
+    @override
     def newest(self) -> str:
-        """See `TimeSql`."""
         return NativeTime(f"max({self.sql})", self.type).raw
 
     @property
+    @override
     def rank(self) -> str:
-        """See `TimeSql`."""
         return f"COALESCE({self.instant}, '-infinity'::{self._native})"
 
+    @override
     def literal(self, micros: int) -> str:
-        """See `TimeSql`."""
         zone = "+00" if self.type == "timestamptz" else ""
         return f"{self._native} '{clamp(micros).replace(tzinfo=None).isoformat(' ')}{zone}'"
 
+    @override
     def near(self, low: int, high: int, *, also: str) -> str:
-        """See `TimeSql`."""
         return f"{also} AND {self.instant} >= {self.literal(low)} AND {self.instant} < {self.literal(high)}"
 
-    def exact(self, low: int, high: int) -> str:  # noqa: ARG002 - `near` is exact
-        """See `TimeSql`."""
+    @override
+    def exact(self, low: int, high: int) -> str:
         return ""
 
 
 @dataclass(frozen=True)
-class NumberTime:
+class NumberTime(TimeSql):
     """An epoch number, or text that is ISO 8601 or an epoch number: its instant is numeric microseconds."""
 
     sql: str
@@ -111,8 +113,8 @@ class NumberTime:
     unit: EpochUnit
 
     @property
+    @override
     def instant(self) -> str:
-        """See `TimeSql`."""
         multiply, divide = MICROS_IN_UNIT[self.unit]
         if self.type in INTEGERS:
             return f"floor({self.sql}::numeric * {multiply} / {divide})"
@@ -130,31 +132,31 @@ class NumberTime:
         )
 
     @property
+    @override
     def raw(self) -> str:
-        """See `TimeSql`."""
         return f"({self.instant})::int8"
 
     @property
+    @override
     def day(self) -> str:
-        """See `TimeSql`."""
         return f"floor({self.instant} / {DAY_MICROS})::int8"
 
     @property
+    @override
     def newest(self) -> str:
-        """See `TimeSql`."""
         return f"max({self.instant})"
 
     @property
+    @override
     def rank(self) -> str:
-        """See `TimeSql`."""
         return f"COALESCE({self.instant}, -1e40)"
 
+    @override
     def literal(self, micros: int) -> str:
-        """See `TimeSql`."""
         return f"{micros}::numeric"
 
+    @override
     def near(self, low: int, high: int, *, also: str) -> str:
-        """See `TimeSql`."""
         if self.type in INTEGERS:
             first, last = number_bounds(low, high, self.unit)
             # A constant beyond 64 bits would be numeric and keep the index from being used.
@@ -172,13 +174,13 @@ class NumberTime:
             ranges.append(within + shifted)
         return f"{also} AND ({' OR '.join(ranges)})"
 
+    @override
     def exact(self, low: int, high: int) -> str:
-        """See `TimeSql`."""
         return "" if self.type in INTEGERS else f"{self.instant} >= {low} AND {self.instant} < {high}"
 
 
-class PostgresDialect:
-    """See `Dialect`."""
+class PostgresDialect(Dialect):
+    """PostgreSQL's words for the queries."""
 
     name = "postgresql"
     numbers = frozenset({*INTEGERS, *_NUMBERS})
@@ -186,37 +188,38 @@ class PostgresDialect:
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit
 
+    @override
     def quote(self, identifier: str) -> str:
-        """See `Dialect`."""
         return '"' + identifier.replace('"', '""') + '"'
 
+    @override
     def column(self, sql: str, type_: str, detail: str) -> Column:
-        """See `Dialect`."""
         if type_ == LOOSE_TEXT:
             return Column(f'({sql}::text COLLATE "C")', C_TEXT, detail, indexed=sql)
         return Column(sql, type_, detail)
 
+    @override
     def time(self, column: Column) -> TimeSql:
-        """See `Dialect`."""
         if column.type in NATIVE:
             return NativeTime(column.sql, column.type)
         return NumberTime(column.sql, column.type, self._unit)
 
+    @override
     def opened(self, column: Column, kind: Kind) -> Column:
-        """See `Dialect`."""
         if kind is Kind.JSON or column.type not in _JSON:
             return column
         return Column(scalar(column.sql, column.type), "text", column.detail, reads=column.plain)
 
+    @override
     def reference(self, column: Column, to: Column) -> Column:
-        """See `Dialect`."""
         if to.type not in self.numbers or column.type not in _TEXTS:
             return column
         sql = f"regexp_replace(({column.sql})::text, '^(-?[0-9]+)[.]0+$', '\\1')"
         return Column(sql, "text", column.detail, reads=column.plain)
 
+    @override
     def look_up(self, own: Column, wanted: Column) -> str | None:
-        """See `Dialect`. Values that are none of the type of `own` are not cast."""
+        """Values that are none of the type of `own` are not cast."""
         text = self.id(wanted)
         if own.type == wanted.type:
             return f"{own.sql} = {wanted.sql}"
@@ -228,8 +231,8 @@ class PostgresDialect:
             return f"{own.sql} = ({wanted.sql})::{own.type}"
         return f"{own.sql} = {text}" if own.type in _TEXTS else None
 
+    @override
     def stamp(self, column: Column) -> str:
-        """See `Dialect`."""
         time = self.time(column)
         if column.type in NATIVE:
             inside = f"{time.instant} >= {time.literal(MIN_MICROS)} AND {time.instant} <= {time.literal(MAX_MICROS)}"
@@ -242,8 +245,9 @@ class PostgresDialect:
             )
         return f'(CASE WHEN {inside} THEN to_char({local}, \'YYYYMMDD"T"HH24MISSUS"Z"\') END)'
 
+    @override
     def raw(self, field: RunField, column: Column) -> str:
-        """See `Dialect`. Bytes come as bytes (`unpack` knows what they hold)."""
+        """Bytes come as bytes (`unpack` knows what they hold)."""
         if column.type == "bytea":
             return column.sql
         if field.kind is Kind.ID:
@@ -256,23 +260,24 @@ class PostgresDialect:
             return column.sql
         return self.text(column)
 
+    @override
     def text(self, column: Column) -> str:
-        """See `Dialect`."""
         if column.type in _NESTED:
             return f"to_json({column.sql})::text"
         if column.type == "money":
             return f"{column.sql}::numeric::text"
         return f"({column.sql})::text"
 
+    @override
     def id(self, column: Column) -> str:
-        """See `Dialect`. The cast through text is exact where float8::numeric keeps 15 digits only."""
+        """The cast through text is exact where float8::numeric keeps 15 digits only."""
         text = self.text(column)
         if column.type not in _NUMBERS:
             return text
         return f"(CASE WHEN {text} ~ '^[-0-9.e+]+$' THEN trim_scale({text}::numeric)::text ELSE {text} END)"
 
+    @override
     def truth(self, column: Column) -> str:
-        """See `Dialect`."""
         if column.type == "bool":
             return f"({column.sql} IS TRUE)"
         if column.type in INTEGERS or column.type in _NUMBERS:
@@ -281,16 +286,17 @@ class PostgresDialect:
             return f"({column.sql} IS NOT NULL)"
         return f"(lower(COALESCE({column.sql}::text, '')) NOT IN {_FALSY})"
 
+    @override
     def bytewise(self, column: Column) -> str:
-        """See `Dialect`. Other text than `LOOSE_TEXT` is equal only where its bytes are."""
+        """Other text than `LOOSE_TEXT` is equal only where its bytes are."""
         return column.sql if column.type != "json" else f"{column.sql}::text"
 
+    @override
     def is_empty(self, column: Column) -> str:
-        """See `Dialect`."""
         return f"(COALESCE({self.text(column)}, '') = '')"
 
+    @override
     def is_project(self, column: Column, project: str) -> str:
-        """See `Dialect`."""
         value = f"current_setting('{PROJECT_SETTING}')"
         if column.type == "uuid":
             return f"{column.sql} = {value}::uuid" if _UUID.fullmatch(project) else "false"
@@ -305,23 +311,24 @@ class PostgresDialect:
         exactly = f"{column.sql}{'' if column.type in {'text', 'varchar', C_TEXT} else '::text'} = {value}"
         return exactly if column.indexed is None else f"({column.indexed} = {value} AND {exactly})"
 
+    @override
     def as_project(self, column: Column, key: str) -> str:
-        """See `Dialect`."""
         if column.type == "uuid" and _UUID.fullmatch(key):
             return str(uuid.UUID(key))
         is_whole = column.type in INTEGERS and key.isascii() and key.lstrip("-").isdecimal()
         return str(int(key)) if is_whole else key
 
+    @override
     def canonical_id(self, column: Column) -> str:
-        """See `Dialect`."""
         text = self.id(column)
         if column.type == "uuid":
             return text
         digits = f"right(regexp_replace(lower({text}), '[^0-9a-f]', '', 'g'), 32)"
         return f"(CASE WHEN lower({text}) ~ {_ANY_UUID} THEN {digits}::uuid::text ELSE NULLIF({text}, '') END)"
 
+    @override
     def is_tenant(self, column: Column, tenant: str) -> str:
-        """See `Dialect`. The usual spelling is found without looking at others."""
+        """The usual spelling is found without looking at others."""
         if column.type == "uuid":
             found = parse_uuid(tenant)
             return "false" if found is None else f"{column.sql} = '{found}'::uuid"
@@ -330,27 +337,27 @@ class PostgresDialect:
         value = f"current_setting('{TENANT_SETTING}')"
         return f"({self.id(column)} = {value} OR {self.canonical_id(column)} = {value})"
 
+    @override
     def order(self, column: Column) -> str:
-        """See `Dialect`."""
         if column.type == "uuid" or column.type in INTEGERS:
             return column.sql
         return f'({self.text(column)}) COLLATE "C"'
 
+    @override
     def same(self, left: Column, right: Column) -> str:
-        """See `Dialect`."""
         if left.type == right.type:
             return f"{left.sql} = {right.sql}"
         if not {"uuid", *self.numbers}.isdisjoint({left.type, right.type}):
             return f"{self.id(left)} = {self.id(right)}"
         return f"{left.sql} = {right.sql}"
 
+    @override
     def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
-        """See `Dialect`."""
         by = f" ORDER BY {', '.join(order)}" if order else ""
         return f"(SELECT COALESCE(json_agg(row_to_json(f){by})::text, '[]') FROM {relation.from_('f')} WHERE {where})"
 
+    @override
     def complaint(self, field: RunField, column: Column) -> str | None:
-        """See `Dialect`."""
         if column.type == "bytea" and field.kind is not Kind.JSON:
             return "holds bytes; map an expression such as convert_from(column, 'UTF8')"
         if field.kind is Kind.TIME and column.type in {"bool", "uuid", "interval", "time", *_NESTED}:

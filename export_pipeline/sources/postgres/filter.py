@@ -1,11 +1,13 @@
 """PostgreSQL's words for filters. `filter_json` has the rules for JSON that are written in SQL here."""
 
+from typing_extensions import override
+
 from export_pipeline.runs.cells import FLAGS
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
 from export_pipeline.sources.postgres.dialect import INTEGERS, NATIVE, PostgresDialect, cleaned
 from export_pipeline.sources.sql.dialect import Column
 from export_pipeline.sources.sql.filter_json import MAX_DEPTH, MAX_KEY
-from export_pipeline.sources.sql.filter_words import BoundKind, ListPlace, PathPlace
+from export_pipeline.sources.sql.filter_words import BoundKind, FilterWords, ListPlace, PathPlace
 
 SETTING = "export_pipeline.p"
 MAX_NUMBER = 1_000
@@ -25,26 +27,27 @@ _PLACES: dict[PathPlace, str] = {
 }
 
 
-class PostgresFilterWords:
-    """See `FilterWords`."""
+class PostgresFilterWords(FilterWords):
+    """PostgreSQL's words for filters."""
 
     def __init__(self, dialect: PostgresDialect) -> None:
         self._dialect = dialect
 
+    @override
     def bound(self, number: int, kind: BoundKind) -> str:
-        """See `FilterWords`. The subquery is evaluated once, not for every row."""
+        """The subquery is evaluated once, not for every row."""
         return f"(SELECT current_setting('{SETTING}{number}')::{_TYPES[kind]})"
 
+    @override
     def text(self, column: Column) -> str:
-        """See `FilterWords`."""
         return f'(({self._dialect.text(column)}) COLLATE "C")'
 
+    @override
     def haystack(self, column: Column) -> str:
-        """See `FilterWords`."""
         return f"lower({self.text(column)})"
 
+    @override
     def id(self, column: Column) -> str:
-        """See `FilterWords`."""
         if column.type == "uuid" or column.type in self._dialect.numbers:
             return f'(({self._dialect.id(column)}) COLLATE "C")'
         digits = f"regexp_replace({self.word(column)}, '^urn:uuid:|[{{}}-]', '', 'g')"
@@ -53,41 +56,41 @@ class PostgresFilterWords:
             f"WHEN {self.word(column)} IS NOT NULL THEN {self.text(column)} END)"
         )
 
+    @override
     def on_path(self, column: Column, place: PathPlace) -> str:
-        """See `FilterWords`."""
         found = Column(f"substring({self.text(column)} FROM '{_PLACES[place]}')", "text", column.detail)
         return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(found)} END)"
 
+    @override
     def listed(self, column: Column, place: ListPlace) -> str:
-        """See `FilterWords`."""
         usable = f"x.text <> 'null' AND btrim(x.text, {_BLANKS}) <> ''"
         order = f"x.place{' DESC' if place == 'last' else ''}"
         strings = self._strings(column, number="regexp_replace(m.value::text, '^(-?[0-9]+)[.]0+$', '\\1')")
         chosen = f"SELECT x.text FROM ({strings}) AS x WHERE {usable} ORDER BY {order} LIMIT 1"
         return f"(SELECT {self.id(Column('y.text', 'text', column.detail))} FROM ({chosen}) AS y)"
 
+    @override
     def word(self, column: Column) -> str:
-        """See `FilterWords`."""
         return f"NULLIF(lower(btrim({self.text(column)}, {_BLANKS})), '')"
 
+    @override
     def micros(self, column: Column) -> str:
-        """See `FilterWords`."""
         time = self._dialect.time(column)
         if column.type not in NATIVE:
             return f"(CASE WHEN {time.instant} BETWEEN {MIN_MICROS} AND {MAX_MICROS} THEN ({time.instant})::int8 END)"
         inside = f"{time.instant} >= '0001-01-01 00:00:00+00' AND {time.instant} < '10000-01-01 00:00:00+00'"
         return f"(CASE WHEN {inside} THEN round((extract(epoch FROM {time.instant}) * 1000000)::numeric)::int8 END)"
 
+    @override
     def whole(self, column: Column) -> str:
-        """See `FilterWords`."""
         if column.type in INTEGERS:
             return f"{column.sql}::int8"
         number = self.number(column)
         fits = f"{number} BETWEEN -9223372036854775808 AND 9223372036854775807 AND {number} % 1 = 0"
         return f"(CASE WHEN {fits} THEN ({number})::int8 END)"
 
+    @override
     def flag(self, column: Column) -> str:
-        """See `FilterWords`."""
         if column.type == "bool":
             return column.sql
         return f"(CASE WHEN {self.word(column)} IN ({_words(is_set=True)}) THEN true {self._false(column)} END)"
@@ -95,28 +98,28 @@ class PostgresFilterWords:
     def _false(self, column: Column) -> str:
         return f"WHEN {self.word(column)} IN ({_words(is_set=False)}) THEN false"
 
+    @override
     def number(self, column: Column) -> str:
-        """See `FilterWords`."""
         return self.json_number(f"btrim({self.text(column)}, {_BLANKS})")
 
+    @override
     def json_number(self, text: str) -> str:
-        """See `FilterWords`."""
         return f"(CASE WHEN length({text}) <= {MAX_NUMBER} AND {text} ~ '{_NUMBER}' THEN ({text})::numeric END)"
 
+    @override
     def compare(self, number: str, sign: str, bound: str) -> str:
-        """See `FilterWords`."""
         return f"{number} {sign} {bound}"
 
+    @override
     def like(self, text: str, pattern: str) -> str:
-        """See `FilterWords`."""
         return f"{text} LIKE {pattern}"
 
+    @override
     def contains(self, haystack: str, text: str) -> str:
-        """See `FilterWords`."""
         return f"strpos({haystack}, {text}) > 0"
 
+    @override
     def has(self, column: Column, text: str) -> str:
-        """See `FilterWords`."""
         return f"EXISTS (SELECT 1 FROM ({self._strings(column)}) AS x WHERE x.text = {text})"
 
     def _strings(self, column: Column, *, number: str = "m.value::text") -> str:
@@ -131,8 +134,9 @@ class PostgresFilterWords:
             f"{whole} AND json_typeof(d.value) IS DISTINCT FROM 'array') AS s(text, place)"
         )
 
+    @override
     def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
-        """See `FilterWords`. `wanted` also says where there is nothing to be found further down."""
+        """`wanted` also says where there is nothing to be found further down."""
         root = "d.value" if inside is None else f"({_if('d.value', 'object')} -> '{inside}')"
         leads = f"({{0}}.key = {wanted} OR starts_with({wanted}, {{0}}.key || '.'))" if wanted else "true"
         document, members = self._document(column), f"json_each({_if(root, 'object')})"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+from typing_extensions import override
 
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError
 from export_pipeline.runs.arrays import text_array
@@ -19,8 +20,9 @@ from export_pipeline.sources.postgres.errors import LOCK_SECONDS, RefusedByServe
 from export_pipeline.sources.postgres.filter import SETTING
 from export_pipeline.sources.postgres.tables import NO_TABLES, REWRITTEN, Tables, definition
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.sql.failing import ExpressionError, read_around_failing
+from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
+from export_pipeline.sources.sql.source import Reading, Session
 from export_pipeline.sources.sql.unpack import payload
 
 _BEGIN = (
@@ -39,8 +41,8 @@ set_config('{PROJECT_SETTING}', $1, true),
 set_config('{TENANT_SETTING}', $2, true)"""
 
 
-class PostgresSession:
-    """See `source.Session`. `tables` are locked before the snapshot is taken."""
+class PostgresSession(Session):
+    """A read-only transaction on a connection of the pool. `tables` are locked before the snapshot is taken."""
 
     def __init__(
         self, adbc: Adbc, project: ProjectKey | None, *, tables: Tables = NO_TABLES, row_security: bool
@@ -79,20 +81,20 @@ class PostgresSession:
             raise
         return connection
 
+    @override
     def confirm(self) -> None:
-        """See `source.Session`."""
         if changed := self.rows(REWRITTEN):
             raise SourceUnreachableError(
                 f"the trace store ({self._adbc.place}): {changed[0][0]} was rewritten, truncated or replaced while it "
                 "was about to be read, so that rows may be missing; it is read again"
             )
 
+    @override
     def rows(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """See `source.Session`."""
         return self._adbc.rows(self._connection, sql, parameters)
 
+    @override
     def failure(self, sql: str) -> ExpressionError | None:
-        """See `source.Session`."""
         try:
             with self.guarded():
                 self.rows(sql)
@@ -104,8 +106,8 @@ class PostgresSession:
         """Statements that give no rows."""
         self._adbc.run(self._connection, sql)
 
+    @override
     def bind(self, values: Sequence[str | int]) -> None:
-        """See `source.Session`."""
         named = json.dumps({f"{SETTING}{number}": str(value) for number, value in enumerate(values, 1)})
         self.rows("SELECT count(set_config(key, value, true)) FROM json_each_text($1::json)", [named])
 
@@ -113,8 +115,8 @@ class PostgresSession:
         """The names of a query's columns."""
         return self._adbc.names(self._connection, sql)
 
+    @override
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> "PostgresReading":
-        """See `source.Session`."""
         return PostgresReading(self, queries=queries, window=window, fields=fields)
 
     @contextmanager
@@ -132,13 +134,14 @@ class PostgresSession:
         """The batches of a query as they come."""
         return self._adbc.stream(self._connection, sql, cancel=self.cancel)
 
+    @override
     def cancel(self) -> None:
-        """See `source.Session`."""
         self._cancelled = True
         self._adbc.cancel(self._connection)
 
+    @override
     def close(self) -> None:
-        """See `source.Session`. The connection is kept, unless a cancel may still be on its way to it."""
+        """The connection is kept, unless a cancel may still be on its way to it."""
         try:
             self._adbc.run(self._connection, "ROLLBACK")
         except ExportPipelineError:
@@ -150,8 +153,8 @@ class PostgresSession:
             self._adbc.pool.give(self._connection)
 
 
-class PostgresReading:
-    """See `source.Reading`."""
+class PostgresReading(Reading, OrderedRows):
+    """The rows of a window, streamed."""
 
     def __init__(
         self,
@@ -166,22 +169,22 @@ class PostgresReading:
         self._outputs = queries.outputs(fields)
 
     @property
+    @override
     def counted(self) -> tuple[int, int | None, int | None]:
-        """See `source.Reading`."""
         rows, newest, total = self._session.rows(self._count)[0]
         return rows, newest, total
 
+    @override
     def batches(self) -> Generator[pa.RecordBatch]:
-        """See `source.Reading`."""
         if self._queries.has_places and not self._queries.is_plain:
             fields = [output.field.name for output in self._outputs if output.sql and not _rules(output.field)]
             return read_around_failing(self, fields)
         return self._read(self._outputs, "OFFSET 0")
 
+    @override
     def stream(
         self, first: int, count: int | None = None, *, without: Collection[str] = ()
     ) -> Generator[pa.RecordBatch]:
-        """See `failing.OrderedRows`."""
         outputs = [
             replace(output, sql=f"CASE WHEN false THEN {output.sql} END") if output.field.name in without else output
             for output in self._outputs
@@ -189,8 +192,8 @@ class PostgresReading:
         with self._session.guarded():
             yield from self._read(outputs, _places(first, count))
 
+    @override
     def failure(self, first: int, count: int, fields: Collection[str]) -> ExpressionError | None:
-        """See `failing.OrderedRows`."""
         counts = [f"count({output.sql})" for output in self._outputs if output.field.name in fields]
         rows = f"({self._queries.stream(self._window)} {_places(first, count)}) AS r"
         return self._session.failure(f"SELECT {', '.join(['count(*)', *counts])} FROM {rows}")

@@ -20,7 +20,7 @@ _BEGINNINGS = 3
 
 
 class PostgresSource(SqlSource):
-    """See `RunSource`. `url` is a SQLAlchemy URL; `row_security`: export the rows that the role may see."""
+    """A trace store in PostgreSQL. `url` is a SQLAlchemy URL; `row_security`: export the rows that the role may see."""
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import override
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.filter_tree import Filter
@@ -24,6 +25,7 @@ from export_pipeline.sources.protocol import (
     Project,
     ProjectKey,
     RunSnapshot,
+    RunSource,
     SourceReport,
     UnassignedRows,
 )
@@ -68,9 +70,8 @@ class Session(Protocol):
     Its methods raise only `SourceUnusableError` and `SourceUnreachableError`.
     """
 
-    @property
-    def definition(self) -> Hashable:
-        """Another one where the tables, as this session sees them, are not those that a plan was made from."""
+    definition: Hashable
+    """Another one where the tables, as this session sees them, are not those that a plan was made from."""
 
     def bind(self, values: Sequence[str | int]) -> None:
         """Makes a filter's values known to the queries that follow (`FilterWords.bound`), numbered from 1."""
@@ -97,7 +98,7 @@ class Session(Protocol):
         """Ends the transaction and the connection."""
 
 
-class SqlSource(ABC):
+class SqlSource(RunSource, ABC):
     """A `RunSource` in a SQL database."""
 
     def __init__(
@@ -203,8 +204,8 @@ class SqlSource(ABC):
             finally:
                 thread.close()
 
+    @override
     def check(self) -> SourceReport:
-        """See `RunSource`."""
         from export_pipeline.sources.sql.check import report
 
         def reported(session: Session) -> SourceReport:
@@ -214,8 +215,8 @@ class SqlSource(ABC):
         with self._session() as thread:
             return thread.ask(reported)
 
+    @override
     def projects(self) -> list[Project]:
-        """See `RunSource`."""
         plan, found = self._answer(self._projects)
         if self._unassigned is None:
             return found
@@ -227,30 +228,30 @@ class SqlSource(ABC):
         plan = self._plan(session)
         return plan, read_projects(plan, session.rows)
 
+    @override
     def days(
         self,
         project: ProjectKey,
         window: Window | None = None,
         *,
-        filter: Filter | None = None,  # noqa: A002 - the contract's word
+        filter: Filter | None = None,
         seconds: float | None = None,
     ) -> dict[date, DayFingerprint]:
-        """See `RunSource`."""
 
         def counted(session: Session) -> dict[date, DayFingerprint]:
             return _days(session, self._queries(session, project, filter), window or ALL_TIME)
 
         return self._answer(counted, project, seconds=seconds)
 
+    @override
     def changed(
         self,
         project: ProjectKey,
         window: Window,
         since: datetime,
         *,
-        filter: Filter | None = None,  # noqa: A002 - the contract's word
+        filter: Filter | None = None,
     ) -> int | None:
-        """See `RunSource`."""
 
         def counted(session: Session) -> int | None:
             sql = self._queries(session, project, filter).changed(window, since)
@@ -258,8 +259,8 @@ class SqlSource(ABC):
 
         return self._answer(counted, project)
 
+    @override
     def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
-        """See `RunSource`."""
 
         def counted(session: Session) -> OutsideRows:
             queries = self._queries(session, project)
@@ -268,8 +269,8 @@ class SqlSource(ABC):
 
         return self._answer(counted, project)
 
+    @override
     def unassigned(self) -> UnassignedRows:
-        """See `RunSource`."""
         return self._answer(
             lambda session: read_unassigned(self._queries(session, ProjectKey(UNASSIGNED)), session.rows)
         )
@@ -293,19 +294,20 @@ class SqlSource(ABC):
             finally:
                 snapshot.close()
 
+    @override
     def open(
         self,
         project: ProjectKey,
         window: Window,
         fields: Collection[str] | None = None,
         *,
-        filter: Filter | None = None,  # noqa: A002 - the contract's word
+        filter: Filter | None = None,
     ) -> AbstractContextManager[RunSnapshot]:
-        """See `RunSource`."""
         return self._snapshot(project, window, fields, filter)
 
+    @override
     def close(self) -> None:
-        """See `RunSource`; what is being read is read to its end."""
+        """What is being read is read to its end."""
         self._connections.close()
         if self._connections.deserted:
             self._release()
@@ -328,8 +330,8 @@ def _days(session: Session, queries: RunQueries, window: Window) -> dict[date, D
     return days
 
 
-class SqlSnapshot:
-    """See `RunSnapshot`."""
+class SqlSnapshot(RunSnapshot):
+    """A window's rows, read by the session's thread."""
 
     def __init__(
         self, thread: SessionThread[Session], session: Session, *, reading: Reading, feedback: str | None, limit: int
@@ -341,16 +343,16 @@ class SqlSnapshot:
         self._fingerprint: DayFingerprint | None = None
 
     @property
+    @override
     def fingerprint(self) -> DayFingerprint:
-        """See `RunSnapshot`."""
         if self._fingerprint is None:
             if self._ahead is not None:
                 raise RuntimeError("a snapshot's fingerprint is told before its batches are begun or after their end")
             self._fingerprint = self._thread.ask(self._count)
         return self._fingerprint
 
+    @override
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `RunSnapshot`."""
         if self._ahead is not None:
             raise RuntimeError("the batches of a snapshot are read once")
         self._ahead = ReadAhead(self._read(), thread=self._thread, limit=self._limit)

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from typing_extensions import override
+
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.times import EpochUnit
-from export_pipeline.sources.sql.dialect import Column, Relation, TimeSql
+from export_pipeline.sources.sql.dialect import Column, Dialect, Relation, TimeSql
 from export_pipeline.sources.sql.times import number_bounds, text_ranges
 
 MICROS_FUNCTION = "export_pipeline_micros"
@@ -22,7 +24,7 @@ _FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
 
 
 @dataclass(frozen=True)
-class LooseTime:
+class LooseTime(TimeSql):
     """A time of any form; `times.parse_micros` reads it."""
 
     sql: str
@@ -35,36 +37,37 @@ class LooseTime:
         return f"CASE typeof({x}) WHEN 'text' THEN CAST({x} AS BLOB) WHEN 'blob' THEN NULL ELSE {x} END"
 
     @property
+    @override
     def instant(self) -> str:
-        """See `TimeSql`."""
         return f"{MICROS_FUNCTION}({self._value})"
 
     @property
+    @override
     def raw(self) -> str:
-        """See `TimeSql`."""
         return self.instant
 
     @property
+    @override
     def day(self) -> str:
-        """See `TimeSql`."""
         return f"{DAY_FUNCTION}({self._value})"
 
     @property
+    @override
     def newest(self) -> str:
-        """See `TimeSql`."""
         return f"max({self.instant})"
 
     @property
+    @override
     def rank(self) -> str:
-        """See `TimeSql`."""
         return f"COALESCE({self.instant}, {-(2**63)})"
 
+    @override
     def literal(self, micros: int) -> str:
-        """See `TimeSql`."""
         return str(micros)
 
+    @override
     def near(self, low: int, high: int, *, also: str) -> str:
-        """See `TimeSql`: `also` stands in every branch, so that each is a search of its own in the index."""
+        """`also` stands in every branch, so that each is a search of its own in the index."""
         x = self.sql
         first, last = number_bounds(low, high, self.unit)
         conditions = [f"{x} >= {first - 1} AND {x} < {last + 1}"]
@@ -74,13 +77,13 @@ class LooseTime:
             conditions.append(f"{x} >= '{texts.first}' AND {x} < '{texts.last}'{shifted}")
         return "(" + " OR ".join(f"({also} AND {condition})" for condition in conditions) + ")"
 
+    @override
     def exact(self, low: int, high: int) -> str:
-        """See `TimeSql`."""
         return f"{self.instant} BETWEEN {low} AND {high - 1}"
 
 
-class SqliteDialect:
-    """See `Dialect`."""
+class SqliteDialect(Dialect):
+    """SQLite's words for the queries."""
 
     name = "sqlite"
     numbers: frozenset[str] = frozenset()
@@ -88,24 +91,25 @@ class SqliteDialect:
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit
 
+    @override
     def quote(self, identifier: str) -> str:
-        """See `Dialect`."""
         return '"' + identifier.replace('"', '""') + '"'
 
+    @override
     def column(self, sql: str, type_: str, detail: str) -> Column:
-        """See `Dialect`."""
         return Column(sql, type_, detail)
 
+    @override
     def time(self, column: Column) -> TimeSql:
-        """See `Dialect`."""
         return LooseTime(column.sql, self._unit)
 
+    @override
     def raw(self, field: RunField, column: Column) -> str:
-        """See `Dialect`: values as they are; a UUID of 16 bytes as hexadecimal digits."""
+        """Values as they are; a UUID of 16 bytes as hexadecimal digits."""
         return self.id(column) if field.kind is Kind.ID else column.sql
 
+    @override
     def opened(self, column: Column, kind: Kind) -> Column:
-        """See `Dialect`."""
         x, is_json = column.sql, "json" in column.type.lower()
         if kind is Kind.JSON:
             sql = f"CASE typeof({x}) WHEN 'blob' THEN {PAYLOAD_FUNCTION}({x}) ELSE {x} END"
@@ -122,8 +126,8 @@ class SqliteDialect:
             return column
         return replace(column, sql=f"({sql})", reads=column.plain)
 
+    @override
     def reference(self, column: Column, to: Column) -> Column:
-        """See `Dialect`."""
         x, declared = column.sql, to.type.upper()
         if not any(sign in declared for sign in ("INT", "REAL", "FLOA", "DOUB", "NUM", "DEC")):
             return column
@@ -131,71 +135,75 @@ class SqliteDialect:
         sql = f"(CASE WHEN {is_whole} THEN CAST({x} AS INTEGER) ELSE {x} END)"
         return replace(column, sql=sql, reads=column.plain)
 
+    @override
     def look_up(self, own: Column, wanted: Column) -> str | None:
-        """See `Dialect`."""
         return self.same(own, wanted)
 
+    @override
     def stamp(self, column: Column) -> str:
-        """See `Dialect`."""
         return f"{STAMP_FUNCTION}({self.time(column).instant})"
 
+    @override
     def id(self, column: Column) -> str:
-        """See `Dialect`: a UUID of 16 bytes as hexadecimal digits."""
+        """A UUID of 16 bytes as hexadecimal digits."""
         x = column.sql
         whole = f"CASE WHEN CAST({x} AS INTEGER) = {x} THEN CAST({x} AS INTEGER) ELSE {x} END"
         return f"CASE typeof({x}) WHEN 'blob' THEN hex({x}) WHEN 'real' THEN {whole} ELSE {x} END"
 
+    @override
     def text(self, column: Column) -> str:
-        """See `Dialect`."""
         return f"CASE typeof({column.sql}) WHEN 'blob' THEN hex({column.sql}) ELSE {column.sql} END"
 
+    @override
     def truth(self, column: Column) -> str:
-        """See `Dialect`."""
         x = column.sql
         return (
             f"(CASE typeof({x}) WHEN 'null' THEN 0 WHEN 'text' THEN lower({x}) NOT IN {_FALSY} "
             f"WHEN 'blob' THEN 1 ELSE {x} <> 0 END)"
         )
 
+    @override
     def bytewise(self, column: Column) -> str:
-        """See `Dialect`."""
         return f"{column.sql} COLLATE BINARY"
 
+    @override
     def is_empty(self, column: Column) -> str:
-        """See `Dialect`."""
         return f"(COALESCE({column.sql}, '') COLLATE BINARY = '')"
 
-    def is_project(self, column: Column, project: str) -> str:  # noqa: ARG002 - the session binds the value
-        """See `Dialect`. The first condition is for an index, whose collation may let more through."""
+    @override
+    def is_project(self, column: Column, project: str) -> str:
+        """The first condition is for an index, whose collation may let more through."""
         text, blob, number, raw = (f":{name}" for name in PROJECT_PARAMETERS)
         forms = f"IN (CAST({text} AS TEXT), {blob}, {number}, CAST({raw} AS TEXT))"
         return f"({column.sql} {forms} AND {self.bytewise(column)} {forms})"
 
-    def as_project(self, column: Column, key: str) -> str:  # noqa: ARG002 - ids are equal only where their text is
-        """See `Dialect`."""
+    @override
+    def as_project(self, column: Column, key: str) -> str:
         return key
 
+    @override
     def canonical_id(self, column: Column) -> str:
-        """See `Dialect`."""
         return f"{ID_FUNCTION}(CAST({self.id(column)} AS BLOB))"
 
-    def is_tenant(self, column: Column, tenant: str) -> str:  # noqa: ARG002 - the session binds the value
-        """See `Dialect`. The usual spelling is found without a call of Python."""
+    @override
+    def is_tenant(self, column: Column, tenant: str) -> str:
+        """The usual spelling is found without a call of Python."""
         value = f"CAST(:{TENANT_PARAMETER} AS TEXT)"
         # As text: a column of numbers would take '01' for 1.
         usual = f"CAST({column.sql} AS TEXT) COLLATE BINARY"
         return f"({usual} = {value} OR {self.canonical_id(column)} = {value})"
 
+    @override
     def order(self, column: Column) -> str:
-        """See `Dialect`."""
         return self.bytewise(column)
 
+    @override
     def same(self, left: Column, right: Column) -> str:
-        """See `Dialect`."""
         return f"{left.sql} = {self.bytewise(right)}"
 
+    @override
     def records(self, relation: Relation, *, where: str, order: Sequence[str]) -> str:
-        """See `Dialect`. Columns declared JSON are nested, all others are values."""
+        """Columns declared JSON are nested, all others are values."""
         members = ", ".join(
             f"'{name.replace(chr(39), chr(39) * 2)}', {self._member(name, declared)}"
             for name, declared in relation.columns.items()
@@ -216,6 +224,6 @@ class SqliteDialect:
         unpacked = f"CASE WHEN json_valid({PAYLOAD_FUNCTION}({x})) THEN json({PAYLOAD_FUNCTION}({x})) ELSE hex({x}) END"
         return f"CASE typeof({x}) WHEN 'blob' THEN {unpacked if nested else f'hex({x})'}{nested} ELSE {x} END"
 
-    def complaint(self, field: RunField, column: Column) -> str | None:  # noqa: ARG002 - any type may hold any value
-        """See `Dialect`."""
+    @override
+    def complaint(self, field: RunField, column: Column) -> str | None:
         return None

@@ -8,12 +8,14 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from typing_extensions import override
+
 from export_pipeline.runs import cells
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.runs.times import BLANKS, NUMBER
 from export_pipeline.sources.sql import filter_json
 from export_pipeline.sources.sql.dialect import Column
-from export_pipeline.sources.sql.filter_words import BoundKind, ListPlace, PathPlace
+from export_pipeline.sources.sql.filter_words import BoundKind, FilterWords, ListPlace, PathPlace
 from export_pipeline.sources.sql.times import FAR
 from export_pipeline.sources.sqlite.dialect import SqliteDialect
 
@@ -30,81 +32,81 @@ def parameter(number: int) -> str:
     return f"filter_{number}"
 
 
-class SqliteFilterWords:
-    """See `FilterWords`."""
+class SqliteFilterWords(FilterWords):
+    """SQLite's words for filters."""
 
     def __init__(self, dialect: SqliteDialect) -> None:
         self._dialect = dialect
 
-    def bound(self, number: int, kind: BoundKind) -> str:  # noqa: ARG002 - the value is bound with its type
-        """See `FilterWords`."""
+    @override
+    def bound(self, number: int, kind: BoundKind) -> str:
         return f":{parameter(number)}"
 
+    @override
     def text(self, column: Column) -> str:
-        """See `FilterWords`."""
         return _call("text", _value(column.sql))
 
+    @override
     def haystack(self, column: Column) -> str:
-        """See `FilterWords`."""
         return f"lower({self.text(column)})"
 
+    @override
     def id(self, column: Column) -> str:
-        """See `FilterWords`."""
         return _call("id", _value(f"({self._dialect.id(column)})"))
 
+    @override
     def on_path(self, column: Column, place: PathPlace) -> str:
-        """See `FilterWords`."""
         return _call("on_path", _value(column.sql), f"'{place}'")
 
+    @override
     def listed(self, column: Column, place: ListPlace) -> str:
-        """See `FilterWords`."""
         return _call("listed", _value(column.sql), f"'{place}'")
 
+    @override
     def word(self, column: Column) -> str:
-        """See `FilterWords`."""
         text = self._dialect.text(column)
         return f"NULLIF(lower(trim({_call('text', _value(f'({text})'))}, {_BLANKS})), '')"
 
+    @override
     def micros(self, column: Column) -> str:
-        """See `FilterWords`."""
         return f"NULLIF(NULLIF({self._dialect.time(column).instant}, {FAR}), {-FAR})"
 
+    @override
     def whole(self, column: Column) -> str:
-        """See `FilterWords`."""
         return _call("whole", _value(column.sql))
 
+    @override
     def flag(self, column: Column) -> str:
-        """See `FilterWords`."""
         word = self.word(column)
         found = " ".join(f"WHEN '{text}' THEN {int(is_set)}" for text, is_set in cells.FLAGS.items())
         return f"(CASE {word} {found} END)"
 
+    @override
     def number(self, column: Column) -> str:
-        """See `FilterWords`."""
         return _call("number", _value(column.sql))
 
+    @override
     def json_number(self, text: str) -> str:
-        """See `FilterWords`."""
         return _call("number", text)
 
+    @override
     def compare(self, number: str, sign: str, bound: str) -> str:
-        """See `FilterWords`."""
         return f"{_call('compare', number, bound)} {sign} 0"
 
+    @override
     def like(self, text: str, pattern: str) -> str:
-        """See `FilterWords`."""
         return _call("like", text, pattern)
 
+    @override
     def contains(self, haystack: str, text: str) -> str:
-        """See `FilterWords`."""
         return f"instr({haystack}, {text}) > 0"
 
+    @override
     def has(self, column: Column, text: str) -> str:
-        """See `FilterWords`."""
         return _call("has", _value(column.sql), text)
 
+    @override
     def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
-        """See `FilterWords`."""
         root = "NULL" if inside is None else f"'{inside}'"
         called = _call("entries", _value(column.sql), root, wanted or "NULL")
         key, kind, text = (f"json_extract(j.value, '$[{place}]')" for place in range(3))

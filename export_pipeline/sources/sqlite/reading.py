@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import pyarrow as pa
+from typing_extensions import override
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.arrays import instants_array, text_array
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.sql.failing import ExpressionError, read_around_failing
+from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
+from export_pipeline.sources.sql.source import Reading
 from export_pipeline.sources.sqlite.spool import spool, spool_whole
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -34,8 +36,8 @@ class Session(Protocol):
         """How a small query fails on the values that it meets."""
 
 
-class SqliteReading:
-    """See `source.Reading`. Memory: a batch; the sorted keys wait in a temporary file."""
+class SqliteReading(Reading, OrderedRows):
+    """The rows of a window. Memory: a batch; the sorted keys wait in a temporary file."""
 
     def __init__(
         self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None
@@ -49,7 +51,12 @@ class SqliteReading:
         ((rows, newest),) = session.rows(f"SELECT count(*), max(changed) FROM {_KEYS}")
         total_sql = queries.total(window)
         total = None if total_sql is None else session.rows(total_sql)[0][0]
-        self.counted: tuple[int, int | None, int | None] = (rows, newest, total)
+        self._counted: tuple[int, int | None, int | None] = (rows, newest, total)
+
+    @property
+    @override
+    def counted(self) -> tuple[int, int | None, int | None]:
+        return self._counted
 
     def _copied(self, queries: RunQueries, window: Window) -> RunQueries:
         copy, copied = spool(queries, window, fields=self._fields)
@@ -62,8 +69,8 @@ class SqliteReading:
             self._session.run(copy)
         return copied
 
+    @override
     def batches(self) -> Generator[pa.RecordBatch]:
-        """See `source.Reading`."""
         found = 0
         fields = [output.field.name for output in self._outputs() if output.sql is not None and not _is_start(output)]
         for batch in self.stream(0) if self._queries.is_plain else read_around_failing(self, fields):
@@ -77,10 +84,10 @@ class SqliteReading:
         outputs = self._queries.outputs(self._fields)
         return [replace(output, sql="NULL") if output.field.name in without else output for output in outputs]
 
+    @override
     def stream(
         self, first: int, count: int | None = None, *, without: Collection[str] = ()
     ) -> Generator[pa.RecordBatch]:
-        """See `failing.OrderedRows`."""
         outputs = self._outputs(without)
         present = [output for output in outputs if output.sql is not None]
         columns = ["wanted.instant" if _is_start(output) else str(output.sql) for output in present]
@@ -89,8 +96,8 @@ class SqliteReading:
             yield _raw(chunk, outputs)
             del chunk
 
+    @override
     def failure(self, first: int, count: int, fields: Collection[str]) -> ExpressionError | None:
-        """See `failing.OrderedRows`."""
         counts = [f"count({output.sql})" for output in self._outputs() if output.field.name in fields]
         return self._session.failure(self._select(["count(*)", *counts], first, count))
 

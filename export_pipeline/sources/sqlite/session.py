@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from typing_extensions import override
+
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.ids import canonical
 from export_pipeline.runs.times import EpochUnit
@@ -18,6 +20,7 @@ from export_pipeline.sources.sql import unpack
 from export_pipeline.sources.sql.failing import ExpressionError
 from export_pipeline.sources.sql.projects import as_key, unescaped
 from export_pipeline.sources.sql.queries import RunQueries
+from export_pipeline.sources.sql.source import Session
 from export_pipeline.sources.sql.times import DAY_MICROS, parse_micros, path_stamp
 from export_pipeline.sources.sqlite.dialect import (
     DAY_FUNCTION,
@@ -41,8 +44,8 @@ _HEX = re.compile("(?:[0-9A-F]{2})+")
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
 
 
-class SqliteSession:
-    """See `source.Session`."""
+class SqliteSession(Session):
+    """A read transaction on a connection of its own."""
 
     def __init__(self, path: Path, *, unit: EpochUnit, project: ProjectKey | None) -> None:
         self._path = path
@@ -88,21 +91,22 @@ class SqliteSession:
         except sqlite3.Error as error:
             raise translate(error, self._path) from None
 
+    @override
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """See `source.Session`; text comes as bytes."""
+        """Text comes as bytes."""
         with self._translated():
             return self._connection.execute(sql, self._parameters).fetchall()
 
+    @override
     def failure(self, sql: str) -> ExpressionError | None:
-        """See `source.Session`."""
         try:
             self.rows(sql)
         except ExpressionError as error:
             return error
         return None
 
+    @override
     def bind(self, values: Sequence[str | int]) -> None:
-        """See `source.Session`."""
         self._parameters |= {parameter(number): value for number, value in enumerate(values, 1)}
 
     def names(self, sql: str) -> list[str]:
@@ -120,24 +124,25 @@ class SqliteSession:
         with self._translated():
             yield from self._connection.execute(sql, self._parameters)
 
+    @override
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> SqliteReading:
-        """See `source.Session`."""
         return SqliteReading(self, queries=queries, window=window, fields=fields)
 
+    @override
     def confirm(self) -> None:
-        """See `source.Session`. While a file without WAL is read, SQLite lets nobody write to it."""
+        """While a file without WAL is read, SQLite lets nobody write to it."""
         if self._file is not None and self._file.was_written_at(self._path):
             raise SourceUnreachableError(
                 f"the trace store {self._path} was written to by something other than SQLite while it was read; "
                 "replace it by renaming a new file, never by copying over it"
             )
 
+    @override
     def cancel(self) -> None:
-        """See `source.Session`."""
         self._connection.interrupt()
 
+    @override
     def close(self) -> None:
-        """See `source.Session`."""
         self._connection.close()
 
 

@@ -3,6 +3,8 @@
 import uuid
 from pathlib import Path
 
+from typing_extensions import override
+
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.sources.mapping import Mapping, RelationMapping
 from export_pipeline.sources.protocol import ProjectKey
@@ -18,7 +20,7 @@ _TYPES = '"export pipeline types"'
 
 
 class SqliteSource(SqlSource):
-    """See `RunSource`."""
+    """A trace store in an SQLite file."""
 
     def __init__(
         self,
@@ -57,14 +59,14 @@ class SqliteSource(SqlSource):
         """Connections end with their sessions."""
 
 
-class SqliteCatalog:
-    """See `plan.Catalog`."""
+class SqliteCatalog(Catalog):
+    """The tables and views as SQLite describes them to a session."""
 
     def __init__(self, session: SqliteSession) -> None:
         self._session = session
 
+    @override
     def relation(self, mapping: RelationMapping) -> Relation | str | None:
-        """See `plan.Catalog`."""
         if mapping.query is not None:
             source = f"({mapping.query.strip().rstrip(';')}\n)"
             names = self._names(source)
@@ -124,8 +126,8 @@ class SqliteCatalog:
             found.append(Index("the primary key", (key[0][1].decode(),), unique=True))
         return tuple(found)
 
+    @override
     def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
-        """See `plan.Catalog`."""
         try:
             self._session.names(f"SELECT ({sql}\n) FROM {relation.from_(alias)} LIMIT 0")
         except SourceUnusableError as error:
