@@ -211,16 +211,16 @@ def _day(value: date | str | None) -> date | None:
         try:
             return date.fromisoformat(value)
         except ValueError:
-            raise InputError(f"{value!r} is no day: write it as 2026-11-01") from None
+            raise InputError(f"{value!r} is not a day: write it as 2026-11-01") from None
     if isinstance(value, datetime):
-        raise InputError(f"{value} is no day but a time: give its UTC date")
+        raise InputError(f"{value} is a time, not a day: give its UTC date")
     return value
 
 
 def _export_id(value: uuid.UUID | str) -> uuid.UUID:
     found = value if isinstance(value, uuid.UUID) else parse_uuid(value)
     if found is None:
-        raise InputError(f"{value!r} is no export id")
+        raise InputError(f"{value!r} is not an export id")
     return found
 
 

@@ -226,7 +226,7 @@ class Settings(BaseSettings):
         for _, pattern in value:
             if not _ROLE_PATTERN.fullmatch(pattern):
                 raise ValueError(
-                    f"{pattern!r} is no pattern of roles: it looks like arn:aws:iam::123456789012:role/exports-*, "
+                    f"{pattern!r} is not a pattern of roles: it looks like arn:aws:iam::123456789012:role/exports-*, "
                     "with ? for a comma"
                 )
         return value
@@ -257,7 +257,7 @@ class Settings(BaseSettings):
     @classmethod
     def _bucket(cls, value: str | None) -> str | None:
         if value is not None and not _BUCKET.fullmatch(value):
-            raise ValueError(f"{value!r} is no bucket name: the name alone, without s3:// and without a path")
+            raise ValueError(f"{value!r} is not a valid bucket name: the name alone, without s3:// and without a path")
         return value
 
     @field_validator("prefix")

@@ -255,7 +255,7 @@ def test_what_is_not_there_is_told_with_what_is(world: World) -> None:
     export_id = uuid.uuid4()
     with pytest.raises(InputError, match=f"export {export_id} has no single table of 'chatbot'.*projects are none"):
         runs("chatbot", export_id=export_id, settings=reader(world))
-    with pytest.raises(InputError, match="'x' is no export id"):
+    with pytest.raises(InputError, match="'x' is not an export id"):
         runs("chatbot", export_id="x", settings=reader(world))
     world.delete(KEY)
     with pytest.raises(InputError, match="`export-pipeline projects sync` writes it"):
@@ -267,9 +267,9 @@ def test_what_is_not_there_is_told_with_what_is(world: World) -> None:
 
 def test_days_are_days() -> None:
     settings = load_settings(**PLACES, bucket="traces")
-    with pytest.raises(InputError, match="'1/3/2026' is no day"):
+    with pytest.raises(InputError, match="'1/3/2026' is not a day"):
         runs("chatbot", "1/3/2026", settings=settings)
-    with pytest.raises(InputError, match="is no day but a time"):
+    with pytest.raises(InputError, match="is a time, not a day"):
         runs("chatbot", datetime(2026, 3, 1, tzinfo=UTC), settings=settings)
     with pytest.raises(InputError, match="the last day, 2026-03-01, lies before the first one, 2026-03-02"):
         runs("chatbot", "2026-03-02", "2026-03-01", settings=settings)

@@ -196,7 +196,7 @@ def _instant(name: str, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(f"{name} {text!r} is no time such as 2026-11-01 or 2026-11-01T06:00Z") from None
+        raise InputError(f"{name} {text!r} is not a time such as 2026-11-01 or 2026-11-01T06:00Z") from None
 
 
 def _session(control: "ControlDatabase", project: str | None) -> uuid.UUID | None:

@@ -268,14 +268,14 @@ def read_manifest(data: bytes) -> StoredManifest:
     Raises `ManifestError` where the bytes are not what was sealed, to the byte, or of another version.
     """
     if len(data) > MAX_MANIFEST_BYTES:
-        raise ManifestError(f"this is no manifest: it has more than {MAX_MANIFEST_BYTES:,} bytes")
+        raise ManifestError(f"this is not a manifest: it has more than {MAX_MANIFEST_BYTES:,} bytes")
     try:
         content = json.loads(data)
         sealed = content.pop("sha256")
         seal = hashlib.sha256(canonical_json(content)).hexdigest()
         intact = data == canonical_json({**content, "sha256": seal}) and seal == sealed
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
-        raise ManifestError("this is no manifest: a JSON object with its own sha256 was expected") from None
+        raise ManifestError("this is not a manifest: a JSON object with its own sha256 was expected") from None
     if not intact:
         raise ManifestError("the manifest was changed after it was written: its sha256 does not match")
     if (version := content.get("version")) != MANIFEST_VERSION:

@@ -159,7 +159,7 @@ def parse_data_key(key: str) -> DataPath | None:
 
 
 def parse_manifest_key(key: str) -> ManifestPath | EmptyManifestPath | None:
-    """What a key says, or None where it is no manifest's key."""
+    """What a key says, or None where it is not a manifest's key."""
     if match := _MANIFEST_KEY.fullmatch(key):
         day = _day_key(match)
         return None if day is None else ManifestPath(match["prefix"] or "", day, int(match["epoch"]))
@@ -191,7 +191,7 @@ def _base(prefix: str) -> str:
     if not prefix:
         return ""
     if "=" in prefix or any(part in {"", ".", ".."} for part in prefix.split("/")):
-        raise ValueError(f"{prefix!r} is no prefix: parts must not be empty, '.' or '..', nor contain '='")
+        raise ValueError(f"{prefix!r} is not a valid prefix: parts must not be empty, '.' or '..', nor contain '='")
     return f"{prefix}/"
 
 

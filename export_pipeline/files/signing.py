@@ -67,7 +67,7 @@ class Signer:
         raw = _bytes(settings.signing_key.get_secret_value().strip(), _PRIVATE)
         if raw is None:
             raise SettingsError(
-                f"{SIGNING_KEY} is no private key (`{_PRIVATE}` and 32 bytes in base64): "
+                f"{SIGNING_KEY} is not a private key (`{_PRIVATE}` and 32 bytes in base64): "
                 "make one with `export-pipeline manifests new-key`"
             )
         return cls(Ed25519PrivateKey.from_private_bytes(raw))
@@ -85,13 +85,13 @@ class PublicKeys:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """The keys of the settings, perhaps none; raises `SettingsError` for one that is no public key."""
+        """The keys of the settings, perhaps none; raises `SettingsError` for one that is not a public key."""
         keys = []
         for number, text in enumerate(settings.signing_public_keys, start=1):
             raw = _bytes(text, _PUBLIC)
             if raw is None:
                 raise SettingsError(
-                    f"{PUBLIC_KEYS}: key {number} of {len(settings.signing_public_keys)} is no public key "
+                    f"{PUBLIC_KEYS}: key {number} of {len(settings.signing_public_keys)} is not a public key "
                     f"(`{_PUBLIC}` and 32 bytes in base64), as `export-pipeline manifests new-key` prints it"
                 )
             keys.append(raw)

@@ -133,7 +133,7 @@ def why_blocked(address: Address, scheme: str, *, allow_private: bool) -> str | 
     if inner in _METADATA or inner.is_link_local:
         return "a link-local or metadata address, which is never allowed"
     if inner.is_unspecified or inner.is_multicast:
-        return "an address that is no single machine"
+        return "an address that is not a single machine"
     if is_private(inner) and not allow_private:
         return "a loopback or private address, which is not allowed here"
     if scheme == "http" and not is_private(inner):

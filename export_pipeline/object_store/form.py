@@ -102,7 +102,7 @@ def checked(config: DestinationConfig) -> DestinationConfig:
         raise InputError("endpoint_url has at most 2,048 characters.")
     _check_bucket(config.bucket, elsewhere=endpoint is not None)
     if config.region is not None and not _REGION.fullmatch(config.region):
-        raise InputError(f"region {config.region!r} is no region: it looks like eu-central-1.")
+        raise InputError(f"region {config.region!r} is not a valid region: it looks like eu-central-1.")
     if config.aws_role_arn is not None and not _ROLE.fullmatch(config.aws_role_arn):
         raise InputError("aws_role_arn must look like arn:aws:iam::123456789012:role/name.")
     if not config.include_bucket_in_prefix and endpoint is None:
@@ -150,7 +150,7 @@ def _check_bucket(bucket: str, *, elsewhere: bool) -> None:
     if not (_BUCKET_ELSEWHERE if elsewhere else _BUCKET).fullmatch(bucket):
         upper = "" if elsewhere else " Capitals and underscores only go with an endpoint_url."
         raise InputError(
-            f"bucket_name {bucket!r} is no name of a bucket: 3 to 63 letters, digits, dots and hyphens, "
+            f"bucket_name {bucket!r} is not a valid bucket name: 3 to 63 letters, digits, dots and hyphens, "
             f"without s3:// and without a path.{upper}"
         )
 

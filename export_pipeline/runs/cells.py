@@ -92,7 +92,7 @@ def count(text: str) -> int | None:
 def cost(text: str) -> Decimal:
     """A decimal number, rounded half-even to 12 places.
 
-    Raises `RejectedCellError` for what is no number, infinite or NaN, and for what does not fit the column.
+    Raises `RejectedCellError` for what is not a number, infinite or NaN, and for what does not fit the column.
     """
     if not NUMBER.fullmatch(text := text.strip(BLANKS)):
         raise RejectedCellError(Rejected.NOT_A_NUMBER)

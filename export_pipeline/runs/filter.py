@@ -128,7 +128,7 @@ class _Parser:
         token = self.take("word", "the name of a field")
         name, found = token.text, FIELDS.get(token.text)
         if found is None:
-            raise FilterError(f"{name} is no field; known are {', '.join(FIELDS)}", position=token.position)
+            raise FilterError(f"{name} is not a field; known are {', '.join(FIELDS)}", position=token.position)
         if head.text not in found.operators:
             allowed = ", ".join(found.operators)
             raise FilterError(f"{name} cannot be used with {head.text}, only with {allowed}", position=head.position)

@@ -72,7 +72,7 @@ def _no_token(source: str, place: int) -> tuple[Token, int]:
 
 def _number(text: str, position: int) -> Decimal:
     if not _NUMBER.fullmatch(text) or len(text) > 100:
-        raise FilterError(f"{text[:40]} is no number; expected a form such as 5, -0.5 or 1e3", position=position)
+        raise FilterError(f"{text[:40]} is not a number; expected a form such as 5, -0.5 or 1e3", position=position)
     number = Decimal(text)
     if not number:
         return Decimal(0)
@@ -88,7 +88,7 @@ def _text(literal: str, position: int) -> str:
             return chr(int(escape[1:], 16))
         if escape not in _PLAIN:
             wrong = position + 1 + found.start()
-            raise FilterError(f"\\{escape} is no escape; write \\\\ for a backslash", position=wrong)
+            raise FilterError(f"\\{escape} is not an escape; write \\\\ for a backslash", position=wrong)
         return _PLAIN[escape]
 
     text = _ESCAPE.sub(plain, literal[1:-1])

@@ -37,7 +37,7 @@ BLANKS = " \t\r\n\f\v"
 """The characters that are taken off both ends of a text before it is read as an id, a time, a number or a flag."""
 
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
-"""A decimal number as text; an exponent of more than five digits is no number."""
+"""A decimal number as text; an exponent of more than five digits is not a number."""
 
 GO_ZONE = "(?: (?:[A-Z]{3,5}|[+-][0-9]{2}(?:[0-9]{2})?)(?: m=[+-][0-9]{1,12}[.][0-9]{1,12})?)?"
 """What Go writes after an offset: the name of the zone, and perhaps its monotonic clock."""
@@ -58,7 +58,7 @@ _EPOCH_WITHOUT_ZONE = EPOCH.replace(tzinfo=None)
 
 
 def micros(value: str | int | float | bytes | None, epoch_unit: EpochUnit = "s") -> int | None:
-    """The microseconds since 1970-01-01T00:00:00Z that a cell stands for; None where it is no time.
+    """The microseconds since 1970-01-01T00:00:00Z that a cell stands for; None where it is not a time.
 
     A float is taken by its shortest decimal form, so 1700000000.123456 keeps its six digits. Bytes are UTF-8 text.
     """

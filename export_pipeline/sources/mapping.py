@@ -79,7 +79,9 @@ class RunsMapping(RelationMapping):
                 raise ValueError("the workspace of a run is named by runs.tenant_id, not among the fields")
             if name not in FIELD_BY_NAME:
                 close = difflib.get_close_matches(name, FIELD_BY_NAME, n=1)
-                raise ValueError(f"{name!r} is no field of a run" + (f"; did you mean {close[0]!r}?" if close else ""))
+                raise ValueError(
+                    f"{name!r} is not a field of a run" + (f"; did you mean {close[0]!r}?" if close else "")
+                )
         if missing := [name for name in REQUIRED_FIELDS if name in value and value[name] is None]:
             raise ValueError(f"{', '.join(missing)} cannot be left out")
         return value
@@ -147,7 +149,7 @@ def load_mapping(path: Path | None) -> Mapping:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
-        raise SettingsError(f"{PREFIX}MAPPING: {path} is no valid YAML{line}") from None
+        raise SettingsError(f"{PREFIX}MAPPING: {path} is not valid YAML{line}") from None
     if not isinstance(loaded, AbstractMapping):
         raise SettingsError(f"{PREFIX}MAPPING: {path} must hold keys such as runs and projects")
     try:
@@ -161,5 +163,5 @@ def _explain(item: Any) -> str:
     parts = [str(part) for part in item["loc"] if not str(part).startswith(("constrained-", "function-"))]
     key = ".".join(part for part in parts if part not in {"Expression", "str"})
     if item["type"] == "extra_forbidden":
-        return f"{key} is no key of a mapping"
+        return f"{key} is not a key of a mapping"
     return f"{key}: {item['msg'].removeprefix('Value error, ')}" if key else str(item["msg"])

@@ -195,7 +195,7 @@ REFUSED = {
     "an end before the start": ("--project", NAME, "--from", "2026-03-02", "--to", "2026-03-01", "is not after"),
     "no project": ("--from", "2026-03-01", "--to", "2026-03-02", "exactly one of session_id and all_experiments"),
     "a misspelt project": ("--project", "suport bot", "--from", "2026-03-01", f"did you mean '{NAME}'"),
-    "a time that is none": ("--project", NAME, "--from", "March", "--from 'March' is no time such as 2026-11-01"),
+    "a time that is none": ("--project", NAME, "--from", "March", "--from 'March' is not a time such as 2026-11-01"),
     "an unknown format": (
         *("--project", NAME, "--from", "2026-03-01", "--to", "2026-03-02", "--format-version", "v3"),
         "format_version is one of v1, v2_beta",

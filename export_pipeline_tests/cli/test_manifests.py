@@ -104,9 +104,9 @@ def test_a_key_pair_is_made_of_two_settings_that_work_together(tmp_path: Path) -
     ("settings", "said"),
     [
         ({"SIGNING_PUBLIC_KEYS": OLD.private}, "SIGNING_PUBLIC_KEYS: holds a private key"),
-        ({"SIGNING_PUBLIC_KEYS": "ed25519:short"}, "SIGNING_PUBLIC_KEYS: key 1 of 1 is no public key"),
-        ({"SIGNING_KEY": OLD.public}, "SIGNING_KEY is no private key"),
-        ({"SIGNING_KEY": OLD.private[:-3] + "é!!"}, "SIGNING_KEY is no private key"),
+        ({"SIGNING_PUBLIC_KEYS": "ed25519:short"}, "SIGNING_PUBLIC_KEYS: key 1 of 1 is not a public key"),
+        ({"SIGNING_KEY": OLD.public}, "SIGNING_KEY is not a private key"),
+        ({"SIGNING_KEY": OLD.private[:-3] + "é!!"}, "SIGNING_KEY is not a private key"),
     ],
 )
 def test_keys_that_are_none_are_refused_without_being_shown(

@@ -171,8 +171,8 @@ def test_columns_that_may_not_be_read_are_named(postgres: Postgres, postgres_sto
     ("field", "kind", "complaint"),
     [
         ("name", "BYTEA", "runs.name: column name holds bytes; map an expression such as"),
-        ("end_time", "UUID", "runs.end_time: column end_time is of type uuid, which is no time"),
-        ("start_time", "INTERVAL", "runs.start_time: column start_time is of type interval, which is no time"),
+        ("end_time", "UUID", "runs.end_time: column end_time is of type uuid, which is not a time"),
+        ("start_time", "INTERVAL", "runs.start_time: column start_time is of type interval, which is not a time"),
     ],
 )
 def test_types_that_cannot_be_exported_are_problems(

@@ -19,7 +19,7 @@ def test_a_store_without_a_readable_time_is_not_ok_and_shows_examples(store: Sto
     report = source.check()
     (problem,) = report.problems
     assert problem == (
-        "no row would be exported: start_time is no time in any row, such as 'Sat, 14 Mar 2026 10:00:00 +0000' and "
+        "no row would be exported: start_time is not a time in any row, such as 'Sat, 14 Mar 2026 10:00:00 +0000' and "
         "'03/14/2026' and '14.03.2026 10:00'; map an expression that gives ISO 8601 or an epoch number"
     )
     assert source.days(ProjectKey(PROJECT)) == {}

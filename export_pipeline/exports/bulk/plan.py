@@ -102,8 +102,8 @@ class Planned:
 
     starts: list[Start] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
-    late_units: list[BulkUnit] = field(default_factory=list)
-    late_exports: list[BulkExport] = field(default_factory=list)
+    timed_out_units: list[BulkUnit] = field(default_factory=list)
+    timed_out_exports: list[BulkExport] = field(default_factory=list)
     terminate: set[str] = field(default_factory=set)
     waits: list[str] = field(default_factory=list)
 
@@ -123,15 +123,15 @@ def plan(
     `heard` says when runs that are old last did something for a unit.
 
     Live runs of any other export are ended, but for those that clean up, and so are those that do nothing for as long
-    as an attempt may take. A unit of a run that has ended without a result for it is lost; what is late is ended; the
-    rest is started as far as the limits allow, every export in turn.
+    as an attempt may take. A unit of a run that has ended without a result for it is lost; what has timed out is ended;
+    the rest is started as far as the limits allow, every export in turn.
     """
     planned = Planned()
     active = {export.id: export for export in exports}
     planned.terminate.update(run.run_id for run in runs if run.live and not run.cleans and run.bulk_id not in active)
     for export in exports:
         if export.started_at is not None and now - export.started_at > limits.export_time:
-            planned.late_exports.append(active.pop(export.id))
+            planned.timed_out_exports.append(active.pop(export.id))
     mine = [run for run in runs if run.bulk_id in active]
     waiting: dict[uuid.UUID, list[BulkUnit]] = defaultdict(list)
     silent = silent_runs(runs, units, heard or {}, limits=limits, now=now)
@@ -142,12 +142,14 @@ def plan(
             continue
         if (lost := judge.lost(unit)) is not None:
             planned.lost.append(lost)
-        elif judge.late(unit):
-            planned.late_units.append(unit)
+        elif judge.is_timed_out(unit):
+            planned.timed_out_units.append(unit)
         elif judge.waits(unit):
             waiting[unit.bulk_id].append(unit)
-    planned.terminate.update(unit.dagster_run_id for unit in planned.late_units if unit.dagster_run_id in judge.live)
-    ended = {export.id for export in planned.late_exports}
+    planned.terminate.update(
+        unit.dagster_run_id for unit in planned.timed_out_units if unit.dagster_run_id in judge.live
+    )
+    ended = {export.id for export in planned.timed_out_exports}
     planned.terminate.update(run.run_id for run in runs if run.live and run.bulk_id in ended)
     _start(planned, list(active.values()), waiting, [run for run in mine if run.live], limits=limits, now=now)
     return planned
@@ -196,7 +198,7 @@ class _Judge:
             return None
         return Lost(unit, ended.run_id, ended.status)
 
-    def late(self, unit: BulkUnit) -> bool:
+    def is_timed_out(self, unit: BulkUnit) -> bool:
         """Whether an attempt takes too long, or the run that has taken the unit does."""
         if unit.dagster_run_id in self._silent:
             return True

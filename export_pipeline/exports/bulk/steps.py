@@ -118,7 +118,7 @@ def _unfinished(connection: sa.Connection, bulk_id: uuid.UUID, *, limit: int) ->
 
 
 def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, settings: Settings) -> None:
-    """Puts lost and late units back, ends what is out of time, and ends exports whose end a worker missed."""
+    """Puts units that were lost or timed out back, and ends exports that timed out or whose end a worker missed."""
     retries = Retries.from_settings(settings)
     failures: dict[uuid.UUID, list[tuple[BulkUnit, ExportPipelineError, bool]]] = defaultdict(list)
     for lost in planned.lost:
@@ -126,13 +126,13 @@ def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, set
         # One that was ended may have given its place to another workspace: that is no fault of the day.
         error = DayReturnedError(text) if lost.status == "CANCELED" else RetryableError(text)
         failures[lost.unit.bulk_id].append((lost.unit, error, False))
-    for unit in planned.late_units:
+    for unit in planned.timed_out_units:
         what = "the attempt took longer than" if unit.status == "Running" else "its Dagster run did nothing for"
         text = f"{what} EXPORT_PIPELINE_RUN_HOURS, {settings.run_hours:g} hours"
         failures[unit.bulk_id].append((unit, RetryableError(text), True))
     for bulk_id, its in failures.items():
         _fail(control, bulk_id, its, retries=retries)
-    for export in planned.late_exports:
+    for export in planned.timed_out_exports:
         _time_out(control, export, settings=settings)
     with_units = {unit.bulk_id for unit in active.units}
     for export in active.exports:
@@ -182,12 +182,12 @@ def _fail(
     def fail(connection: sa.Connection) -> None:
         export = read_export(connection, bulk_id, lock=True)
         now = connection.execute(sa.select(control.now_sql)).scalar_one()
-        for unit, error, late in its:
+        for unit, error, timed_out in its:
             # One that has not begun cannot any more: its attempt is over.
-            if late and unit.status == "Running" and not stop_unit(connection, control, unit, now=now):
+            if timed_out and unit.status == "Running" and not stop_unit(connection, control, unit, now=now):
                 continue  # its commit is decided
             same_run = bulk_units.c.dagster_run_id.is_not_distinct_from(unit.dagster_run_id)
-            last: UnitStatus = "TimedOut" if late else "Failed"
+            last: UnitStatus = "TimedOut" if timed_out else "Failed"
             fail_unit(connection, unit, error, same_run, retries=retries, now=now, last=last)
         end_if_done(connection, export, now=now)
 

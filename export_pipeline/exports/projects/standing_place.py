@@ -84,6 +84,6 @@ def _named(connection: sa.Connection, destination_id: uuid.UUID, *, hold: bool =
         return read_destination(connection, destination_id, tenant_id=None, hold=hold)
     except NotFoundError:
         raise SettingsError(
-            f"{PREFIX}DESTINATION_ID names {destination_id}, which is no stored destination; "
+            f"{PREFIX}DESTINATION_ID names {destination_id}, which is not a stored destination; "
             "`export-pipeline destinations list` shows all."
         ) from None

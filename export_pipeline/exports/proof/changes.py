@@ -142,7 +142,7 @@ def _position(connection: sa.Connection, cursor: str) -> int:
     """The place in the sequence; the commit that a cursor names must be there: another database has another one."""
     match = _CURSOR.fullmatch(cursor)
     if match is None:
-        raise InputError(f"{cursor!r} is no cursor; take the one that the last answer gave, or none to begin anew")
+        raise InputError(f"{cursor!r} is not a cursor; take the one that the last answer gave, or none to begin anew")
     sequence = int(match["sequence"])
     commit_id = connection.execute(sa.select(commits.c.commit_id).where(commits.c.sequence == sequence)).scalar()
     if commit_id is None or not commit_id.startswith(match["commit"]):

@@ -42,7 +42,7 @@ def find_manifests(control: ControlDatabase, store: ObjectStore, *, prefix: str,
     """
     root = manifests_root(prefix)
     if not name.startswith(root):
-        raise InputError(f"{name!r} is no key or folder of manifests: these lie below {root}")
+        raise InputError(f"{name!r} is neither a key nor a folder of manifests: these lie below {root}")
     listed = [item for item in store.list(name) if name.endswith("/") or item.key == name]
     if not listed:
         raise InputError(f"nothing lies at {name!r}; a folder's name ends with a slash")

@@ -100,7 +100,7 @@ def recover(
         control.check_schema()
     report = RecoverReport(dry_run)
     listing = list_manifests(store, settings.prefix)
-    report.problems += [f"{ascii(key)[1:-1]} is no manifest" for key in listing.foreign]
+    report.problems += [f"{ascii(key)[1:-1]} is not a manifest" for key in listing.foreign]
     total, done = sum(len(index.by_day) for index in listing.tables.values()), 0
     tables = _Tables(control, store, settings, report, actor=actor)
     for table, index in sorted(listing.tables.items()):

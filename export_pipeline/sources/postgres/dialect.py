@@ -361,7 +361,7 @@ class PostgresDialect(Dialect):
         if column.type == "bytea" and field.kind is not Kind.JSON:
             return "holds bytes; map an expression such as convert_from(column, 'UTF8')"
         if field.kind is Kind.TIME and column.type in {"bool", "uuid", "interval", "time", *_NESTED}:
-            return f"is of type {column.type}, which is no time"
+            return f"is of type {column.type}, which is not a time"
         return None
 
 

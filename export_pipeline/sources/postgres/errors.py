@@ -99,7 +99,7 @@ class PostgresErrors:
         reason, place = self.gist(text), f"{PREFIX}SOURCE_URL ({self._place})"
         if parameter := _PARAMETER.search(reason):
             return SourceUnusableError(
-                f"{PREFIX}SOURCE_URL: {parameter[1]} is no parameter of libpq, the PostgreSQL client; remove it"
+                f"{PREFIX}SOURCE_URL: {parameter[1]} is not a parameter of libpq, the PostgreSQL client; remove it"
             )
         words = _POOLER_REFUSES if sqlstates else _CLIENT_REFUSES
         if any(state.startswith(_UNUSABLE) for state in sqlstates) or any(word in reason for word in words):

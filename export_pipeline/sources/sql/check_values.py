@@ -78,8 +78,8 @@ def _tell_of_times(
         return
     if len(bad) == of and not _has_a_time(plan, runs, rows):
         found.problems.append(
-            f"no row would be exported: start_time is no time in any row, such as {examples}; map an expression that "
-            "gives ISO 8601 or an epoch number"
+            f"no row would be exported: start_time is not a time in any row, such as {examples}; map an expression "
+            "that gives ISO 8601 or an epoch number"
         )
         return
     found.warnings.append(

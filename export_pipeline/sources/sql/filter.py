@@ -107,7 +107,7 @@ class _Compiler:
                 return "(1 = 0)" if tags is None else self.words.has(tags, self.bind(text))
             case Compare() | In() | Like():
                 return self._alone(node)
-        raise TypeError(f"{type(node).__name__} is no node of a filter")
+        raise TypeError(f"{type(node).__name__} is not a node of a filter")
 
     def _joined(self, word: str, parts: list[str]) -> str:
         """Halved, not chained: SQLite counts how deep an expression is, and a chain is as deep as it is long."""

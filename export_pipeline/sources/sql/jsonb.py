@@ -73,7 +73,7 @@ def _element(data: bytes, place: int, container: _Container) -> tuple[int, int, 
     if end > container.end:
         raise NotJsonbError("an element is longer than what it is in")
     if container.is_object and len(container.parts) % 2 == 0 and not _TEXT <= kind <= _TEXT_RAW:
-        raise NotJsonbError("a name is no text")
+        raise NotJsonbError("a name is not text")
     return kind, place, end
 
 

@@ -47,7 +47,7 @@ def clamp(value: int) -> datetime:
 
 
 def parse_micros(value: bytes | int | float | None, unit: EpochUnit) -> int | None:
-    """The instant of a value as SQLite holds it; None where it is no time. Never raises."""
+    """The instant of a value as SQLite holds it; None where it is not a time. Never raises."""
     if value is None:
         return None
     if isinstance(value, bytes):

@@ -151,7 +151,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         if not path.is_file():
             raise SourceUnusableError(
-                f"{PREFIX}SOURCE_URL names {path}, which {'is no file' if path.exists() else 'does not exist'}"
+                f"{PREFIX}SOURCE_URL names {path}, which {'is not a file' if path.exists() else 'does not exist'}"
             )
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (sqlite3.Error, OSError):

@@ -166,7 +166,7 @@ def test_a_stored_filter_that_cannot_be_read_fails_its_export_alone(
     ended = any_desk.export(poisoned.id)
     assert (ended.status, {unit.status for unit in any_desk.units(poisoned.id)}) == ("Failed", {"Failed"})
     assert ended.error is not None
-    assert "no_such_field is no field" in ended.error
+    assert "no_such_field is not a field" in ended.error
     assert [unit.planned_rows for unit in neighbour.units(asked.id)] == [7, 7, 7]
     assert uncounted(any_desk.control) == []
     (notice,) = due_notices(any_desk.control, limit=10, oldest=0)

@@ -207,10 +207,10 @@ def test_days_wait_until_their_rows_are_counted() -> None:
 
 def test_an_attempt_that_takes_too_long_is_ended_with_its_run() -> None:
     of = export(0, status="Running", started_at=NOW - HOUR)
-    fine, late = units_of(of, 2, status="Running", dagster_run_id="r", started_at=NOW - 4 * HOUR)
-    late = replace(late, started_at=NOW - 4 * HOUR - 1)
-    found = planned([of], [fine, late], [run_of([fine, late])])
-    assert (found.late_units, found.terminate) == ([late], {"r"})
+    fine, slow = units_of(of, 2, status="Running", dagster_run_id="r", started_at=NOW - 4 * HOUR)
+    slow = replace(slow, started_at=NOW - 4 * HOUR - 1)
+    found = planned([of], [fine, slow], [run_of([fine, slow])])
+    assert (found.timed_out_units, found.terminate) == ([slow], {"r"})
 
 
 def test_a_run_that_took_its_days_and_does_nothing_is_ended_and_gives_them_back() -> None:
@@ -218,14 +218,14 @@ def test_a_run_that_took_its_days_and_does_nothing_is_ended_and_gives_them_back(
     taken = units_of(of, 2, dagster_run_id="r", updated_at=NOW - 5 * HOUR)
     old = run_of(taken, age=4 * HOUR + 1)
     found = plan([of], taken, [old], limits=LIMITS, now=NOW, heard={"r": NOW - 4 * HOUR - 1})
-    assert (found.late_units, found.terminate) == (taken, {"r"})
+    assert (found.timed_out_units, found.terminate) == (taken, {"r"})
     for fine in (
         plan([of], taken, [old], limits=LIMITS, now=NOW, heard={"r": NOW - 4 * HOUR}),
         plan([of], taken, [replace(old, age=4 * HOUR)], limits=LIMITS, now=NOW),
         plan([of], taken, [replace(old, queued=True)], limits=LIMITS, now=NOW),
         plan([of], [replace(taken[0], status="Running", started_at=NOW), taken[1]], [old], limits=LIMITS, now=NOW),
     ):
-        assert (fine.late_units, fine.terminate) == ([], set())
+        assert (fine.timed_out_units, fine.terminate) == ([], set())
 
 
 @pytest.mark.parametrize("cleans", [False, True])
@@ -235,7 +235,7 @@ def test_a_run_that_takes_nothing_and_one_that_cleans_up_for_ever_are_ended(*, c
     run = run_of(units, age=4 * HOUR + 1, cleans=cleans, attempts={} if cleans else {units[0].id: 0})
     active = [] if cleans else [of]
     found = plan(active, [] if cleans else units, [run], limits=LIMITS, now=NOW)
-    assert (found.terminate, found.late_units, found.starts) == ({"r"}, [], [])
+    assert (found.terminate, found.timed_out_units, found.starts) == ({"r"}, [], [])
     assert plan(active, units, [replace(run, age=4 * HOUR)], limits=LIMITS, now=NOW).terminate == set()
 
 
@@ -243,7 +243,7 @@ def test_an_export_that_takes_too_long_is_ended_with_its_runs() -> None:
     of = export(0, status="Running", started_at=NOW - 24 * HOUR - 1)
     units = units_of(of, 2)
     found = planned([of], units, [run_of(units[:1])])
-    assert (found.late_exports, found.terminate, found.starts) == ([of], {"r"}, [])
+    assert (found.timed_out_exports, found.terminate, found.starts) == ([of], {"r"}, [])
 
 
 def test_live_runs_of_exports_that_have_ended_are_ended_but_for_those_that_clean_up() -> None:

@@ -264,7 +264,7 @@ def test_only_one_of_two_runs_gets_a_unit(bulk: BulkHouse, export: BulkExport) -
 def test_an_attempt_that_is_out_of_time_is_stopped_and_tried_again(bulk: BulkHouse, export: BulkExport) -> None:
     def on_step(name: str) -> None:
         if name == "batch":
-            planned = Planned(late_units=[unit_of(bulk, export)])
+            planned = Planned(timed_out_units=[unit_of(bulk, export)])
             carry_out(
                 bulk.control, planned, read_active(bulk.control, bulk.house.settings), settings=bulk.house.settings
             )
@@ -285,7 +285,7 @@ def test_days_of_a_run_that_does_nothing_are_given_to_another_one(bulk: BulkHous
     assert before <= heard["run 1"] <= bulk.control.now()
     carry_out(
         bulk.control,
-        Planned(late_units=[taken]),
+        Planned(timed_out_units=[taken]),
         read_active(bulk.control, bulk.house.settings),
         settings=bulk.house.settings,
     )
@@ -318,7 +318,7 @@ def test_a_run_that_gave_its_place_away_costs_its_days_no_attempt(bulk: BulkHous
 def test_an_export_that_is_out_of_time_is_stopped_and_timed_out(bulk: BulkHouse, export: BulkExport) -> None:
     def on_step(name: str) -> None:
         if name == "batch":
-            planned = Planned(late_exports=[bulk.export(export.id)])
+            planned = Planned(timed_out_exports=[bulk.export(export.id)])
             carry_out(
                 bulk.control, planned, read_active(bulk.control, bulk.house.settings), settings=bulk.house.settings
             )

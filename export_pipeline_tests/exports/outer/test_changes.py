@@ -81,7 +81,7 @@ def test_changes_come_in_order_and_only_once(control: ControlDatabase, exports: 
 
 @pytest.mark.parametrize("cursor", ["", "1", "x", "1-zzzzzzzz", "-1-00000000", "9" * 40 + "-00000000", "1-00000000 "])
 def test_what_is_no_cursor_is_refused(control: ControlDatabase, exports: list[ExportRecord], cursor: str) -> None:
-    with pytest.raises(InputError, match="is no cursor"):
+    with pytest.raises(InputError, match="is not a cursor"):
         changes_since(control, exports[0].export_id, cursor)
 
 
