@@ -21,18 +21,6 @@ pytestmark = pytest.mark.slow  # each test waits for retries of STS
 ROLE = "arn:aws:iam::123456789012:role/exports"
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """The server of moto: S3 and STS under one address."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
 def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "own-key")
