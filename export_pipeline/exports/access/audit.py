@@ -13,7 +13,7 @@ from export_pipeline.exports.control.tables import audit_log
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """One change; `at` in control database microseconds, `actor` as "cli", "key:<id>" or "schedule"."""
+    """One change; `at` in control database microseconds, `actor` as "cli", "key:<id>", "schedule" or "settings"."""
 
     id: uuid.UUID
     at: int

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import SettingsError, UnknownProjectError
+from export_pipeline.exports.access import audit
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, export_of
 from export_pipeline.exports.control.tables import exports, projects
@@ -100,14 +101,31 @@ def _take_or_begin(
     for export in found:
         if export is not fitting and export.superseded_at is None:
             _set(connection, export, superseded_at=now)
+            _audit(connection, "export.supersede", export, at=now)
     if fitting is None:
         values = _new_export(project, settings, now)
         connection.execute(sa.insert(exports).values(**values))
-        return export_of(values)
+        begun = export_of(values)
+        _audit(connection, "export.begin", begun, at=now)
+        return begun
+    if fitting.superseded_at is not None:
+        _audit(connection, "export.use", fitting, at=now)
     destination = None if settings.destination_id is None else str(settings.destination_id)
     _set(connection, fitting, superseded_at=None, destination_id=destination)
     row = connection.execute(sa.select(exports).where(exports.c.export_id == str(fitting.export_id))).mappings().one()
     return export_of(row)  # type: ignore[arg-type]
+
+
+def _audit(connection: sa.Connection, action: str, export: ExportRecord, *, at: int) -> None:
+    audit.record(
+        connection,
+        at=at,
+        tenant_id=export.tenant_id,
+        actor="settings",
+        action=action,
+        subject=export.export_id,
+        detail={"project": export.project, "bucket": export.bucket, "prefix": export.prefix},
+    )
 
 
 def _set(connection: sa.Connection, export: ExportRecord, **values: object) -> None:

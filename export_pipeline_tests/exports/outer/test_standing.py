@@ -2,12 +2,14 @@
 
 import multiprocessing
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from export_pipeline.errors import UnknownProjectError
+from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
@@ -78,6 +80,18 @@ def test_a_changed_setting_begins_a_new_table_and_is_announced(
     former, present = list_exports(control, chatbot)
     assert former.superseded_at is not None
     assert (former.export_id, present) == (old.export_id, new)
+    standing_export(control, chatbot, make_settings())
+    lines = read_audit(control, tenant_id=chatbot.tenant_id)
+    assert {line.actor for line in lines} == {"settings"}
+    assert Counter((line.action, line.subject) for line in lines) == Counter(
+        [
+            ("export.begin", str(old.export_id)),
+            ("export.supersede", str(old.export_id)),
+            ("export.begin", str(new.export_id)),
+            ("export.supersede", str(new.export_id)),
+            ("export.use", str(old.export_id)),
+        ]
+    )
 
 
 def test_going_back_goes_on_with_the_former_table(
