@@ -216,7 +216,7 @@ def test_other_databases_and_wrong_urls_are_refused_by_name(url: str, words: str
 def test_files_that_are_no_store_are_refused(tmp_path: Path) -> None:
     assert "does not exist" in str(refused(f"sqlite:///{tmp_path}/missing.db"))
     assert not (tmp_path / "missing.db").exists()
-    assert "is no file" in str(refused(f"sqlite:///{tmp_path}"))
+    assert "is not a file" in str(refused(f"sqlite:///{tmp_path}"))
     (tmp_path / "text").write_text("This is a text, and certainly not a database. " * 50)
     assert "is no SQLite database" in str(refused(f"sqlite:///{tmp_path}/text"))
 

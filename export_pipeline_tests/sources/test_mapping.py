@@ -77,7 +77,7 @@ def test_without_a_file_the_default_is_used() -> None:
 
 
 WRONG = {
-    "runs: [": ["no valid YAML"],
+    "runs: [": ["not valid YAML"],
     "- a list": ["must hold keys"],
     "runs: {table: a, query: b}": ["runs: give a table or a query, not both"],
     "runs: {schema: a}": ["runs: schema needs a table"],

@@ -201,7 +201,7 @@ def test_new_credentials_do_not_make_an_argument_allowed(
     ("name", "value", "said"),
     [
         ("own_credentials_workspaces", "*", "valid UUID"),
-        ("workspace_roles", "*=*", "no pattern of roles"),
+        ("workspace_roles", "*=*", "not a pattern of roles"),
         ("workspace_roles", f"lake={ROLE}", "valid UUID"),
         ("workspace_roles", ROLE, "valid UUID"),
         ("upload_arguments", "*=Acl", "'ACL'"),
