@@ -64,7 +64,7 @@ def project_days(
             source=parts.source,
             limits=PublishLimits.from_settings(parts.settings),
             owner_ended=owner_has_ended(context.instance, me=owner),
-            on_start=breaker.check,
+            on_start=lambda _: breaker.check(),
             signer=Signer.from_settings(parts.settings),
         ),
         report=_report(context),

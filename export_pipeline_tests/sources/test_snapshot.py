@@ -267,6 +267,15 @@ def test_reading_ahead_is_bounded_by_bytes() -> None:
     assert most <= 11
 
 
+def test_only_waiting_for_the_store_counts_as_its_time() -> None:
+    thread = thread_of(Idle())
+    ahead = ReadAhead((batch_of(1) for _ in range(3)), thread=thread)
+    assert ahead._task.ended.wait(60)
+    thread.seconds = 0
+    assert [batch.num_rows for batch in ahead] == [1, 1, 1]
+    ahead.close()
+
+
 def test_an_error_while_reading_ahead_reaches_the_consumer_after_the_rows_before_it() -> None:
     def batches() -> Iterator[pa.RecordBatch]:
         yield batch_of(1)

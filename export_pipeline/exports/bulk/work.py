@@ -158,11 +158,11 @@ class Worker:
         left = dict(by_day)
 
         def begin(day: date) -> None:
-            breaker.check(day)
+            breaker.check()
             begin_unit(self.control, by_day[day])
 
         try:
-            breaker.check(min(by_day))
+            breaker.check()
             results = publish_days(
                 [self.request(export, self.table(table_id), unit) for unit in units],
                 control=self.control,

@@ -1,7 +1,6 @@
 """A circuit breaker: once a store was away for several days in a row, the other days of a run are not tried."""
 
 import threading
-from datetime import date
 
 from export_pipeline.errors import (
     DayReturnedError,
@@ -34,8 +33,8 @@ class Breaker:
             elif isinstance(result, DayOutcome):
                 self._in_a_row = 0
 
-    def check(self, _day: date) -> None:
-        """Raises `DayReturnedError` where the day is to be left for later."""
+    def check(self) -> None:
+        """Raises `DayReturnedError` where the next day is to be left for later."""
         with self._lock:
             if self._in_a_row >= MOST_IN_A_ROW and self._last is not None:
                 what = "trace store" if isinstance(self._last, SourceUnreachableError) else "destination"

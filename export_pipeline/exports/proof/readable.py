@@ -15,6 +15,8 @@ from export_pipeline.files.paths import project_root
 from export_pipeline.files.statements.table import Day, Table
 from export_pipeline.runs.schema import select_fields
 
+_LONGEST_NAME = 80
+
 
 def readable(
     control: ControlDatabase, exports: Iterable[ExportRecord], *, day: date | None = None
@@ -91,9 +93,6 @@ def _on_one_line(text: str) -> str:
     """Without what would end a comment or steer a terminal."""
     shown = "".join(sign if sign.isprintable() else " " for sign in text)
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
-
-
-_LONGEST_NAME = 80
 
 
 def _endpoint(connection: sa.Connection, export: ExportRecord) -> tuple[str | None, bool]:
