@@ -19,8 +19,8 @@ sys.path[:0] = [str(HERE / "peers"), str(HERE)]
 
 import measured
 
-from export_pipeline.exports.commit.once import OnlyOnce
-from export_pipeline.exports.commit.sink import DaySink
+from export_pipeline.exports.commit.buffered_upload import DaySink
+from export_pipeline.exports.commit.stream import OnlyOnce
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.object_store.protocol import ObjectStore

@@ -19,9 +19,9 @@ from measured import options, run
 import export_pipeline.sources.postgres.source
 import export_pipeline.sources.sqlite.source  # noqa: F401
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.exports.commit.job import PublishLimits
-from export_pipeline.exports.commit.publish import DayRequest
+from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.projects.registry import find_project
 from export_pipeline.exports.projects.standing import standing_export
@@ -49,7 +49,9 @@ def work() -> dict[str, Any]:
                 DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:benchmark:1") for day in days
             ]
             limits = PublishLimits.from_settings(settings)
-            for day, result in publish_days(requests, control=control, store=store, source=source, limits=limits):
+            for day, result in publish_days(
+                Publisher(control=control, store=store, source=source, limits=limits), requests
+            ):
                 if isinstance(result, ExportPipelineError):
                     raise result
                 rows += result.rows

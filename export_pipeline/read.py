@@ -15,8 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from export_pipeline.errors import InputError, SettingsError, UnknownProjectError
-from export_pipeline.exports.proof.scan import AT_ONCE, CommittedFile, empty_frame, scan_committed
-from export_pipeline.exports.proof.verify_manifests import (
+from export_pipeline.exports.proof.manifests import (
     NOTHING_KNOWN,
     DayManifests,
     ManifestReader,
@@ -24,6 +23,7 @@ from export_pipeline.exports.proof.verify_manifests import (
     choose,
     list_manifests,
 )
+from export_pipeline.exports.proof.scan import AT_ONCE, CommittedFile, empty_frame, scan_committed
 from export_pipeline.files.catalog import MAX_CATALOG_BYTES, CatalogError, CatalogTable, read_catalog
 from export_pipeline.files.manifest import MAX_TEXT, Manifest, ManifestError
 from export_pipeline.files.paths import DayKey, catalog_key, data_key

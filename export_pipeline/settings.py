@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     region: str | None = Field(None, description="Region of the bucket, for AWS.")
     endpoint_url: str | None = Field(None, description="Address of an S3-compatible store that is not AWS.")
     access_key_id: str | None = Field(
-        None, description="Access key; without keys the process's own AWS credential chain is used."
+        None, repr=False, description="Access key; without keys the process's own AWS credential chain is used."
     )
     secret_access_key: SecretStr | None = Field(None, description="Secret key.")
     session_token: SecretStr | None = Field(None, description="Session token of temporary credentials.")

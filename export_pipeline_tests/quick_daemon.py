@@ -10,7 +10,7 @@ from pathlib import Path
 from dagster._daemon import controller
 from dagster._daemon.cli import main
 
-from export_pipeline.orchestration import launcher
+from export_pipeline.orchestration.instance import launcher
 
 PROGRAM = "export_pipeline_tests.quick_daemon"
 _SETTINGS = {

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from export_pipeline.errors import ForeignCommitError, InputError, SettingsError, UnknownProjectError
-from export_pipeline.exports.commit.publish import DayRequest
+from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.projects.catalog import write_catalog
 from export_pipeline.files.catalog import CatalogError
 from export_pipeline.files.manifest import ManifestError
@@ -207,7 +208,7 @@ def test_a_bulk_export_in_the_bucket_is_read_by_its_id(world: World, listed: boo
         endpoint_url=standing.endpoint_url,
     )
     request = DayRequest(bulk, DayWindow(FIRST, Window.of_day(FIRST)), owner="process:test:1")
-    list(publish_days([request], control=world.control, store=world.store, source=world.source))
+    list(publish_days(Publisher(control=world.control, store=world.store, source=world.source), [request]))
     if not listed:
         world.delete(KEY)
     frame = runs("chatbot" if listed else PROJECT, export_id=bulk.export_id, settings=reader(world))

@@ -13,10 +13,9 @@ from export_pipeline.api.export_bodies import (
     BulkExportRunProgress,
 )
 from export_pipeline.api.wire import BulkExportRunStatus, BulkExportStatus, time_of
-from export_pipeline.exports.bulk.read import Progress
+from export_pipeline.exports.bulk.read import Progress, RunDetails
 from export_pipeline.exports.bulk.records import BulkExport as ExportRecord
 from export_pipeline.exports.bulk.records import instant
-from export_pipeline.exports.bulk.run_details import RunDetails
 from export_pipeline.exports.proof.changes import Change
 
 

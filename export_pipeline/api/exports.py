@@ -21,8 +21,8 @@ from export_pipeline.exports.bulk import read
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export as cancel
 from export_pipeline.exports.bulk.create import create_bulk_export as create
 from export_pipeline.exports.bulk.dagster_runs import end_dagster_runs
+from export_pipeline.exports.bulk.read import read_run_manifest, run_details
 from export_pipeline.exports.bulk.retry import retry_failed
-from export_pipeline.exports.bulk.run_details import read_run_manifest, run_details
 from export_pipeline.exports.proof.changes import bulk_changes_since
 from export_pipeline.files.manifest import Manifest
 

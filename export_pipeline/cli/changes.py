@@ -83,7 +83,7 @@ def _since(export: str | None, since: str | None, limit: int, *, current: bool) 
 
 def _in_bucket(export: str | None) -> "list[Change]":
     from export_pipeline.errors import InputError
-    from export_pipeline.exports.proof.changes_in_bucket import days_in_bucket
+    from export_pipeline.exports.proof.changes import days_in_bucket
     from export_pipeline.files.signing import PublicKeys
     from export_pipeline.runs.ids import parse_uuid
 

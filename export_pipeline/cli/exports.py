@@ -213,7 +213,7 @@ def _dry_run(
     *,
     as_json: bool,
 ) -> None:
-    from export_pipeline.exports.bulk.dry_run import dry_run
+    from export_pipeline.exports.bulk.create import dry_run
 
     with parts.open_source(settings) as source:
         found = dry_run(control, source, request, tenant_id=tenant_id, settings=settings)

@@ -9,7 +9,7 @@ from export_pipeline.cli import output
 from export_pipeline.runs.reasons import describe_rejected
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.bulk.dry_run import DryRun
+    from export_pipeline.exports.bulk.create import DryRun
     from export_pipeline.exports.bulk.read import Progress
     from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 

@@ -50,7 +50,7 @@ def restore(
     Example: export-pipeline manifests restore checkout_bot
     """
     from export_pipeline.exports.projects.standing import list_exports
-    from export_pipeline.exports.proof.keeping import restore as write_anew
+    from export_pipeline.exports.proof.manifest_repair import restore as write_anew
     from export_pipeline.files.signing import Signer
 
     settings = parts.load()
@@ -84,8 +84,8 @@ def retire(
 
     Example: export-pipeline manifests retire traces/_export_pipeline/manifests/export_id=…/epoch=0000000500.json
     """
-    from export_pipeline.exports.proof.keeping import find_manifests
-    from export_pipeline.exports.proof.keeping import retire as take_away
+    from export_pipeline.exports.proof.manifest_repair import find_manifests
+    from export_pipeline.exports.proof.manifest_repair import retire as take_away
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.open_store() as store:

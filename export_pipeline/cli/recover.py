@@ -27,7 +27,7 @@ def recover(
         parts.open_store() as store,
         output.progress("reading manifests") as on_day,
     ):
-        from export_pipeline.exports.proof.recover import recover as rebuild
+        from export_pipeline.exports.proof.recover.bucket import recover as rebuild
 
         report = rebuild(control, store=store, settings=settings, actor="cli", dry_run=dry_run, on_day=on_day)
     if as_json:

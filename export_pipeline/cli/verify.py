@@ -11,7 +11,7 @@ from export_pipeline.cli import output, parts
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
     from export_pipeline.exports.control.records import ExportRecord
-    from export_pipeline.exports.proof.verify import VerifyReport
+    from export_pipeline.exports.proof.verify.export import VerifyReport
     from export_pipeline.files.signing import PublicKeys
     from export_pipeline.object_store.protocol import ObjectStore
     from export_pipeline.settings import Settings
@@ -49,7 +49,7 @@ def verify(
         source = stack.enter_context(parts.open_source(settings)) if deep else None
         store = stack.enter_context(parts.open_store(bucket_only=control is None))
         from export_pipeline.errors import InputError, PermanentError
-        from export_pipeline.exports.proof.verify import not_verified, verify_export
+        from export_pipeline.exports.proof.verify.export import not_verified, verify_export
         from export_pipeline.files.signing import PublicKeys
 
         keys = PublicKeys.from_settings(settings)
@@ -98,7 +98,7 @@ def _all(
     """
     from export_pipeline.errors import InputError
     from export_pipeline.exports.projects.standing import list_exports
-    from export_pipeline.exports.proof.verify import exports_in_bucket, not_verified
+    from export_pipeline.exports.proof.verify.export import exports_in_bucket, not_verified
 
     if control is not None:
         return [export for export in list_exports(control) if export.superseded_at is None], []

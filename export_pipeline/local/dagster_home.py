@@ -56,5 +56,5 @@ class DagsterHome:
         }
 
     def command(self, program: str, *arguments: str) -> list[str]:
-        """How to start one of Dagster's programs: "dagster", "dagster._daemon", "export_pipeline.orchestration.web"."""
+        """How to start one of Dagster's programs, by its module: "dagster", "dagster._daemon", or our web server."""
         return [sys.executable, "-m", program, *arguments]

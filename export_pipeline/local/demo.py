@@ -108,6 +108,6 @@ class _Days:
         from export_pipeline.exports.projects.standing import list_exports
 
         exports = [export for export in list_exports(self._control) if export.superseded_at is None]
-        with self._control.read() as connection:
-            days = [day for export in exports for day in read_days(connection, export.export_id)]
+        with self._control.read() as transaction:
+            days = [day for export in exports for day in read_days(transaction, export.export_id)]
         return sum(day.committed and day.owner is None and day.updated_at >= self._began for day in days)

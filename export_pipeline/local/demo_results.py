@@ -55,7 +55,7 @@ def show_check(resolved: Settings, screen: Screen) -> None:
 
     Raises `EmbeddedError` that lists what is wrong.
     """
-    from export_pipeline.exports.proof.verify import verify_export
+    from export_pipeline.exports.proof.verify.export import verify_export
     from export_pipeline.sources.factory import open_source
 
     problems: list[str] = []

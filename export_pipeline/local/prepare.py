@@ -63,7 +63,7 @@ def _holds_runs(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM runs)").fetchone()[0])
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as transaction:
+            return bool(transaction.execute("SELECT EXISTS (SELECT 1 FROM runs)").fetchone()[0])
     except sqlite3.Error:
         return False

@@ -8,25 +8,34 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from export_pipeline.exports.projects.planning import LONGEST_RANGE
-from export_pipeline.orchestration.checks import check_results, check_specs
-from export_pipeline.orchestration.columns import table_schema
+from export_pipeline.orchestration.asset_checks import check_results, check_specs
 from export_pipeline.orchestration.failure import as_failure
+from export_pipeline.orchestration.instance.run_records import launched_at
+from export_pipeline.orchestration.io_manager import IO_MANAGER, ProjectDays
 from export_pipeline.orchestration.partitions import daily_partitions, days_of_run
-from export_pipeline.orchestration.publishing import project_days
+from export_pipeline.orchestration.resources import CONNECTIONS, Connections
 from export_pipeline.orchestration.text import code, one_line
-from export_pipeline.runs.schema import select_fields
+from export_pipeline.runs.schema import COST_PRECISION, COST_SCALE, FormatVersion, Kind, RunField, select_fields
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.records import ProjectRecord
-    from export_pipeline.orchestration.parts import Parts
 
 KEY_PREFIX = "runs"
-IO_MANAGER = "day_files"
-PARTS = "parts"
 
 STANDING_RETRIES = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """When the asset and the IO manager run again, where that may help; days that were committed are not repeated."""
+
+_TYPES: dict[Kind, str] = {
+    Kind.ID: "string (UUID)",
+    Kind.TEXT: "string",
+    Kind.TIME: "timestamp[us, UTC]",
+    Kind.JSON: "string (JSON)",
+    Kind.STRINGS: "list<string>",
+    Kind.COUNT: "int64",
+    Kind.COST: f"decimal({COST_PRECISION}, {COST_SCALE})",
+    Kind.FLAG: "bool",
+}
 
 
 class DayOptions(dg.Config):
@@ -100,26 +109,25 @@ def _project_asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(LONGEST_RANGE),
         io_manager_key=IO_MANAGER,
-        required_resource_keys={PARTS},
+        required_resource_keys={CONNECTIONS},
         check_specs=check_specs(key),
         config_schema=options,
     )
     def runs_of_project(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        parts: Parts = context.resources.parts
+        connections: Connections = context.resources.connections
         left = context.retry_number < retry_policy.max_retries
         retry_in = retry_policy.calculate_delay(context.retry_number + 1) if left else None
         with as_failure(retry_in=retry_in):
-            days = days_of_run(context.run.tags, start=start, today=datetime.now(UTC).date())
-            value = project_days(
-                context,
-                project=project,
-                days=days,
-                parts=parts,
+            connections.control.check_schema()
+            value = ProjectDays(
+                project,
+                days_of_run(context.run.tags, start=start, today=datetime.now(UTC).date()),
+                launched_at=launched_at(context.instance, context.run, now=connections.control.now()),
                 allow_shrink=context.op_execution_context.op_config["allow_shrink"],
                 retry_in=retry_in,
             )
         yield dg.Output(value)
-        yield from check_results(parts, project, start=start, asset_key=key)
+        yield from check_results(connections, project, start=start, asset_key=key)
 
     return runs_of_project
 
@@ -135,4 +143,19 @@ def _description(project: "ProjectRecord", settings: Settings) -> str:
         f"The runs of the project {code(project.name)}, one Parquet file for each UTC day, "
         f"in `{_bucket_uri(settings)}`.\n\n"
         "A day is published whole or not at all. Days without rows have no file."
+    )
+
+
+def table_schema(fields: Iterable[RunField], format_version: FormatVersion) -> dg.TableSchema:
+    """The columns of the files with their types, descriptions and constraints."""
+    return dg.TableSchema(columns=[_column(field, format_version) for field in fields])
+
+
+def _column(field: RunField, format_version: FormatVersion) -> dg.TableColumn:
+    kind = Kind.JSON if field.kind is Kind.STRINGS and format_version == "v1" else field.kind
+    return dg.TableColumn(
+        name=field.name,
+        type=_TYPES[kind],
+        description=field.description,
+        constraints=dg.TableColumnConstraints(nullable=not field.required, unique=field.name == "id"),
     )

@@ -9,15 +9,15 @@ import dagster as dg
 
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
 from export_pipeline.orchestration.assets import STANDING_RETRIES, build_project_assets
-from export_pipeline.orchestration.bulk_job import build_bulk_job
-from export_pipeline.orchestration.bulk_sensor import build_bulk_sensor
-from export_pipeline.orchestration.jobs import build_export_job
-from export_pipeline.orchestration.late_exports_sensor import build_late_exports_sensor
-from export_pipeline.orchestration.late_sensor import build_late_sensor
-from export_pipeline.orchestration.notice_sensor import build_notice_sensor
-from export_pipeline.orchestration.resources import build_resources
-from export_pipeline.orchestration.schedule import build_daily_schedule
-from export_pipeline.orchestration.sensors import build_project_sensor
+from export_pipeline.orchestration.io_manager import IO_MANAGER, DayFiles
+from export_pipeline.orchestration.jobs import build_bulk_job, build_export_job
+from export_pipeline.orchestration.resources import CONNECTIONS, S3, Connections, StandingS3
+from export_pipeline.orchestration.schedules import build_daily_schedule
+from export_pipeline.orchestration.sensors.bulk_exports import build_bulk_sensor
+from export_pipeline.orchestration.sensors.changed_days import build_late_sensor
+from export_pipeline.orchestration.sensors.changed_exports import build_late_exports_sensor
+from export_pipeline.orchestration.sensors.notices import build_notice_sensor
+from export_pipeline.orchestration.sensors.projects import build_project_sensor
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def build_definitions(
         projects, start, placed = _recorded_projects(settings)
     else:
         placed = settings
-    made = {**build_resources(settings), **(resources or {})}
+    made = {**_resources(settings), **(resources or {})}
     bulk_job = build_bulk_job()
     sensors = [
         build_project_sensor(settings),
@@ -77,6 +77,16 @@ def build_definitions(
     )
 
 
+def _resources(settings: Settings) -> dict[str, object]:
+    # At launch: fully configured, a resource that another one depends on would be made twice in a run.
+    connections = Connections.configure_at_launch(settings=settings)
+    return {
+        CONNECTIONS: connections,
+        IO_MANAGER: DayFiles(connections=connections),
+        S3: StandingS3(settings=settings, max_attempts=5),
+    }
+
+
 def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], date | None, Settings]":
     """The projects, the first partition, and the settings with the place of a stored destination."""
     from export_pipeline.exports.control.database import open_control
@@ -87,8 +97,8 @@ def _recorded_projects(settings: Settings) -> "tuple[Sequence[ProjectRecord], da
     try:
         control.check_schema()
         projects, start = list_projects(control, only_assets=True, settings=settings), partitions_start(control)
-        with control.read() as connection:
-            placed = with_place(connection, settings)
+        with control.read() as transaction:
+            placed = with_place(transaction, settings)
     except (ControlUnreachableError, ControlSchemaError) as error:
         log.warning("export-pipeline loads without assets: %s", error)
         return [], None, settings

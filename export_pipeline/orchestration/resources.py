@@ -1,45 +1,134 @@
-"""Dagster resources: thin factories of plain objects, made for each run from the settings.
-
-Settings, and with them every secret, stay in the closure. They are no resource configuration, so neither the UI nor
-the event log ever holds them.
-"""
+"""Dagster's resources: the connections that days are exported with, made for each run from the settings."""
 
 import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster_aws.s3.resources import S3Resource
+from pydantic import PrivateAttr
 
-from export_pipeline.orchestration.assets import IO_MANAGER, PARTS
-from export_pipeline.orchestration.io_manager import DayFiles
-from export_pipeline.orchestration.parts import Parts
+from export_pipeline.exports.control.database import ControlDatabase, open_control
+from export_pipeline.object_store.config import Credentials, DestinationConfig
+from export_pipeline.object_store.s3.client import make_client
 from export_pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from export_pipeline.exports.projects.standing_place import StandingBucket
+    from export_pipeline.object_store.protocol import ObjectStore
+    from export_pipeline.sources.protocol import RunSource
+
+CONNECTIONS = "connections"
 S3 = "s3"
 
 
-def build_resources(settings: Settings) -> dict[str, object]:
-    """The resources by key: the parts, dagster-aws's `S3Resource` of the destination, and the IO manager."""
+class Connections(dg.ConfigurableResource[Any]):
+    """Control database, trace store and bucket of one run or tick.
 
-    @dg.resource(description="Control database, trace store and bucket, from the settings EXPORT_PIPELINE_…")
+    `settings` are resolved ones; they are a dependency, not configuration, so that Dagster shows none of them. Nothing
+    connects before it is used; what was opened is closed at the end.
+    """
+
+    settings: dg.ResourceDependency[Settings]
+    _prefixes: set[str] = PrivateAttr(default_factory=set)
+
     @contextmanager
-    def parts(context: dg.InitResourceContext) -> Iterator[Parts]:
-        opened = Parts(settings)
+    def yield_for_execution(self, context: dg.InitResourceContext) -> "Iterator[Connections]":
+        """Closes what was opened, after the lists of projects in the bucket were brought up to date."""
         try:
-            yield opened
+            yield self
             # Once a run, after the days of all its projects; a run that is interrupted leaves it to the sensor.
-            for problem in opened.write_catalogs():
+            for problem in self._write_catalogs():
                 (context.log or logging.getLogger(__name__)).warning(problem)
         finally:
-            opened.close()
+            self.close()
 
-    @dg.resource(description="dagster-aws's S3Resource for the bucket of the standing exports.")
-    def s3(_context: dg.InitResourceContext) -> object:
-        from export_pipeline.exports.control.database import open_control
+    @cached_property
+    def control(self) -> ControlDatabase:
+        """The control database; its schema has not been checked."""
+        return open_control(self.settings)
+
+    @cached_property
+    def source(self) -> "RunSource":
+        """The trace store."""
+        from export_pipeline.sources.factory import open_source
+
+        return open_source(self.settings)
+
+    @property
+    def store(self) -> "ObjectStore":
+        """The bucket of the standing exports, through dagster-aws's S3 resource; opened anew after a rotation."""
+        return self._bucket.store()
+
+    @cached_property
+    def _bucket(self) -> "StandingBucket":
+        from export_pipeline.exports.projects.standing_place import StandingBucket
+
+        return StandingBucket(
+            self.control, self.settings, make=lambda *access: DestinationS3.of(*access, max_attempts=1).open_store()
+        )
+
+    def note_table(self, prefix: str) -> None:
+        """Says that days of a standing table below this prefix are published."""
+        self._prefixes.add(prefix)
+
+    def _write_catalogs(self) -> list[str]:
+        from export_pipeline.exports.projects.catalog import write_catalogs
+
+        if not self._prefixes:
+            return []
+        return write_catalogs(self.control, lambda: nullcontext(self.store), prefixes=self._prefixes)
+
+    def close(self) -> None:
+        """Gives back the connections of every part that was opened."""
+        for name in ("source", "_bucket", "control"):
+            part = self.__dict__.pop(name, None)
+            if part is not None:
+                part.close()
+
+
+class DestinationS3(S3Resource):
+    """An `S3Resource` whose client is made by the rules for destinations.
+
+    The rules (time-outs, checksums for stores that are not AWS, endpoints that are allowed, no ambient credentials
+    beside given ones) are those of `destinations.client`. The keys are no fields, so no `repr` and no configuration
+    shows them.
+    """
+
+    _destination: DestinationConfig = PrivateAttr()
+    _credentials: Credentials | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(
+        cls, destination: DestinationConfig, credentials: Credentials | None, *, max_attempts: int
+    ) -> "DestinationS3":
+        """The resource of a bucket."""
+        made = cls(region_name=destination.region, endpoint_url=destination.endpoint_url, max_attempts=max_attempts)
+        made._destination = destination
+        made._credentials = credentials
+        return made
+
+    def get_client(self) -> Any:
+        """A new botocore S3 client; raises `DestinationRefusedError` for endpoints that are not allowed."""
+        return make_client(self._destination, self._credentials, attempts=self.max_attempts)
+
+    def open_store(self) -> "ObjectStore":
+        """The bucket as publishing uses it; it repeats calls by itself, so its client makes one attempt."""
+        from export_pipeline.object_store.s3.store import S3Store
+
+        return S3Store(self._destination, self._credentials, client=self.get_client())
+
+
+class StandingS3(S3Resource):
+    """dagster-aws's `S3Resource` for the bucket of the standing tables, for assets of your own."""
+
+    settings: dg.ResourceDependency[Settings]
+
+    def get_client(self) -> Any:
+        """A new botocore S3 client by the rules for destinations."""
         from export_pipeline.exports.projects.standing_place import standing_access
-        from export_pipeline.orchestration.s3 import DestinationS3
 
-        with closing(open_control(settings)) as control:
-            return DestinationS3.of(*standing_access(control, settings), max_attempts=5)
-
-    return {PARTS: parts, S3: s3, IO_MANAGER: DayFiles(parts=parts)}
+        with closing(open_control(self.settings)) as control:
+            return make_client(*standing_access(control, self.settings), attempts=self.max_attempts)

@@ -1,4 +1,6 @@
-"""Dagster's web server for this machine: `python -m export_pipeline.orchestration.web`, with Dagster's own options.
+"""Dagster's web server for this machine, with Dagster's own options.
+
+`python -m export_pipeline.orchestration.web` starts it.
 
 Dagster's API has no login and takes any request, so that a page of another site, opened in a browser on the same
 machine, could launch runs and end schedules by a plain form. Here it answers its own pages and programs only.

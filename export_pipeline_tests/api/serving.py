@@ -17,9 +17,9 @@ from fastapi import FastAPI
 
 from export_pipeline.home import free_ports
 from export_pipeline.orchestration.build import build_definitions
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT
-from export_pipeline.orchestration.bulk_sensor import tick
-from export_pipeline.orchestration.parts import Parts
+from export_pipeline.orchestration.jobs import BULK_EXPORT
+from export_pipeline.orchestration.resources import Connections
+from export_pipeline.orchestration.sensors.bulk_exports import tick
 from export_pipeline.settings import Settings
 from export_pipeline_tests.servers import wait_for
 
@@ -78,10 +78,10 @@ def curl_commands(text: str, filled_in: Mapping[str, str]) -> list[str]:
 
 def work_off(settings: Settings, instance: dg.DagsterInstance, *, rounds: int = 10) -> int:
     """What the daemon does: ticks of the sensor, and runs of the job, until nothing is asked for; how many runs."""
-    parts, runs = Parts(settings), 0
+    connections, runs = Connections(settings=settings), 0
     job = build_definitions(settings, projects=[], start=None).get_job_def(BULK_EXPORT)
     for _ in range(rounds):
-        requests: list[Any] = list(tick(parts, instance).run_requests or ())
+        requests: list[Any] = list(tick(connections, instance).run_requests or ())
         if not requests:
             return runs
         for request in requests:

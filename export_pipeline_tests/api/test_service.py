@@ -130,8 +130,7 @@ def test_readiness_needs_a_tick_of_the_daemon(any_house: House) -> None:
     lately = client.get("/ready")
     assert (lately.status_code, lately.json()["ok"]) == (200, True)
     with any_house.control.begin() as connection:
-        old = any_house.control.now_sql - (LATE_SECONDS + 1) * 1_000_000
-        value = connection.execute(sa.select(old)).scalar_one()
+        value = connection.now() - (LATE_SECONDS + 1) * 1_000_000
         connection.execute(sa.update(facts).where(facts.c.name == "daemon_tick").values(value=str(value)))
     late = client.get("/ready")
     assert (late.status_code, late.json()["ok"]) == (503, False)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from export_pipeline.exports.proof.verify import What
+from export_pipeline.exports.proof.verify.export import What
 from export_pipeline.files.parquet import dictionary_leaves, read_footer
 from export_pipeline.files.signing import Signer, new_key_pair
 from export_pipeline_tests.cli.command import Ended, run

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from export_pipeline.exports.proof.verify_file import BlockFile, file_ids
+from export_pipeline.exports.proof.verify.file import BlockFile, file_ids
 from export_pipeline.files.parquet import DayFile, read_footer
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.s3.calls import Calls
@@ -56,7 +56,7 @@ def test_an_interrupt_in_any_write_of_a_parquet_file_is_kept() -> None:
 
 
 def test_an_interrupt_in_any_read_of_a_parquet_file_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export_pipeline.exports.proof.verify_file.BLOCK_BYTES", 512)
+    monkeypatch.setattr("export_pipeline.exports.proof.verify.file.BLOCK_BYTES", 512)
     rows, sink = batch("v1", telling_rows()), Sink()
     publish(rows, sink)
     size = len(sink.getvalue())

@@ -18,7 +18,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstig
 from export_pipeline.home import free_ports
 from export_pipeline.local.dagster_home import DagsterHome
 from export_pipeline.local.processes import Child
-from export_pipeline.orchestration.reload import LOCATION
+from export_pipeline.orchestration.sensors.projects import LOCATION
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests import quick_daemon
 from export_pipeline_tests.orchestration.house import House, instance_of, materialized
@@ -61,7 +61,14 @@ class Live:
         """The web server, until it answers."""
         port = self.url.rpartition(":")[2]
         self._start(
-            "web", "export_pipeline.orchestration.web", "-h", "127.0.0.1", "-p", port, "-w", str(self.workspace)
+            "web",
+            "export_pipeline.orchestration.web",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            port,
+            "-w",
+            str(self.workspace),
         )
         wait_for(self._answers, what="an answer of the web server", seconds=PATIENCE)
 

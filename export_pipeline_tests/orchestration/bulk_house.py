@@ -14,9 +14,9 @@ from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.control.tables import bulk_exports
 from export_pipeline.exports.destinations.stored import NewDestination, create_destination
 from export_pipeline.object_store.config import Credentials, DestinationConfig
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT
-from export_pipeline.orchestration.bulk_sensor import tick
-from export_pipeline.orchestration.parts import Parts
+from export_pipeline.orchestration.jobs import BULK_EXPORT
+from export_pipeline.orchestration.resources import Connections
+from export_pipeline.orchestration.sensors.bulk_exports import tick
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House
 
@@ -35,8 +35,8 @@ class BulkHouse:
         house.variables[PREFIX + "RETRY_SECONDS"] = "0"
         house.variables.update({PREFIX + name.upper(): value for name, value in settings.items()})
         house.control.migrate()
-        self.parts = Parts(house.settings)
-        self.control = self.parts.control
+        self.connections = Connections(settings=house.settings)
+        self.control = self.connections.control
         self.tenant = house.settings.tenant_id
         self.definitions = house.definitions(projects=[], start=None)
         server = house.server
@@ -78,11 +78,11 @@ class BulkHouse:
 
     def tick(self, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
         """What the sensor asks for."""
-        return list(tick(self.parts, instance).run_requests or ())
+        return list(tick(self.connections, instance).run_requests or ())
 
     def skip_reason(self, instance: dg.DagsterInstance) -> str:
         """Why the sensor asks for nothing."""
-        result = tick(self.parts, instance)
+        result = tick(self.connections, instance)
         assert not result.run_requests
         assert result.skip_reason is not None
         return result.skip_reason.skip_message or ""

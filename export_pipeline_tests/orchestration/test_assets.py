@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from export_pipeline.orchestration.checks import OUTSIDE_CHECK
+from export_pipeline.orchestration.asset_checks import OUTSIDE_CHECK
 from export_pipeline_tests.clock import on_one_day
 from export_pipeline_tests.orchestration.house import START, House, failure_text, materialize, materialized
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from export_pipeline.errors import SettingsError
 from export_pipeline.orchestration.assets import build_project_assets
 from export_pipeline.orchestration.build import build_definitions
-from export_pipeline.orchestration.reload import LOCATION
+from export_pipeline.orchestration.sensors.projects import LOCATION
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House
@@ -130,7 +131,10 @@ def test_no_secret_is_in_what_dagster_stores_or_shows_of_the_location(house: Hou
     house.sync()
     definitions = house.definitions()
     job = definitions.resolve_job_def("export_runs")
-    shown = "".join(map(repr, (definitions, job.get_job_snapshot(), definitions.resources)))
+    stored = dg.serialize_value(RepositorySnap.from_def(definitions.get_repository_def()))
+    shown = "".join(map(repr, (definitions, job.get_job_snapshot(), definitions.resources))) + stored
+    assert "day_files" in stored
+    assert house.settings.bucket not in stored.replace(f"s3://{house.settings.bucket}", "")
     assert house.server.access_key_id not in shown
     assert house.server.secret_access_key not in shown
 

@@ -11,7 +11,7 @@ from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.read import progress_of
 from export_pipeline.exports.bulk.retry import retry_failed
 from export_pipeline.exports.control.tables import days
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.orchestration.jobs import BULK_EXPORT
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.exports.bulk.workers import killed_at
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse, tags_of
@@ -121,7 +121,7 @@ def test_a_bucket_that_is_gone_fails_the_export_at_once_and_a_retry_by_hand_fini
     assert "3 of 3 days are not exported" in failed.error
     assert [list(unit.errors) for unit in bulk.units(export.id)] == [["retry_0"]] * 3
     client.create_bucket(Bucket=bulk.house.bucket)
-    retry_failed(bulk.control, export.id, tenant_id=bulk.tenant, settings=bulk.parts.settings, actor="cli")
+    retry_failed(bulk.control, export.id, tenant_id=bulk.tenant, settings=bulk.connections.settings, actor="cli")
     assert bulk.work_off(instance) == 1
     assert bulk.export(export.id).status == "Completed"
     assert len(bulk.house.data_files()) == 3

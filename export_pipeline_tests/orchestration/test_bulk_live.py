@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
-from export_pipeline.exports.bulk.steps import leftovers
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT
+from export_pipeline.exports.bulk.planning_round import leftovers
+from export_pipeline.orchestration.jobs import BULK_EXPORT
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.daemon import Daemon
 from export_pipeline_tests.orchestration.house import START, House

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from export_pipeline.exports.bulk import dagster_runs
 from export_pipeline.exports.bulk.dagster_runs import CLEAN_TAG, EXPORT_TAG, end_dagster_runs
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT
-from export_pipeline.orchestration.bulk_sensor import end_runs
+from export_pipeline.orchestration.jobs import BULK_EXPORT
+from export_pipeline.orchestration.sensors.bulk_exports import end_runs
 
 MINE, ANOTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 STATUS = dg.DagsterRunStatus

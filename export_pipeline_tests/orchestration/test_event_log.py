@@ -13,7 +13,7 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.test_utils import create_run_for_test
 
-from export_pipeline.orchestration.event_log import KEPT, KeptEventLogStorage
+from export_pipeline.orchestration.instance.event_log import KEPT, KeptEventLogStorage
 
 pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
 

@@ -7,8 +7,8 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from export_pipeline.errors import SourceUnreachableError
-from export_pipeline.exports.commit.export import DayExport
-from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.new_commit import NewCommit
+from export_pipeline.exports.commit.publisher import PublishLimits
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.settings import PREFIX
@@ -99,14 +99,14 @@ def test_a_terminated_run_aborts_its_upload_and_keeps_what_it_had_committed(
     house.add_project("chat", days=[START, SECOND])
     house.sync()
     definitions = house.definitions()
-    whole_days = DayExport.run
+    whole_days = NewCommit.run
 
-    def interrupted_on_the_second(export: DayExport, source: object) -> object:
+    def interrupted_on_the_second(export: NewCommit, source: object) -> object:
         if export._day.day == SECOND:
             raise DagsterExecutionInterruptedError
         return whole_days(export, source)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(DayExport, "run", interrupted_on_the_second)
+    monkeypatch.setattr(NewCommit, "run", interrupted_on_the_second)
     result = materialize(definitions, instance, "chat", first=START, last=SECOND)
     assert not result.success
     assert retries(instance, result.run_id) == 0
@@ -126,15 +126,15 @@ def test_days_after_three_for_which_the_store_was_away_are_left_for_the_next_att
     house.sync()
     definitions = house.definitions()
     tried: list[date] = []
-    whole_days, limits = DayExport.run, PublishLimits(side_by_side=1)
+    whole_days, limits = NewCommit.run, PublishLimits(side_by_side=1)
 
-    def away_for_three_days(export: DayExport, source: object) -> object:
+    def away_for_three_days(export: NewCommit, source: object) -> object:
         tried.append(export._day.day)
         if len(tried) <= 3:
             raise SourceUnreachableError("gone")
         return whole_days(export, source)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(DayExport, "run", away_for_three_days)
+    monkeypatch.setattr(NewCommit, "run", away_for_three_days)
     monkeypatch.setattr(PublishLimits, "from_settings", lambda _settings: limits)
     result = materialize(definitions, instance, "chat", first=days[0], last=days[-1])
     assert (result.success, retries(instance, result.run_id)) == (True, 1)

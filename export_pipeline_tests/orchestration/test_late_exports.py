@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from export_pipeline.errors import PermanentError, SourceSlowError, SourceUnusableError
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
-from export_pipeline.exports.bulk.late import follow_late_changes
+from export_pipeline.exports.bulk.changed import follow_late_changes
 from export_pipeline.exports.bulk.read import list_bulk_exports
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.bulk.results import Retries, record_results
 from export_pipeline.exports.bulk.retry import retry_failed
+from export_pipeline.exports.bulk.worker import Retries, record_results
 from export_pipeline.exports.control.tables import bulk_exports, exports
 from export_pipeline.exports.watch.notices import Notice, due_notices
 from export_pipeline.settings import PREFIX
@@ -34,7 +34,7 @@ def bulk(house: House, monkeypatch: pytest.MonkeyPatch) -> BulkHouse:
     made = BulkHouse(house)
     end = datetime.combine(DAY + timedelta(days=1), time(), UTC)
     since_then = made.control.now() - int(end.timestamp()) * 1_000_000
-    monkeypatch.setattr("export_pipeline.exports.bulk.children.DELAY", since_then - 6 * HOUR)
+    monkeypatch.setattr("export_pipeline.exports.bulk.schedules.DELAY", since_then - 6 * HOUR)
     return made
 
 
@@ -63,7 +63,7 @@ def exported(bulk: BulkHouse, instance: dg.DagsterInstance, **changes: Any) -> t
 
 def look(bulk: BulkHouse) -> list[str]:
     """Why days were put back to work."""
-    return follow_late_changes(bulk.control, bulk.parts.source, late_days=14).reopened
+    return follow_late_changes(bulk.control, bulk.connections.source, late_days=14).reopened
 
 
 def told_of(bulk: BulkHouse, export: BulkExport) -> list[Notice]:
@@ -80,7 +80,7 @@ def test_an_export_that_was_retried_by_hand_after_late_days_failed_is_complete_a
     assert len(look(bulk)) == 1
     (unit,) = bulk.units(child.id)
     record_results(bulk.control, child.id, [(unit, PermanentError("no"))], retries=Retries(most=0, seconds=0))
-    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, settings=bulk.parts.settings, actor="cli")
+    retry_failed(bulk.control, child.id, tenant_id=bulk.tenant, settings=bulk.connections.settings, actor="cli")
     assert bulk.work_off(instance) == 1
     _, failed, done = told_of(bulk, child)
     assert (failed.kind, failed.detail["late_days"]) == ("export.failed", [str(DAY)])
@@ -118,7 +118,7 @@ def test_an_export_whose_filter_cannot_be_read_is_told_of_and_keeps_no_other_one
         table = sa.update(exports).where(exports.c.bulk_id == str(poisoned.id))
         connection.execute(table.values(filter="eq(no_such_field, 1)"))
     bulk.house.add_runs(project, DAY, runs=2)
-    found = follow_late_changes(bulk.control, bulk.parts.source, late_days=14)
+    found = follow_late_changes(bulk.control, bulk.connections.source, late_days=14)
     (failed,), (reopened,) = found.failed, found.reopened
     assert failed.startswith(f"export {poisoned.id} could not be looked at: filter, character 4: no_such_field")
     assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")
@@ -132,7 +132,7 @@ def test_an_export_whose_filter_is_slow_keeps_no_other_one_from_being_looked_at(
     schedule(bulk, project, filter='eq(name, "run 1")')
     bulk.work_off(instance)
     slow = next(each for each in children(bulk) if each.id != child.id)
-    source = bulk.parts.source
+    source = bulk.connections.source
     ask = source.days
 
     def days(*arguments: Any, **options: Any) -> Any:

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from export_pipeline.exports.projects.late import LateDay
-from export_pipeline.orchestration.late_plan import Attempt, is_given_up, late_ranges, next_attempt
+from export_pipeline.exports.projects.changed import LateDay
+from export_pipeline.orchestration.sensors.changed_days import Attempt, is_given_up, late_ranges, next_attempt
 
 NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from dagster._core.test_utils import create_run_for_test
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.exports.control.tables import notices
-from export_pipeline.orchestration.late_sensor import LateRound
-from export_pipeline.orchestration.parts import Parts
+from export_pipeline.orchestration.resources import Connections
+from export_pipeline.orchestration.sensors.changed_days import LateRound
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.clock import today
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
@@ -42,7 +42,9 @@ def chat(house: House, instance: dg.DagsterInstance) -> str:
 
 
 def tick(house: House, instance: dg.DagsterInstance, *, seconds: float = 60, cursor: str = "") -> LateRound:
-    round_ = LateRound(Parts(house.settings), instance, projects=house.projects(), start=house.start, today=TODAY)
+    round_ = LateRound(
+        Connections(settings=house.settings), instance, projects=house.projects(), start=house.start, today=TODAY
+    )
     round_.go_on(cursor, log=print, seconds=seconds)
     return round_
 
@@ -162,10 +164,10 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_was(
 ) -> None:
     house.add_project("agent", days=[back(2)])
     house.sync()
-    parts, projects = Parts(house.settings), house.projects()
+    connections, projects = Connections(settings=house.settings), house.projects()
 
     def go_on(cursor: str, seconds: float) -> tuple[str, int]:
-        round_ = LateRound(parts, instance, projects=projects, start=house.start, today=TODAY)
+        round_ = LateRound(connections, instance, projects=projects, start=house.start, today=TODAY)
         return round_.go_on(cursor, log=print, seconds=seconds), round_.looked_at
 
     assert go_on("", 0) == ("", 0)

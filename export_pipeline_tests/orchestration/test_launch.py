@@ -8,7 +8,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
-from export_pipeline.orchestration.launch import launched_at, owner_has_ended, owner_of
+from export_pipeline.orchestration.instance.run_records import launched_at, owner_has_ended, owner_of
 
 NOW = 1_900_000_000_000_000
 """A control database whose clock is years ahead of this host's."""

@@ -12,8 +12,9 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.test_utils import create_run_for_test
 
-from export_pipeline.orchestration import launcher
-from export_pipeline.orchestration.launcher import WatchedRunLauncher
+from export_pipeline.orchestration.instance import launcher
+from export_pipeline.orchestration.instance.event_log import KeptEventLogStorage
+from export_pipeline.orchestration.instance.launcher import WatchedRunLauncher
 
 pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
 
@@ -43,6 +44,20 @@ def started(instance: dg.DagsterInstance, pid: int | None, *, tags: dict[str, st
         text = f"Started process for run (pid: {pid})."
         instance.report_engine_event(text, run, EngineEventData.in_process(pid))
     return run
+
+
+def test_a_dagster_yaml_that_names_the_modules_where_they_were_before_loads_the_same_classes(tmp_path: Path) -> None:
+    before = {
+        "run_launcher": {"module": "export_pipeline.orchestration.launcher", "class": "WatchedRunLauncher"},
+        "event_log_storage": {
+            "module": "export_pipeline.orchestration.event_log",
+            "class": "KeptEventLogStorage",
+            "config": {"home": str(tmp_path)},
+        },
+    }
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=before) as instance:
+        assert type(instance.run_launcher) is WatchedRunLauncher
+        assert type(instance.event_log_storage) is KeptEventLogStorage
 
 
 def health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> CheckRunHealthResult:

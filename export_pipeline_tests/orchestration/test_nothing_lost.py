@@ -8,7 +8,7 @@ import pytest
 
 from export_pipeline.exports.projects.unassigned import unassigned_rows
 from export_pipeline.exports.watch.notices import due_notices
-from export_pipeline.orchestration.checks import UNASSIGNED_CHECK
+from export_pipeline.orchestration.asset_checks import UNASSIGNED_CHECK
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import UnassignedRows
 from export_pipeline_tests.orchestration.house import House, materialize

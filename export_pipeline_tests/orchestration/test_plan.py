@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 from export_pipeline.exports.projects.planning import DayRange
-from export_pipeline.orchestration.plan import PROJECTS_PER_RUN, PlannedRun, plan_runs
+from export_pipeline.orchestration.schedules import PROJECTS_PER_RUN, PlannedRun, plan_runs
 
 
 def day(number: int) -> date:

@@ -1,18 +1,17 @@
-"""How the days of a run are published and reported, whatever becomes of each."""
+"""How the days of a run are reported, whatever becomes of each."""
 
 import uuid
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from export_pipeline.errors import DestinationUnavailableError, ExportPipelineError, ShrunkError
-from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.exports.commit.day import DayOutcome
 from export_pipeline.orchestration.bundled_log import BundledLog
-from export_pipeline.orchestration.failure import as_failure
-from export_pipeline.orchestration.project_days import DaysFailedError, ProjectDays, publish_days_of
+from export_pipeline.orchestration.failure import DaysFailedError, as_failure
+from export_pipeline.orchestration.io_manager import DayMetadata, report_days
 
 DAYS = tuple(date(2026, 3, 1) + timedelta(days=number) for number in range(5))
 
@@ -44,25 +43,29 @@ TOLD = {
 
 
 class Recorder:
-    """Publishes what it is told to and remembers what is reported."""
+    """Gives the results that it is told to, and remembers what is reported."""
 
     def __init__(self, *results: DayOutcome | BaseException) -> None:
         self.results = results
-        self.reported: dict[date, Any] = {}
-        self.recorded: dict[date, Any] = {}
+        self.reported: dict[date, DayMetadata] = {}
+        self.recorded: dict[date, DayMetadata] = {}
         self.lines: list[str] = []
 
-    def value(self) -> ProjectDays:
-        return ProjectDays(
-            project="project 'chat'",
-            days=DAYS[: len(self.results)],
-            publish=self._publish,
-            report=self.reported.__setitem__,
-            record=self.recorded.__setitem__,
-            log=self.lines.append,
-        )
+    def report(self, days: tuple[date, ...] | None = None) -> None:
+        """Reports the results as those of the first days, or of these."""
+        days = DAYS[: len(self.results)] if days is None else days
+        report_days(self._results(), project="project 'chat'", days=days, reports=self)
 
-    def _publish(self) -> Iterator[tuple[date, DayOutcome | ExportPipelineError]]:
+    def materialized(self, day: date, metadata: DayMetadata) -> None:
+        self.reported[day] = metadata
+
+    def record(self, day: date, metadata: DayMetadata) -> None:
+        self.recorded[day] = metadata
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+    def _results(self) -> Iterator[tuple[date, DayOutcome | ExportPipelineError]]:
         for day, result in zip(DAYS, self.results, strict=False):
             if isinstance(result, ExportPipelineError | DayOutcome):
                 yield day, result
@@ -76,7 +79,7 @@ def unavailable(text: str = "the bucket does not answer") -> DestinationUnavaila
 
 def test_every_day_is_reported_with_what_became_of_it() -> None:
     recorder = Recorder(outcome(3), outcome(0))
-    publish_days_of(recorder.value())
+    recorder.report()
     assert recorder.reported == {
         DAYS[0]: {
             "outcome": "committed",
@@ -110,14 +113,14 @@ def test_every_day_is_reported_with_what_became_of_it() -> None:
 def test_one_bad_day_does_not_stop_the_others_and_only_it_goes_unrecorded() -> None:
     recorder = Recorder(outcome(), unavailable(), outcome())
     with pytest.raises(DaysFailedError, match=r"1 of 3 days of project 'chat' failed: 2026-03-02: the bucket does not"):
-        publish_days_of(recorder.value())
+        recorder.report()
     assert list(recorder.recorded) == [DAYS[0], DAYS[2]]
 
 
 def test_days_in_a_row_with_one_cause_are_named_together() -> None:
     recorder = Recorder(unavailable(), unavailable(), outcome(), unavailable(), ShrunkError("fewer rows"))
     with pytest.raises(DaysFailedError) as caught:
-        publish_days_of(recorder.value())
+        recorder.report()
     assert str(caught.value) == (
         "4 of 5 days of project 'chat' failed: 2026-03-01 to 2026-03-02: the bucket does not answer; "
         "2026-03-04: the bucket does not answer; 2026-03-05: fewer rows"
@@ -136,7 +139,7 @@ def test_a_failure_is_tried_again_only_where_that_may_help(
     errors: tuple[ExportPipelineError, ...], again: bool
 ) -> None:
     with pytest.raises(dg.Failure) as caught, as_failure():
-        publish_days_of(Recorder(*errors).value())
+        Recorder(*errors).report()
     assert caught.value.allow_retries is again
     assert caught.value.metadata["failed_days"] == dg.MetadataValue.int(len(errors))
 
@@ -145,22 +148,20 @@ def test_a_failure_is_tried_again_only_where_that_may_help(
 def test_what_was_committed_before_an_interruption_is_recorded(interruption: BaseException) -> None:
     recorder = Recorder(outcome(), outcome(), interruption, outcome())
     with pytest.raises(type(interruption)):
-        publish_days_of(recorder.value())
+        recorder.report()
     assert list(recorder.recorded) == [DAYS[0], DAYS[1]]
 
 
 def test_a_day_of_which_nothing_is_heard_is_never_green() -> None:
     recorder = Recorder(outcome(), outcome())
-    value = recorder.value()
-    more = ProjectDays(**{**vars(value), "days": DAYS})
     with pytest.raises(RuntimeError, match="nothing came back for the days"):
-        publish_days_of(more)
+        recorder.report(DAYS)
 
 
 def test_the_log_has_a_line_for_each_day_in_few_events() -> None:
     recorder = Recorder(outcome(3), unavailable(), outcome(5))
     with pytest.raises(DaysFailedError):
-        publish_days_of(recorder.value())
+        recorder.report()
     (event,) = recorder.lines
     assert event.splitlines() == [
         "2026-03-01: committed, 3 rows, 300 bytes, 0.25 s, 1 row rejected: total_cost: not a number (1)",

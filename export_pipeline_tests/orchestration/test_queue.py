@@ -20,9 +20,8 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from export_pipeline.exports.bulk.dagster_runs import EXPORT_TAG
-from export_pipeline.orchestration.bulk_job import BULK_EXPORT
-from export_pipeline.orchestration.bulk_places import give_places, places_of
-from export_pipeline.orchestration.bulk_runs import bulk_runs, run_config
+from export_pipeline.orchestration.jobs import BULK_EXPORT, bulk_runs, run_config
+from export_pipeline.orchestration.sensors.bulk_exports import give_places, places_of
 
 pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
 
@@ -124,7 +123,7 @@ def test_a_workspace_gets_a_place_although_two_others_have_taken_all_and_queue_f
     assert give_places(queue, bulk_runs(queue)) == [], "a place may become free by itself"
     assert next_runs(queue) == []
     later = SimpleNamespace(time=lambda: time.time() + 30)
-    monkeypatch.setattr("export_pipeline.orchestration.bulk_runs.time", later)
+    monkeypatch.setattr("export_pipeline.orchestration.jobs.time", later)
     (ended,) = give_places(queue, bulk_runs(queue))
     assert ended == taken[-1], "the youngest run of the workspace that has most"
     run = queue.get_run_by_id(ended)

@@ -10,15 +10,14 @@ import pytest
 from export_pipeline.api.export_answers import export_answer, run_answer
 from export_pipeline.cli import exports_output
 from export_pipeline.cli.status import _rejected
-from export_pipeline.exports.bulk.read import progress_of
-from export_pipeline.exports.bulk.run_details import run_details
+from export_pipeline.exports.bulk.read import progress_of, run_details
 from export_pipeline.exports.projects.registry import find_project
 from export_pipeline.exports.projects.standing import standing_export
-from export_pipeline.exports.proof.verify import verify_export
+from export_pipeline.exports.proof.verify.export import verify_export
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.exports.watch.rejected import note_rejected
-from export_pipeline.orchestration.checks import REJECTED_CHECK
-from export_pipeline.orchestration.parts import Parts
+from export_pipeline.orchestration.asset_checks import REJECTED_CHECK
+from export_pipeline.orchestration.resources import Connections
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
@@ -93,9 +92,11 @@ def test_rejected_rows_below_the_limit_are_shown_and_no_alarm(spoilt: House, ins
 def test_verify_names_rejected_rows_by_day_and_finds_nothing_wrong(spoilt: House, instance: dg.DagsterInstance) -> None:
     project = find_project(spoilt.control, "project 0")
     materialize(spoilt.definitions(), instance, project.asset_name, first=FIRST, last=LAST)
-    parts = Parts(spoilt.settings)
-    export = standing_export(parts.control, project, parts.settings)
-    report = verify_export(export, store=parts.store, control=parts.control, source=parts.source, deep=True)
+    connections = Connections(settings=spoilt.settings)
+    export = standing_export(connections.control, project, connections.settings)
+    report = verify_export(
+        export, store=connections.store, control=connections.control, source=connections.source, deep=True
+    )
     assert (report.problems, report.counts.rows, report.counts.rejected) == ((), 45, 15)
     assert report.rejected == {str(FIRST): {REASON: 3}, str(LAST): {REASON: 12}}
 

@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from export_pipeline.orchestration.parts import Parts
-from export_pipeline.orchestration.schedule import plan_tick
+from export_pipeline.orchestration.resources import Connections
+from export_pipeline.orchestration.schedules import plan_tick
 from export_pipeline_tests.clock import today
 from export_pipeline_tests.orchestration.house import House, materialize
 from export_pipeline_tests.servers import Rclone
@@ -29,7 +29,9 @@ def house(tmp_path: Path, rclone: Rclone) -> House:
 
 
 def tick(house: House, instance: dg.DagsterInstance) -> list[dg.RunRequest] | dg.SkipReason:
-    return plan_tick(Parts(house.settings), instance, projects=house.projects(), start=house.start, today=TODAY)
+    return plan_tick(
+        Connections(settings=house.settings), instance, projects=house.projects(), start=house.start, today=TODAY
+    )
 
 
 def planned(house: House, instance: dg.DagsterInstance) -> list[tuple[str, str, list[str]]]:
@@ -112,7 +114,9 @@ def test_a_tick_evaluated_twice_asks_for_the_same_runs_and_tomorrow_s_for_others
     house.sync()
     keys = []
     for day in (TODAY, TODAY, TODAY + timedelta(days=1)):
-        requests = plan_tick(Parts(house.settings), instance, projects=house.projects(), start=house.start, today=day)
+        requests = plan_tick(
+            Connections(settings=house.settings), instance, projects=house.projects(), start=house.start, today=day
+        )
         assert isinstance(requests, list)
         keys.append([request.run_key for request in requests])
     assert keys[0] == keys[1] != keys[2]

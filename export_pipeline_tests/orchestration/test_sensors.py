@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.orchestration.reload import ReloadFailedError, reload_location
+from export_pipeline.orchestration.sensors.projects import ReloadFailedError, reload_location
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.orchestration.house import START, House
 from export_pipeline_tests.web_server import WebServer, web_server

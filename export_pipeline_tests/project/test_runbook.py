@@ -8,7 +8,7 @@ from typing import get_args
 
 import export_pipeline
 from export_pipeline.errors import DestinationRefusedError, ExportPipelineError
-from export_pipeline.exports.proof.verify_report import What
+from export_pipeline.exports.proof.verify.report import What
 from export_pipeline.exports.watch.notices import KINDS
 from export_pipeline.object_store.s3.classify import ErrorClass
 

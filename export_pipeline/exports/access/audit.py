@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import audit_log
+from export_pipeline.exports.control.transaction import Transaction
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class AuditRecord:
 
 
 def record(
-    connection: sa.Connection,
+    transaction: Transaction,
     *,
     at: int,
     tenant_id: uuid.UUID,
@@ -39,7 +40,7 @@ def record(
     `action` is a thing and a verb ("destination.create"), `subject` the id of what was changed, `detail` what was
     asked for, in JSON's types and without anything secret.
     """
-    connection.execute(
+    transaction.execute(
         sa.insert(audit_log).values(
             id=str(uuid.uuid4()),
             at=at,
@@ -65,8 +66,8 @@ def read_audit(
     if subject is not None:
         query = query.where(audit_log.c.subject == str(subject))
     query = query.order_by(audit_log.c.at.desc(), audit_log.c.id).limit(limit).offset(offset)
-    with control.read() as connection:
-        rows = connection.execute(query).mappings().all()
+    with control.read() as transaction:
+        rows = transaction.execute(query).mappings().all()
     return [
         AuditRecord(**{**row, "id": uuid.UUID(row["id"]), "tenant_id": uuid.UUID(row["tenant_id"])}) for row in rows
     ]

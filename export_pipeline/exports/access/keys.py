@@ -17,6 +17,7 @@ from export_pipeline.errors import ControlUnreachableError, InputError, NotFound
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import api_keys
+from export_pipeline.exports.control.transaction import Transaction
 
 Scope = Literal["bulk-exports:read", "bulk-exports:manage", "metrics:read"]
 """What a key may do: read exports and destinations, make and change them, or read the metrics of all workspaces."""
@@ -73,18 +74,20 @@ def create_key(
     text = _PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode().rstrip("=")
     key_id = uuid.uuid4()
 
-    def insert(connection: sa.Connection) -> ApiKey:
-        if found := _by_id(connection, key_id):
+    def insert(transaction: Transaction) -> ApiKey:
+        if found := _by_id(transaction, key_id):
             return found  # the answer of the commit was lost
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        now = transaction.now()
         if ends is not None and ends <= now:
             raise InputError("a key's expiry lies in the future")
         values: dict[str, Any] = {"id": str(key_id), "tenant_id": str(tenant_id), "name": name, "hint": text[-4:]}
         values |= {"hash": _hash(text), "scopes": sorted(set(scopes)), "created_at": now, "expires_at": ends}
-        connection.execute(sa.insert(api_keys).values(values))
+        transaction.execute(sa.insert(api_keys).values(values))
         detail = {"name": name, "scopes": values["scopes"], "expires_at": ends}
-        record(connection, at=now, tenant_id=tenant_id, actor=actor, action="key.create", subject=key_id, detail=detail)
-        return _one(connection, key_id)
+        record(
+            transaction, at=now, tenant_id=tenant_id, actor=actor, action="key.create", subject=key_id, detail=detail
+        )
+        return _one(transaction, key_id)
 
     return control.run(insert), text
 
@@ -102,21 +105,21 @@ def list_keys(control: ControlDatabase, *, tenant_id: uuid.UUID | None = None) -
     query = sa.select(*_COLUMNS).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
     if tenant_id is not None:
         query = query.where(api_keys.c.tenant_id == str(tenant_id))
-    with control.read() as connection:
-        return [_key_of(row) for row in connection.execute(query).mappings()]
+    with control.read() as transaction:
+        return [_key_of(row) for row in transaction.execute(query).mappings()]
 
 
 def revoke_key(control: ControlDatabase, key_id: uuid.UUID, *, actor: str) -> ApiKey:
     """Ends a key at once and for good; one that is revoked already stays as it is. Raises `NotFoundError`."""
 
-    def revoke(connection: sa.Connection) -> ApiKey:
-        found = _one(connection, key_id)
+    def revoke(transaction: Transaction) -> ApiKey:
+        found = _one(transaction, key_id)
         if found.revoked_at is not None:
             return found
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
-        connection.execute(sa.update(api_keys).where(api_keys.c.id == str(key_id)).values(revoked_at=now))
+        now = transaction.now()
+        transaction.execute(sa.update(api_keys).where(api_keys.c.id == str(key_id)).values(revoked_at=now))
         record(
-            connection,
+            transaction,
             at=now,
             tenant_id=found.tenant_id,
             actor=actor,
@@ -124,7 +127,7 @@ def revoke_key(control: ControlDatabase, key_id: uuid.UUID, *, actor: str) -> Ap
             subject=key_id,
             detail={"name": found.name},
         )
-        return _one(connection, key_id)
+        return _one(transaction, key_id)
 
     return control.run(revoke)
 
@@ -139,9 +142,9 @@ def authenticate(
     if not 0 < len(text) <= _LONGEST_KEY:
         return None
     asked = _hash(text)
-    with control.read() as connection:
-        row = connection.execute(_BY_HASH, {"asked": asked}).mappings().one_or_none()
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    with control.read() as transaction:
+        row = transaction.execute(_BY_HASH, {"asked": asked}).mappings().one_or_none()
+        now = transaction.now()
     if row is None or not hmac.compare_digest(row["hash"], asked):
         return None
     key = _key_of({name: row[name] for name in ApiKey.__dataclass_fields__})
@@ -157,21 +160,21 @@ def authenticate(
 def _note_use(control: ControlDatabase, key: ApiKey, now: int) -> None:
     unchanged = api_keys.c.last_used_at.is_not_distinct_from(key.last_used_at)
     # A note that cannot be written must not refuse a key that is valid.
-    with contextlib.suppress(ControlUnreachableError), control.begin() as connection:
-        connection.execute(sa.update(api_keys).where(api_keys.c.id == str(key.id), unchanged).values(last_used_at=now))
+    with contextlib.suppress(ControlUnreachableError), control.begin() as transaction:
+        transaction.execute(sa.update(api_keys).where(api_keys.c.id == str(key.id), unchanged).values(last_used_at=now))
 
 
 _COLUMNS = [column for column in api_keys.columns if column.name != "hash"]
 _BY_HASH = sa.select(api_keys).where(api_keys.c.hash == sa.bindparam("asked"))
 
 
-def _by_id(connection: sa.Connection, key_id: uuid.UUID) -> ApiKey | None:
-    row = connection.execute(sa.select(*_COLUMNS).where(api_keys.c.id == str(key_id))).mappings().one_or_none()
+def _by_id(transaction: Transaction, key_id: uuid.UUID) -> ApiKey | None:
+    row = transaction.execute(sa.select(*_COLUMNS).where(api_keys.c.id == str(key_id))).mappings().one_or_none()
     return None if row is None else _key_of(row)
 
 
-def _one(connection: sa.Connection, key_id: uuid.UUID) -> ApiKey:
-    found = _by_id(connection, key_id)
+def _one(transaction: Transaction, key_id: uuid.UUID) -> ApiKey:
+    found = _by_id(transaction, key_id)
     if found is None:
         raise NotFoundError(f"there is no API key {key_id}; `export-pipeline keys list` shows all")
     return found

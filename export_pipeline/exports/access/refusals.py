@@ -7,8 +7,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 
-import sqlalchemy as sa
-
 from export_pipeline.errors import ControlUnreachableError
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
@@ -37,10 +35,10 @@ class Refusals:
         if not count:
             return
         detail = {"text": text[:_LONGEST], "count": count}
-        with contextlib.suppress(ControlUnreachableError), control.begin() as connection:
-            now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        with contextlib.suppress(ControlUnreachableError), control.begin() as transaction:
+            now = transaction.now()
             record(
-                connection,
+                transaction,
                 at=now,
                 tenant_id=tenant_id,
                 actor=actor,

@@ -15,14 +15,13 @@ from export_pipeline.errors import (
     SourceUnreachableError,
     SourceUnusableError,
 )
-from export_pipeline.exports.bulk.ending import fail_export
-from export_pipeline.exports.bulk.plan import ROWS_TOGETHER
-from export_pipeline.exports.bulk.records import BulkUnit, instant, unit_of_row
-from export_pipeline.exports.bulk.states import UNFINISHED_EXPORTS, UNFINISHED_UNITS
-from export_pipeline.exports.bulk.turns import in_shares
+from export_pipeline.exports.bulk.cancel import fail_export
+from export_pipeline.exports.bulk.planner import ROWS_TOGETHER
+from export_pipeline.exports.bulk.records import UNFINISHED_EXPORTS, UNFINISHED_UNITS, BulkUnit, instant, unit_of_row
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import export_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
+from export_pipeline.exports.turns import in_shares
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.filter_tree import Filter, is_quick
 from export_pipeline.runs.window import Window
@@ -107,8 +106,8 @@ def uncounted(control: ControlDatabase) -> list[Uncounted]:
         .where(bulk_exports.c.status.in_(UNFINISHED_EXPORTS), waiting)
         .order_by(bulk_exports.c.created_at, exports.c.export_id)
     )
-    with control.read() as connection:
-        rows = [export_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+    with control.read() as transaction:
+        rows = [export_of(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
     return [Uncounted(row.export_id, row.layout_id, row.tenant_id, row.project_key, row.filter) for row in rows]
 
 
@@ -145,11 +144,11 @@ class _Counting:
         here = bulk_units.c.export_id == str(self.table.table_id)
         limits = sa.func.count().filter(bulk_units.c.planned_rows < 0)
         slow = sa.func.count().filter(bulk_units.c.planned_rows == UNKNOWN)
-        with self._control.read() as connection:
-            with_limits, slow_days = connection.execute(sa.select(limits, slow).where(here)).one()
+        with self._control.read() as transaction:
+            with_limits, slow_days = transaction.execute(sa.select(limits, slow).where(here)).one()
         if slow_days >= MOST_SLOW_DAYS:
             rest = sa.update(bulk_units).where(here, bulk_units.c.planned_rows.is_(None))
-            self._control.run(lambda connection: connection.execute(rest.values(planned_rows=UNKNOWN)))
+            self._control.run(lambda transaction: transaction.execute(rest.values(planned_rows=UNKNOWN)))
             return False
         tree = counted_filter(self.table.filter)
         self._tree = None if with_limits else tree
@@ -171,8 +170,8 @@ class _Counting:
     def _next_units(self) -> list[BulkUnit]:
         waiting = sa.and_(bulk_units.c.export_id == str(self.table.table_id), bulk_units.c.planned_rows.is_(None))
         query = sa.select(bulk_units).where(waiting).order_by(bulk_units.c.day).limit(self._days)
-        with self._control.read() as connection:
-            return [unit_of_row(row) for row in connection.execute(query).mappings()]
+        with self._control.read() as transaction:
+            return [unit_of_row(row) for row in transaction.execute(query).mappings()]
 
     def _record(self, counted: dict[uuid.UUID, int]) -> None:
         update = (
@@ -181,7 +180,7 @@ class _Counting:
             .values(planned_rows=sa.bindparam("counted"))
         )
         values = [{"unit": str(unit), "counted": rows} for unit, rows in counted.items()]
-        self._control.run(lambda connection: connection.execute(update, values))
+        self._control.run(lambda transaction: transaction.execute(update, values))
 
 
 def _count_or_fail(control: ControlDatabase, counting: _Counting) -> bool:

@@ -1,8 +1,11 @@
 """Reading bulk exports and their units, each workspace its own."""
 
+import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,9 +19,11 @@ from export_pipeline.exports.bulk.records import (
     unit_of_row,
 )
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import ExportRecord, export_of, read_commit
 from export_pipeline.exports.control.records import export_of as table_of_row
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
+from export_pipeline.exports.control.transaction import Transaction
+from export_pipeline.files.paths import data_key
 
 _DONE = bulk_units.c.status == "Completed"
 _PLANNED = sa.func.abs(bulk_units.c.planned_rows)
@@ -39,6 +44,8 @@ _PROGRESS = (
     .outerjoin(days, sa.and_(days.c.export_id == bulk_units.c.export_id, days.c.day == bulk_units.c.day))
     .where(bulk_units.c.bulk_id == sa.bindparam("bulk_id"))
 )
+
+_AT_ONCE = 500  # ids in one statement; SQLite takes 32,766 values
 
 
 @dataclass(frozen=True)
@@ -71,31 +78,31 @@ def list_bulk_exports(
         .limit(limit)
         .offset(offset)
     )
-    with control.read() as connection:
-        return [export_of_row(row) for row in connection.execute(query).mappings()]
+    with control.read() as transaction:
+        return [export_of_row(row) for row in transaction.execute(query).mappings()]
 
 
 def get_bulk_export(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> BulkExport:
     """An export of the workspace; raises `NotFoundError`."""
-    with control.read() as connection:
-        return read_export(connection, bulk_id, tenant_id=tenant_id)
+    with control.read() as transaction:
+        return read_export(transaction, bulk_id, tenant_id=tenant_id)
 
 
 def list_units(
     control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID, limit: int | None = None, offset: int = 0
 ) -> list[BulkUnit]:
     """The units of an export, by day and project; raises `NotFoundError`."""
-    with control.read() as connection:
-        read_export(connection, bulk_id, tenant_id=tenant_id)
-        return _units(connection, bulk_units.c.bulk_id == str(bulk_id), limit=limit, offset=offset)
+    with control.read() as transaction:
+        read_export(transaction, bulk_id, tenant_id=tenant_id)
+        return _units(transaction, bulk_units.c.bulk_id == str(bulk_id), limit=limit, offset=offset)
 
 
 def get_unit(control: ControlDatabase, bulk_id: uuid.UUID, unit_id: uuid.UUID, *, tenant_id: uuid.UUID) -> BulkUnit:
     """A unit of an export; raises `NotFoundError`."""
-    with control.read() as connection:
-        read_export(connection, bulk_id, tenant_id=tenant_id)
+    with control.read() as transaction:
+        read_export(transaction, bulk_id, tenant_id=tenant_id)
         here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.id == str(unit_id))
-        for unit in _units(connection, here, limit=1, offset=0):
+        for unit in _units(transaction, here, limit=1, offset=0):
             return unit
     raise NotFoundError(f"The export {bulk_id} has no run {unit_id}.")
 
@@ -105,34 +112,34 @@ def list_child_units(
 ) -> list[BulkUnit]:
     """The units of all exports that a schedule has spawned; raises `NotFoundError`."""
     children = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == str(source_id))
-    with control.read() as connection:
-        read_export(connection, source_id, tenant_id=tenant_id)
-        return _units(connection, bulk_units.c.bulk_id.in_(children), limit=limit, offset=offset)
+    with control.read() as transaction:
+        read_export(transaction, source_id, tenant_id=tenant_id)
+        return _units(transaction, bulk_units.c.bulk_id.in_(children), limit=limit, offset=offset)
 
 
 def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[ExportRecord]:
     """The tables of an export, one for each project; none where there is no such export."""
     query = sa.select(exports).where(exports.c.bulk_id == str(bulk_id)).order_by(exports.c.session_id)
-    with control.read() as connection:
-        return [table_of_row(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+    with control.read() as transaction:
+        return [table_of_row(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
 
 
 def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list[ExportRecord]:
     """The tables of all exports that a schedule has spawned, the oldest first; none where there is no such schedule."""
     spawned = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == str(schedule_id))
     query = sa.select(exports).where(exports.c.bulk_id.in_(spawned))
-    with control.read() as connection:
-        rows = connection.execute(query.order_by(exports.c.created_at, exports.c.session_id)).mappings()
+    with control.read() as transaction:
+        rows = transaction.execute(query.order_by(exports.c.created_at, exports.c.session_id)).mappings()
         return [table_of_row(row) for row in rows]  # type: ignore[arg-type]
 
 
 def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> Progress:
     """How far an export is; raises `NotFoundError`."""
-    with control.read() as connection:
-        export = read_export(connection, bulk_id, tenant_id=tenant_id)
-        found = connection.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
-        rejected = rejected_of(connection, bulk_id)
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    with control.read() as transaction:
+        export = read_export(transaction, bulk_id, tenant_id=tenant_id)
+        found = transaction.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
+        rejected = rejected_of(transaction, bulk_id)
+        now = transaction.now()
     total, ended, committed, reading, planned, limits, planned_done, size = found
     planned_rows = None if planned is None else int(planned)
     days_share, rows = ended / total if total else 0.0, int(planned_done) + int(reading)
@@ -170,8 +177,58 @@ def estimated_finish(export: BulkExport, *, share: float, now: int) -> int | Non
 
 
 def _units(
-    connection: sa.Connection, condition: sa.ColumnElement[bool], *, limit: int | None, offset: int
+    transaction: Transaction, condition: sa.ColumnElement[bool], *, limit: int | None, offset: int
 ) -> list[BulkUnit]:
     order = (bulk_units.c.day, bulk_units.c.session_id, bulk_units.c.id)
     query = sa.select(bulk_units).where(condition).order_by(*order).limit(limit).offset(offset)
-    return [unit_of_row(row) for row in connection.execute(query).mappings()]
+    return [unit_of_row(row) for row in transaction.execute(query).mappings()]
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """A unit, the table that it is a day of, and the rows that the attempt under way has read."""
+
+    unit: BulkUnit
+    table: ExportRecord
+    rows_read: int | None
+
+    @property
+    def folder(self) -> str:
+        """The folder of the day's file, with the bucket in front."""
+        key = data_key(self.table.prefix, self.table.key(self.unit.day), self.table.format_version)
+        return f"{self.table.bucket}/{key.rpartition('/')[0]}"
+
+
+def run_details(control: ControlDatabase, units: Sequence[BulkUnit]) -> list[RunDetails]:
+    """The details of units, in their order."""
+    tables: dict[uuid.UUID, ExportRecord] = {}
+    live: dict[tuple[uuid.UUID, date], int | None] = {}
+    with control.read() as transaction:
+        for ids in _slices({unit.export_id for unit in units}):
+            query = sa.select(exports).where(exports.c.export_id.in_(ids))
+            found = (export_of(row) for row in transaction.execute(query).mappings())  # type: ignore[arg-type]
+            tables.update({table.export_id: table for table in found})
+        for ids in _slices({unit.export_id for unit in units if unit.status == "Running"}):
+            rows = sa.select(days.c.export_id, days.c.day, days.c.rows_read)
+            running = rows.where(days.c.export_id.in_(ids), days.c.status == "Running")
+            for row in transaction.execute(running):
+                live[uuid.UUID(row.export_id), row.day] = row.rows_read
+    return [RunDetails(unit, tables[unit.export_id], live.get((unit.export_id, unit.day))) for unit in units]
+
+
+def read_run_manifest(
+    control: ControlDatabase, bulk_id: uuid.UUID, unit_id: uuid.UUID, *, tenant_id: uuid.UUID
+) -> Mapping[str, Any]:
+    """The manifest of a unit's commit; raises `NotFoundError`, also where nothing is committed yet."""
+    unit = get_unit(control, bulk_id, unit_id, tenant_id=tenant_id)
+    with control.read() as transaction:
+        manifest = read_commit(transaction, unit.export_id, unit.day)
+    if manifest is None:
+        raise NotFoundError(f"The run {unit_id} has committed nothing yet.")
+    return manifest
+
+
+def _slices(ids: Iterable[uuid.UUID]) -> Iterable[list[str]]:
+    texts = iter(sorted(map(str, ids)))
+    while part := list(itertools.islice(texts, _AT_ONCE)):
+        yield part

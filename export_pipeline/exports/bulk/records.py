@@ -2,23 +2,69 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import NotFoundError
-from export_pipeline.exports.bulk.states import ExportStatus, UnitStatus
+from export_pipeline.errors import ConflictError, DayReturnedError, ExportPipelineError, NotFoundError, PermanentError
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.runs.reasons import total_rejected
 from export_pipeline.runs.schema import FormatVersion
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Compression
 
+UnitStatus = Literal["Created", "Running", "Completed", "Failed", "Cancelled", "TimedOut"]
+ExportStatus = Literal["Created", "Running", "Completed", "Failed", "Cancelled", "TimedOut", "IntervalScheduled"]
+
+UNFINISHED_UNITS: tuple[UnitStatus, ...] = ("Created", "Running")
+UNFINISHED_EXPORTS: tuple[ExportStatus, ...] = ("Created", "Running")
+RETRYABLE_EXPORTS: tuple[ExportStatus, ...] = ("Failed", "TimedOut")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+
+def may_cancel(status: ExportStatus) -> bool:
+    """Whether a cancel changes anything: False where the export is cancelled already.
+
+    Raises `ConflictError` where it has ended in another way.
+    """
+    if status == "Cancelled":
+        return False
+    if status in {"Completed", "Failed", "TimedOut"}:
+        raise ConflictError(f"The export has ended already, as {status}, and cannot be cancelled.")
+    return True
+
+
+def refuse_retry(status: ExportStatus) -> None:
+    """Raises `ConflictError` unless the export has failed or timed out."""
+    if status not in RETRYABLE_EXPORTS:
+        hint = "; create a new export instead" if status == "Cancelled" else ""
+        raise ConflictError(f"Only an export that is Failed or TimedOut can be retried, this one is {status}{hint}.")
+
+
+def status_of_ended(units: Collection[UnitStatus]) -> ExportStatus | None:
+    """What an export has become whose units have these statuses; None while one of them is unfinished."""
+    if any(status in UNFINISHED_UNITS for status in units):
+        return None
+    for status in ("Failed", "TimedOut", "Cancelled"):
+        if status in units:
+            return status
+    return "Completed"
+
+
+def may_retry(error: ExportPipelineError, *, attempt: int, first_attempt: int, most: int) -> bool:
+    """Whether a unit is tried again after its attempt number `attempt` ended with `error`.
+
+    `first_attempt` is where counting began: 0, or where a retry by hand began.
+    """
+    if isinstance(error, DayReturnedError):
+        return True
+    return not isinstance(error, PermanentError) and attempt - first_attempt < most
 
 
 @dataclass(frozen=True)
@@ -130,23 +176,23 @@ def unit_of_row(row: Mapping[Any, Any]) -> BulkUnit:
 
 
 def read_export(
-    connection: sa.Connection, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID | None = None, lock: bool = False
+    transaction: Transaction, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID | None = None, lock: bool = False
 ) -> BulkExport:
     """A bulk export, of any workspace where `tenant_id` is None; raises `NotFoundError`."""
     query = sa.select(bulk_exports).where(bulk_exports.c.id == str(bulk_id))
     if tenant_id is not None:
         query = query.where(bulk_exports.c.tenant_id == str(tenant_id))
-    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    row = transaction.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None:
         where = "" if tenant_id is None else f" in workspace {tenant_id}"
         raise NotFoundError(f"There is no bulk export {bulk_id}{where}.", missing=bulk_id)
     return export_of_row(row)
 
 
-def read_units(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[BulkUnit]:
+def read_units(transaction: Transaction, *conditions: sa.ColumnElement[bool]) -> list[BulkUnit]:
     """The units that meet the conditions, by day and project."""
     query = sa.select(bulk_units).where(*conditions).order_by(bulk_units.c.day, bulk_units.c.session_id)
-    return [unit_of_row(row) for row in connection.execute(query).mappings()]
+    return [unit_of_row(row) for row in transaction.execute(query).mappings()]
 
 
 def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
@@ -154,8 +200,8 @@ def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
     return {**values, **{name: uuid.UUID(values[name]) for name in names if values[name] is not None}}
 
 
-def rejected_of(connection: sa.Connection, bulk_id: uuid.UUID) -> Counter[str]:
+def rejected_of(transaction: Transaction, bulk_id: uuid.UUID) -> Counter[str]:
     """The rows that the commits of an export have set aside, by reason."""
     told = bulk_units.c.rejected.is_not(None)
     found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == str(bulk_id), told)
-    return total_rejected(connection.execute(found).scalars())
+    return total_rejected(transaction.execute(found).scalars())

@@ -12,6 +12,7 @@ from export_pipeline.exports.bulk.records import BulkExport, microseconds, unit_
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord, project_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports, projects
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.runs.schema import select_fields
 
@@ -20,13 +21,13 @@ MOST_AT_ONCE = 5_000
 """Units that are planned in the transaction that creates their export; the sensor plans larger exports."""
 
 
-def projects_of(connection: sa.Connection, export: BulkExport) -> list[ProjectRecord]:
+def projects_of(transaction: Transaction, export: BulkExport) -> list[ProjectRecord]:
     """The projects that an export covers, by id: the one it names, or every experiment of its workspace."""
-    return covered_projects(connection, tenant_id=export.tenant_id, session_id=export.session_id)
+    return covered_projects(transaction, tenant_id=export.tenant_id, session_id=export.session_id)
 
 
 def covered_projects(
-    connection: sa.Connection, *, tenant_id: uuid.UUID, session_id: uuid.UUID | None
+    transaction: Transaction, *, tenant_id: uuid.UUID, session_id: uuid.UUID | None
 ) -> list[ProjectRecord]:
     """The workspace's project of this id, or every experiment of it where there is no id."""
     query = sa.select(projects).where(projects.c.tenant_id == str(tenant_id))
@@ -34,13 +35,13 @@ def covered_projects(
         query = query.where(projects.c.session_id == str(session_id))
     else:
         query = query.where(projects.c.is_experiment, projects.c.removed_at.is_(None))
-    rows = connection.execute(query.order_by(projects.c.session_id)).mappings()
+    rows = transaction.execute(query.order_by(projects.c.session_id)).mappings()
     return [project_of(row) for row in rows]  # type: ignore[arg-type]
 
 
-def units_to_plan(connection: sa.Connection, export: BulkExport) -> int:
+def units_to_plan(transaction: Transaction, export: BulkExport) -> int:
     """How many units an export will have."""
-    return len(projects_of(connection, export)) * export.window.day_count
+    return len(projects_of(transaction, export)) * export.window.day_count
 
 
 def plan_units(control: ControlDatabase, export: BulkExport, *, seconds: float = math.inf) -> None:
@@ -49,42 +50,42 @@ def plan_units(control: ControlDatabase, export: BulkExport, *, seconds: float =
     To be called again after a crash, or where the time was not enough: what is recorded is left alone.
     """
     deadline = time.monotonic() + seconds
-    with control.read() as connection:
-        covered = projects_of(connection, export)
+    with control.read() as transaction:
+        covered = projects_of(transaction, export)
     for project in covered:
         if time.monotonic() > deadline:
             return
-        control.run(lambda connection, project=project: _plan_project(connection, control, export, project))  # type: ignore[misc]
-    control.run(lambda connection: finish_planning(connection, control, export))
+        control.run(lambda transaction, project=project: _plan_project(transaction, export, project))  # type: ignore[misc]
+    control.run(lambda transaction: finish_planning(transaction, export))
 
 
-def plan_all(connection: sa.Connection, control: ControlDatabase, export: BulkExport) -> None:
+def plan_all(transaction: Transaction, export: BulkExport) -> None:
     """The same in the caller's transaction."""
-    for project in projects_of(connection, export):
-        _plan_project(connection, control, export, project)
-    finish_planning(connection, control, export)
+    for project in projects_of(transaction, export):
+        _plan_project(transaction, export, project)
+    finish_planning(transaction, export)
 
 
-def finish_planning(connection: sa.Connection, control: ControlDatabase, export: BulkExport) -> None:
+def finish_planning(transaction: Transaction, export: BulkExport) -> None:
     """Says that all units are recorded; an export of no project at all is Completed with that."""
     here = sa.and_(bulk_exports.c.id == str(export.id), bulk_exports.c.planned_at.is_(None))
-    changed = connection.execute(sa.update(bulk_exports).where(here).values(planned_at=control.now_sql))
+    changed = transaction.execute(sa.update(bulk_exports).where(here).values(planned_at=transaction.now_sql))
     units = sa.select(bulk_units.c.id).where(bulk_units.c.bulk_id == str(export.id)).limit(1)
-    if changed.rowcount and connection.execute(units).first() is None:
-        ended = {"status": "Completed", "finished_at": control.now_sql, "updated_at": control.now_sql}
+    if changed.rowcount and transaction.execute(units).first() is None:
+        ended = {"status": "Completed", "finished_at": transaction.now_sql, "updated_at": transaction.now_sql}
         unfinished = bulk_exports.c.status == "Created"
-        connection.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id), unfinished).values(ended))
+        transaction.execute(
+            sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id), unfinished).values(ended)
+        )
 
 
-def _plan_project(
-    connection: sa.Connection, control: ControlDatabase, export: BulkExport, project: ProjectRecord
-) -> None:
+def _plan_project(transaction: Transaction, export: BulkExport, project: ProjectRecord) -> None:
     export_id = str(uuid.uuid5(export.id, str(project.session_id)))
-    if connection.execute(sa.select(exports.c.export_id).where(exports.c.export_id == export_id)).first():
+    if transaction.execute(sa.select(exports.c.export_id).where(exports.c.export_id == export_id)).first():
         return
-    now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    place = read_destination(connection, export.destination_id, tenant_id=None, hold=True).config
-    connection.execute(
+    now = transaction.now()
+    place = read_destination(transaction, export.destination_id, tenant_id=None, hold=True).config
+    transaction.execute(
         sa.insert(exports).values(
             export_id=export_id,
             kind=BULK,
@@ -108,7 +109,7 @@ def _plan_project(
         )
     )
     for rows in _in_chunks(_unit_rows(export, project, export_id, now)):
-        connection.execute(sa.insert(bulk_units), rows)
+        transaction.execute(sa.insert(bulk_units), rows)
 
 
 def _unit_rows(export: BulkExport, project: ProjectRecord, export_id: str, now: int) -> Iterator[dict[str, Any]]:

@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from export_pipeline.errors import LeaseLostError
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.rules import RUNNING, Committed, satisfies
-from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import days, uploads
+from export_pipeline.exports.control.transaction import Transaction
 
 MICROSECONDS = 1_000_000
 
@@ -64,9 +63,8 @@ class Satisfied:
 
 
 def claim_day(
-    connection: sa.Connection,
+    transaction: Transaction,
     *,
-    control: ControlDatabase,
     export_id: uuid.UUID,
     day: date,
     owner: str,
@@ -85,16 +83,18 @@ def claim_day(
     holder = {"owner": owner, "claim_id": str(claim_id)}
     lease = int(lease_seconds * MICROSECONDS)
     new = {"export_id": str(export_id), "day": day, "status": RUNNING, "epoch": _next(0, taken), **holder}
-    clock = {"lease_until": control.now_sql + lease, "updated_at": control.now_sql}
-    if row := insert_missing(connection, days, {**new, **clock}):
-        return claim_of(connection, row, claim_id)
+    clock = {"lease_until": transaction.now_sql + lease, "updated_at": transaction.now_sql}
+    if row := transaction.insert_missing(days, {**new, **clock}):
+        return claim_of(transaction, row, claim_id)
     here = is_day(export_id, day)
     row = (
-        connection.execute(sa.select(days, control.now_sql.label("now")).where(here).with_for_update()).mappings().one()
+        transaction.execute(sa.select(days, transaction.now_sql.label("now")).where(here).with_for_update())
+        .mappings()
+        .one()
     )
     committed, now = committed_of(row), row["now"]
     if row["claim_id"] == str(claim_id):
-        return claim_of(connection, row, claim_id)
+        return claim_of(transaction, row, claim_id)
     if row["intent"] is None and committed is not None and satisfies(committed, launched_at):
         return Satisfied(committed, row["epoch"])
     if (row["lease_until"] or 0) > now and row["claim_id"] != ended_claim:
@@ -107,8 +107,8 @@ def claim_day(
         "epoch": _next(row["epoch"], taken),
         "lease_until": now + lease,
     }
-    connection.execute(sa.update(days).where(here).values(**values))
-    return claim_of(connection, {**row, **values}, claim_id)
+    transaction.execute(sa.update(days).where(here).values(**values))
+    return claim_of(transaction, {**row, **values}, claim_id)
 
 
 def _next(epoch: int, taken: Collection[int]) -> int:
@@ -119,7 +119,7 @@ def _next(epoch: int, taken: Collection[int]) -> int:
 
 
 def read_satisfying(
-    connection: sa.Connection, export_id: uuid.UUID, launches: Mapping[date, int]
+    transaction: Transaction, export_id: uuid.UUID, launches: Mapping[date, int]
 ) -> dict[date, Committed]:
     """The last finished commits of those days on which no other is decided and that satisfy their launch.
 
@@ -129,12 +129,12 @@ def read_satisfying(
         return {}
     newer = days.c.snapshot_at > min(launches.values())
     here = (days.c.export_id == str(export_id), days.c.day.between(min(launches), max(launches)))
-    rows = connection.execute(sa.select(days).where(*here, days.c.intent.is_(None), newer)).mappings()
+    rows = transaction.execute(sa.select(days).where(*here, days.c.intent.is_(None), newer)).mappings()
     found = {row["day"]: committed for row in rows if (committed := committed_of(row)) is not None}
     return {day: done for day, done in found.items() if day in launches and satisfies(done, launches[day])}
 
 
-def claim_of(connection: sa.Connection, row: Mapping[Any, Any], claim_id: uuid.UUID) -> Claim:
+def claim_of(transaction: Transaction, row: Mapping[Any, Any], claim_id: uuid.UUID) -> Claim:
     """The claim that a row of `days` holds."""
     return Claim(
         export_id=uuid.UUID(row["export_id"]),
@@ -144,13 +144,13 @@ def claim_of(connection: sa.Connection, row: Mapping[Any, Any], claim_id: uuid.U
         taken_at=row["updated_at"],
         committed=committed_of(row),
         intent=None if row["intent"] is None else Intent.from_json(row["intent"]),
-        stale_uploads=() if row["epoch"] == 1 else _stale_uploads(connection, row),
+        stale_uploads=() if row["epoch"] == 1 else _stale_uploads(transaction, row),
         cancelled=row["cancel_requested"],
     )
 
 
-def _stale_uploads(connection: sa.Connection, row: Mapping[Any, Any]) -> tuple[StaleUpload, ...]:
-    found = connection.execute(
+def _stale_uploads(transaction: Transaction, row: Mapping[Any, Any]) -> tuple[StaleUpload, ...]:
+    found = transaction.execute(
         sa.select(uploads.c.epoch, uploads.c.upload_id, uploads.c.key).where(
             uploads.c.export_id == row["export_id"], uploads.c.day == row["day"], uploads.c.epoch < row["epoch"]
         )

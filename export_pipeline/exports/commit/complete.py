@@ -1,4 +1,4 @@
-"""Complete, and what to believe when its answer is not a plain yes.
+"""Carrying out a commit that was decided on: Complete, read-back, manifest, delete, record.
 
 Complete is sent in single attempts: a repeated one would turn a success whose answer was lost into an error. What
 became of it is read from the object itself, which says in its footer which commit it belongs to.
@@ -13,18 +13,112 @@ from dataclasses import dataclass
 from export_pipeline.errors import (
     DestinationRefusedError,
     DestinationUnavailableError,
+    ForeignCommitError,
     PermanentError,
     RetryableError,
 )
 from export_pipeline.exports.commit.fence import abort_if_allowed
-from export_pipeline.exports.commit.intent import Intent, PlannedUpload
-from export_pipeline.exports.commit.job import Job
-from export_pipeline.exports.commit.look import ACCESS_DENIED, Found, Look, look, pauses
-from export_pipeline.files.manifest import Verified
+from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
+from export_pipeline.exports.commit.manifest import RETIRE
+from export_pipeline.exports.commit.object_state import ACCESS_DENIED, Found, Look, look, pauses
+from export_pipeline.exports.commit.publisher import Attempt
+from export_pipeline.exports.commit.transitions import FinishedCommit, record_commit
+from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, Verified
 from export_pipeline.object_store.protocol import Completed, OutcomeUnknownError, UploadGoneError
 
 _NEVER = frozenset({"EntityTooSmall", "EntityTooLarge"})
 """Codes that are about the parts: the same parts are refused for ever, whatever is done about rights or settings."""
+
+
+def carry_out(attempt: Attempt, intent: Intent, *, keep_lease: bool) -> FinishedCommit:
+    """Brings the bucket and the control database to what the intent says; gives the day back unless `keep_lease`."""
+    manifest = Manifest.model_validate(intent.manifest)
+    if intent.upload is not None:
+        done = complete_upload(attempt, intent, intent.upload)
+        attempt.on_step("verified")
+        manifest = manifest.completed(etag=done.etag, version_id=done.version_id, verified=done.verified)
+    manifest = write_manifest(attempt, key=intent.manifest_key, manifest=manifest)
+    attempt.on_step("manifest")
+    if intent.delete is not None:
+        _delete(attempt, intent.delete)
+        attempt.on_step("deleted")
+    finished = FinishedCommit(
+        commit_id=intent.commit_id,
+        epoch=intent.epoch,
+        rows=intent.rows,
+        bytes=manifest.file.bytes if manifest.file else 0,
+        key=manifest.file.key if manifest.file else None,
+        manifest_key=intent.manifest_key,
+        manifest=manifest.model_dump(mode="json"),
+        snapshot_at=intent.snapshot_at,
+        fingerprint=intent.fingerprint,
+    )
+    attempt.run(lambda transaction: record_commit(transaction, attempt.lease.claim, finished, keep_lease=keep_lease))
+    attempt.on_step("done")
+    return finished
+
+
+def write_manifest(attempt: Attempt, *, key: str, manifest: Manifest) -> Manifest:
+    """Puts the manifest under its key, once; returns what lies there.
+
+    The content follows from the intent alone, so a process that comes late writes the same again, which does no harm
+    on a store that ignores `If-None-Match`.
+    """
+    attempt.lease.confirm(lately=True)
+    attempt.on_step("writing manifest")
+    manifest = manifest.signed(attempt.signer)
+    if attempt.store.put_once(key, manifest.seal()):
+        return manifest
+    try:
+        there = Manifest.load(attempt.store.read(key, 0, MAX_MANIFEST_BYTES + 1))
+    except DestinationRefusedError as error:
+        if error.error_class != ACCESS_DENIED:
+            raise
+        return manifest
+    except ManifestError as error:
+        raise ForeignCommitError(f"{key}: {error}; {RETIRE.format(key=key)}") from error
+    if there.commit_id != manifest.commit_id:
+        raise ForeignCommitError(
+            f"{key} holds another commit of this epoch, written with another control database; "
+            f"run `export-pipeline recover`, or where it is none of yours: {RETIRE.format(key=key)}"
+        )
+    if _decided(there) != _decided(manifest):
+        raise ForeignCommitError(
+            f"{key} names this commit and says something else than was decided: it was forged; {RETIRE.format(key=key)}"
+        )
+    return there
+
+
+def _decided(manifest: Manifest) -> Manifest:
+    """What follows from the intent alone: two processes may hear differently of Complete, and sign with two keys."""
+    return manifest.completed(etag=None, version_id=None, verified="read back").signed(None)
+
+
+def _delete(attempt: Attempt, planned: PlannedDelete) -> None:
+    """Deletes the committed object of a day that is empty now, and no other object."""
+    for pause in pauses():
+        seen = look(attempt.store, key=planned.key, size=planned.bytes, commit_id=planned.commit_id)
+        if seen.found is Found.ABSENT:
+            return
+        if seen.found is Found.UNREADABLE or seen.info is None:
+            raise DestinationRefusedError(
+                f"{planned.key} is to be deleted, because its day is empty now, but may not be read to make sure that "
+                "it is the right object; grant the credentials s3:GetObject and s3:ListBucket",
+                error_class=ACCESS_DENIED,
+            )
+        attempt.lease.confirm()
+        if seen.found is Found.OTHER:
+            raise ForeignCommitError(
+                f"{planned.key} is to be deleted, because its day is empty now, but it is not the file that was "
+                "committed; it is left alone. Run `export-pipeline recover`"
+            )
+        attempt.on_step("deleting")
+        if attempt.store.delete_if(planned.key, seen.info.etag):
+            return
+        if pause > 2:
+            raise DestinationUnavailableError(
+                f"{planned.key} changes while it is being deleted; try again", error_class="Unavailable"
+            )
 
 
 class UploadLostError(RetryableError):
@@ -44,29 +138,29 @@ class Completion:
     verified: Verified
 
 
-def complete_upload(job: Job, intent: Intent, upload: PlannedUpload) -> Completion:
+def complete_upload(attempt: Attempt, intent: Intent, upload: PlannedUpload) -> Completion:
     """Makes the upload's file visible and checks that it is there, size and footer.
 
     Raises `UploadLostError` where neither the upload nor the object exists, `UploadRefusedError` where the store does
     not take its parts, `DestinationRefusedError` where rights are missing, `DestinationUnavailableError` where the
     outcome stays unknown: the next attempt goes on from here.
     """
-    deadline = time.monotonic() + job.limits.patience
+    deadline = time.monotonic() + attempt.limits.patience
     for pause in pauses():
-        job.lease.confirm(lately=True)
-        job.on_step("completing")
-        answer, error = _ask(job, upload)
-        job.on_step("completed")
-        seen = _seen(job, intent, upload, settle=answer is not None or isinstance(error, UploadGoneError))
+        attempt.lease.confirm(lately=True)
+        attempt.on_step("completing")
+        answer, error = _ask(attempt, upload)
+        attempt.on_step("completed")
+        seen = _seen(attempt, intent, upload, settle=answer is not None or isinstance(error, UploadGoneError))
         if seen.found is Found.MINE and seen.info is not None:
             version = seen.info.version_id or (answer.version_id if answer else None)
             return Completion(seen.info.etag, version, "read back")
         if answer is not None:
-            return _trusted(job, upload, answer, seen)
+            return _trusted(attempt, upload, answer, seen)
         if isinstance(error, UploadGoneError):
-            _give_up(job, upload, seen)
+            _give_up(attempt, upload, seen)
         if isinstance(error, DestinationRefusedError):
-            _refuse(job, upload, error)
+            _refuse(attempt, upload, error)
         if time.monotonic() + pause > deadline:
             raise DestinationUnavailableError(
                 f"the store does not say whether {upload.key} was completed; the next attempt finds out",
@@ -76,9 +170,9 @@ def complete_upload(job: Job, intent: Intent, upload: PlannedUpload) -> Completi
     raise AssertionError("pauses never end")
 
 
-def _ask(job: Job, upload: PlannedUpload) -> tuple[Completed | None, Exception | None]:
+def _ask(attempt: Attempt, upload: PlannedUpload) -> tuple[Completed | None, Exception | None]:
     try:
-        return job.store.complete(upload.key, upload.upload_id, upload.parts), None
+        return attempt.store.complete(upload.key, upload.upload_id, upload.parts), None
     except (OutcomeUnknownError, UploadGoneError) as error:
         return None, error
     except DestinationRefusedError as error:
@@ -87,48 +181,48 @@ def _ask(job: Job, upload: PlannedUpload) -> tuple[Completed | None, Exception |
         return None, error
 
 
-def _seen(job: Job, intent: Intent, upload: PlannedUpload, *, settle: bool) -> Look:
+def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bool) -> Look:
     """What lies at the key; where the object should be there by now, looked for until `limits.settle` has passed."""
-    deadline = time.monotonic() + (job.limits.settle if settle else 0.0)
+    deadline = time.monotonic() + (attempt.limits.settle if settle else 0.0)
     for pause in pauses():
-        seen = look(job.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
+        seen = look(attempt.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
         if seen.found in {Found.MINE, Found.UNREADABLE} or time.monotonic() + pause > deadline:
             return seen
         # Whoever took the day over may have put the next commit there: then this process stops here.
-        job.lease.confirm()
+        attempt.lease.confirm()
         time.sleep(pause)
     raise AssertionError("pauses never end")
 
 
-def _trusted(job: Job, upload: PlannedUpload, answer: Completed, seen: Look) -> Completion:
+def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: Look) -> Completion:
     if seen.found is Found.UNREADABLE:
         return Completion(answer.etag, answer.version_id, "by the store's answer")
-    job.lease.confirm()
+    attempt.lease.confirm()
     raise DestinationUnavailableError(
         f"the store said that {upload.key} was completed, but {seen.found} is there; the next attempt finds out",
         error_class="Unavailable",
     )
 
 
-def _give_up(job: Job, upload: PlannedUpload, seen: Look) -> None:
+def _give_up(attempt: Attempt, upload: PlannedUpload, seen: Look) -> None:
     if seen.found is Found.UNREADABLE:
         raise DestinationRefusedError(
             f"whether {upload.key} was completed cannot be told: the upload is gone and the object may not be read; "
             "grant the credentials s3:GetObject and s3:ListBucket on it",
             error_class=ACCESS_DENIED,
         )
-    job.lease.confirm()
-    abort_if_allowed(job, upload.key, upload.upload_id)  # it may lack nothing but a part
+    attempt.lease.confirm()
+    abort_if_allowed(attempt, upload.key, upload.upload_id)  # it may lack nothing but a part
     raise UploadLostError(
         f"the store has removed the upload of {upload.key} before it was completed; does a lifecycle rule abort "
         "uploads within a day?"
     )
 
 
-def _refuse(job: Job, upload: PlannedUpload, error: DestinationRefusedError) -> None:
-    job.lease.confirm()
+def _refuse(attempt: Attempt, upload: PlannedUpload, error: DestinationRefusedError) -> None:
+    attempt.lease.confirm()
     try:
-        job.store.abort(upload.key, upload.upload_id)
+        attempt.store.abort(upload.key, upload.upload_id)
     except DestinationRefusedError as denied:
         raise DestinationRefusedError(
             f"the store never completes the upload of {upload.key}: {error} The commit is given up once the upload is "

@@ -14,18 +14,15 @@ import sqlalchemy as sa
 
 from export_pipeline.exports.commit.claim import MICROSECONDS, freed
 from export_pipeline.exports.commit.intent import Intent
-from export_pipeline.exports.commit.job import OnStep, PublishLimits
 from export_pipeline.exports.commit.manifest import empty_days_manifest
-from export_pipeline.exports.commit.record import FinishedCommit, append_commits, completed_values
+from export_pipeline.exports.commit.publisher import Committer
 from export_pipeline.exports.commit.rules import FAILED, RUNNING
-from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.inserts import insert_missing
+from export_pipeline.exports.commit.transitions import FinishedCommit, append_commits, completed_values
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import days, uploads
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import empty_manifest_key
-from export_pipeline.files.signing import Signer
-from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.window import DayWindow, Window
 
 DAYS_A_MANIFEST = 64
@@ -41,46 +38,38 @@ class EmptyCommit:
 
 
 def commit_empty_days(
-    export: ExportRecord,
-    empty: Sequence[DayWindow],
-    *,
-    owner: str,
-    snapshot_at: int,
-    control: ControlDatabase,
-    store: ObjectStore,
-    limits: PublishLimits,
-    on_step: OnStep,
-    signer: Signer | None = None,
+    committer: Committer, export: ExportRecord, empty: Sequence[DayWindow], *, owner: str, snapshot_at: int
 ) -> EmptyCommit | None:
     """Commits those of at most 64 days that were never committed and that nobody works on; None where none is left.
 
     `snapshot_at`: control database microseconds, taken before the source said that the days have no rows.
     """
-    commit = _Commit(export, empty, owner=owner, snapshot_at=snapshot_at, control=control, limits=limits)
-    taken = control.run(commit.decide, patience=limits.patience)
+    control, patience = committer.control, committer.limits.patience
+    commit = _Commit(committer, export, empty, owner=owner, snapshot_at=snapshot_at)
+    taken = control.run(commit.decide, patience=patience)
     if not taken:
         return None
-    on_step("empty days decided")
+    committer.on_step("empty days decided")
     manifest, key = commit.manifest(taken)
-    manifest = manifest.signed(signer)
+    manifest = manifest.signed(committer.signer)
     try:
-        store.put_once(key, manifest.seal())
+        committer.store.put_once(key, manifest.seal())
     except BaseException:
         control.run(commit.give_back, patience=5.0)
         raise
-    on_step("empty days manifest")
-    done = control.run(lambda connection: commit.finish(connection, manifest, key), patience=limits.patience)
-    on_step("empty days done")
+    committer.on_step("empty days manifest")
+    done = control.run(lambda transaction: commit.finish(transaction, manifest, key), patience=patience)
+    committer.on_step("empty days done")
     return EmptyCommit(done, manifest.model_dump(mode="json"), key)
 
 
 def refresh_empty_days(
-    control: ControlDatabase, *, export_id: uuid.UUID, empty: Sequence[date], snapshot_at: int, patience: float
+    committer: Committer, export_id: uuid.UUID, empty: Sequence[date], *, snapshot_at: int
 ) -> list[date]:
     """Notes that committed empty days were still empty at `snapshot_at`; returns the days of which that is true."""
 
-    def work(connection: sa.Connection) -> list[date]:
-        rows = connection.execute(
+    def work(transaction: Transaction) -> list[date]:
+        rows = transaction.execute(
             sa.select(days.c.day, days.c.fingerprint)
             .where(
                 _of(export_id, empty),
@@ -92,14 +81,14 @@ def refresh_empty_days(
             .with_for_update()
         ).all()
         still = [row.day for row in rows if (row.fingerprint or {}).get("rows") == 0]
-        connection.execute(
+        transaction.execute(
             sa.update(days)
             .where(_of(export_id, still), days.c.snapshot_at < snapshot_at)
-            .values(snapshot_at=snapshot_at, updated_at=control.now_sql)
+            .values(snapshot_at=snapshot_at, updated_at=transaction.now_sql)
         )
         return still
 
-    return control.run(work, patience=patience)
+    return committer.control.run(work, patience=committer.limits.patience)
 
 
 class _Commit:
@@ -107,22 +96,20 @@ class _Commit:
 
     def __init__(
         self,
+        committer: Committer,
         export: ExportRecord,
         empty: Sequence[DayWindow],
         *,
         owner: str,
         snapshot_at: int,
-        control: ControlDatabase,
-        limits: PublishLimits,
     ) -> None:
         self._export = export
         self._windows = {day.day: day.window for day in empty}
         self._owner = owner
         self._snapshot_at = snapshot_at
-        self._control = control
-        self._limits = limits
+        self._limits = committer.limits
         self._commit_id = uuid.uuid4()
-        self._committed_at = control.now(patience=limits.patience)
+        self._committed_at = committer.control.now(patience=committer.limits.patience)
         self._mine = sa.and_(days.c.export_id == str(export.export_id), days.c.claim_id == str(self._commit_id))
 
     def manifest(self, taken: Mapping[date, int]) -> tuple[Manifest, str]:
@@ -148,18 +135,18 @@ class _Commit:
         )
         return manifest, key
 
-    def decide(self, connection: sa.Connection) -> dict[date, int]:
+    def decide(self, transaction: Transaction) -> dict[date, int]:
         """The commit point: takes the days that are free and records the intent of each; returns their epochs."""
         export_id, wanted = str(self._export.export_id), sorted(self._windows)
         for day in wanted:
             new = {"export_id": export_id, "day": day, "status": FAILED, "epoch": 0, "updated_at": 0}
-            insert_missing(connection, days, new)
+            transaction.insert_missing(days, new)
         here = _of(self._export.export_id, wanted)
-        rows = connection.execute(sa.select(days).where(here).order_by(days.c.day).with_for_update()).all()
+        rows = transaction.execute(sa.select(days).where(here).order_by(days.c.day).with_for_update()).all()
         if already := {row.day: row.epoch for row in rows if row.claim_id == str(self._commit_id)}:
             return already
-        now = connection.execute(sa.select(self._control.now_sql)).scalar_one()
-        with_uploads = connection.execute(
+        now = transaction.now()
+        with_uploads = transaction.execute(
             sa.select(uploads.c.day).where(uploads.c.export_id == export_id, uploads.c.day.in_(wanted))
         ).scalars()
         left_open = set(with_uploads)
@@ -169,10 +156,10 @@ class _Commit:
         epoch = 1 + max((row.epoch for row in free), default=0)
         taken = {row.day: epoch for row in free}
         if taken:
-            self._record(connection, taken, now)
+            self._record(transaction, taken, now)
         return taken
 
-    def _record(self, connection: sa.Connection, taken: Mapping[date, int], now: int) -> None:
+    def _record(self, transaction: Transaction, taken: Mapping[date, int], now: int) -> None:
         manifest, key = self.manifest(taken)
         content = manifest.model_dump(mode="json")
         for day, epoch in taken.items():
@@ -194,11 +181,11 @@ class _Commit:
                 "lease_until": now + int(self._limits.lease_seconds * MICROSECONDS),
                 "intent": intent.to_json(),
             }
-            connection.execute(sa.update(days).where(_of(self._export.export_id, [day])).values(**values))
+            transaction.execute(sa.update(days).where(_of(self._export.export_id, [day])).values(**values))
 
-    def finish(self, connection: sa.Connection, manifest: Manifest, key: str) -> tuple[date, ...]:
+    def finish(self, transaction: Transaction, manifest: Manifest, key: str) -> tuple[date, ...]:
         """Marks the days Completed; those that others have taken over meanwhile they complete themselves."""
-        rows = connection.execute(
+        rows = transaction.execute(
             sa.select(days.c.day, days.c.epoch).where(self._mine).order_by(days.c.day).with_for_update()
         ).all()
         content = manifest.model_dump(mode="json")
@@ -217,19 +204,19 @@ class _Commit:
             for row in rows
         }
         if finished:
-            now = connection.execute(sa.select(self._control.now_sql)).scalar_one()
+            now = transaction.now()
             for day, commit in finished.items():
                 values = completed_values(commit, now)
-                connection.execute(sa.update(days).where(self._mine, days.c.day == day).values(**values))
-            append_commits(connection, self._export.export_id, finished, now=now)
+                transaction.execute(sa.update(days).where(self._mine, days.c.day == day).values(**values))
+            append_commits(transaction, self._export.export_id, finished, now=now)
         done = sa.select(days.c.day).where(days.c.export_id == str(self._export.export_id), days.c.manifest_key == key)
-        return tuple(connection.execute(done.order_by(days.c.day)).scalars())
+        return tuple(transaction.execute(done.order_by(days.c.day)).scalars())
 
-    def give_back(self, connection: sa.Connection) -> None:
+    def give_back(self, transaction: Transaction) -> None:
         """Frees the days where the manifest could not be written; what was decided stays decided."""
         error = "the manifest of days without rows was not written"
-        values = {**freed(self._control.now_sql), "status": FAILED, "error": error}
-        connection.execute(sa.update(days).where(self._mine).values(**values))
+        values = {**freed(transaction.now_sql), "status": FAILED, "error": error}
+        transaction.execute(sa.update(days).where(self._mine).values(**values))
 
 
 def _of(export_id: uuid.UUID, wanted: Sequence[date]) -> sa.ColumnElement[bool]:

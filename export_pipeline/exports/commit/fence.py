@@ -13,11 +13,9 @@ from export_pipeline.errors import (
     DestinationRefusedError,
     ForeignCommitError,
 )
-from export_pipeline.exports.commit import state as day_state
+from export_pipeline.exports.commit import transitions
 from export_pipeline.exports.commit.claim import StaleUpload
-from export_pipeline.exports.commit.job import Job
-from export_pipeline.exports.commit.look import ACCESS_DENIED
-from export_pipeline.exports.commit.stored import (
+from export_pipeline.exports.commit.manifest import (
     RETIRE,
     ManifestUnreadableError,
     believable,
@@ -25,6 +23,8 @@ from export_pipeline.exports.commit.stored import (
     load_manifest,
     misplaced,
 )
+from export_pipeline.exports.commit.object_state import ACCESS_DENIED
+from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.files.manifest import ManifestError
 from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, manifest_key, parse_manifest_key
@@ -128,7 +128,7 @@ def is_commit(store: ObjectStore, export: ExportRecord, day: date, epoch: int) -
     return misplaced(manifest, key, epoch) is None and doubt(manifest) is None
 
 
-def fence(job: Job, stale_uploads: Iterable[StaleUpload], *, left: Iterable[str]) -> None:
+def fence(attempt: Attempt, stale_uploads: Iterable[StaleUpload], *, left: Iterable[str]) -> None:
     """Aborts what earlier attempts left open; the commit that was decided on has been carried out before.
 
     An upload that was announced but not recorded is looked for. `left` are uploads of the day's key that the bucket has
@@ -136,60 +136,59 @@ def fence(job: Job, stale_uploads: Iterable[StaleUpload], *, left: Iterable[str]
     Without the right to abort all are forgotten as well: their parts stay until a lifecycle rule removes them.
     """
     for stale in stale_uploads:
-        for upload_id in [stale.upload_id] if stale.upload_id else _unrecorded(job, stale.key):
-            job.lease.confirm()
-            abort_if_allowed(job, stale.key, upload_id)
-        job.on_step("aborted")
-        _forget(job, stale)
-    export = job.export
+        for upload_id in [stale.upload_id] if stale.upload_id else _unrecorded(attempt, stale.key):
+            attempt.lease.confirm()
+            abort_if_allowed(attempt, stale.key, upload_id)
+        attempt.on_step("aborted")
+        _forget(attempt, stale)
+    export = attempt.export
     for upload_id in left:
-        job.lease.confirm()
-        key = data_key(export.prefix, export.key(job.lease.claim.day), export.format_version)
-        abort_if_allowed(job, key, upload_id)
+        attempt.lease.confirm()
+        key = data_key(export.prefix, export.key(attempt.lease.claim.day), export.format_version)
+        abort_if_allowed(attempt, key, upload_id)
 
 
-def abort_others(job: Job, *, key: str, mine: str) -> None:
+def abort_others(attempt: Attempt, *, key: str, mine: str) -> None:
     """Aborts the uploads of a key that the store began although its answer was lost, where rights allow that."""
-    job.lease.confirm()
-    for upload_id in _unrecorded(job, key):
+    attempt.lease.confirm()
+    for upload_id in _unrecorded(attempt, key):
         if upload_id != mine:
-            abort_if_allowed(job, key, upload_id)
+            abort_if_allowed(attempt, key, upload_id)
 
 
-def abort_if_allowed(job: Job, key: str, upload_id: str) -> None:
+def abort_if_allowed(attempt: Attempt, key: str, upload_id: str) -> None:
     """Aborts an upload that no intent holds, where rights allow that."""
     try:
-        job.store.abort(key, upload_id)
+        attempt.store.abort(key, upload_id)
     except DestinationRefusedError as error:
         if error.error_class != ACCESS_DENIED:
             raise
 
 
-def abandon(job: Job, stale: StaleUpload) -> None:
+def abandon(attempt: Attempt, stale: StaleUpload) -> None:
     """Aborts this attempt's own upload, which no commit was decided on for, where that can be done at once.
 
     What cannot be done now is left to the next attempt, to which the upload is known.
     """
     try:
         if stale.upload_id:
-            job.store.abort(stale.key, stale.upload_id)
-            _forget(job, stale)
+            attempt.store.abort(stale.key, stale.upload_id)
+            _forget(attempt, stale)
     except (DestinationError, ControlUnreachableError):
         return
 
 
-def _forget(job: Job, stale: StaleUpload) -> None:
-    job.control.run(
-        lambda connection: day_state.forget_upload(
-            connection, job.lease.claim, epoch=stale.epoch, upload_id=stale.upload_id
-        ),
-        patience=job.limits.patience,
+def _forget(attempt: Attempt, stale: StaleUpload) -> None:
+    attempt.run(
+        lambda transaction: transitions.forget_upload(
+            transaction, attempt.lease.claim, epoch=stale.epoch, upload_id=stale.upload_id
+        )
     )
 
 
-def _unrecorded(job: Job, key: str) -> list[str]:
+def _unrecorded(attempt: Attempt, key: str) -> list[str]:
     """The open uploads of a key: only this day's writers create any, and this process is the last of them."""
     try:
-        return job.store.list_uploads(key)
+        return attempt.store.list_uploads(key)
     except DestinationRefusedError:
         return []

@@ -1,10 +1,8 @@
 """Publishing a day, the one way in which rows come into a bucket."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any, Literal
 
 from export_pipeline.errors import (
     ControlUnreachableError,
@@ -14,83 +12,23 @@ from export_pipeline.errors import (
     PermanentError,
     RetryableError,
 )
-from export_pipeline.exports.commit import state as day_state
+from export_pipeline.exports.commit import transitions
 from export_pipeline.exports.commit.claim import Claim, Satisfied, lost, read_satisfying
-from export_pipeline.exports.commit.complete import UploadLostError, UploadRefusedError
-from export_pipeline.exports.commit.export import DayExport, Unchanged
+from export_pipeline.exports.commit.complete import UploadLostError, UploadRefusedError, carry_out
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest, Outcome, outcome_of
 from export_pipeline.exports.commit.fence import InBucket, fence, is_commit, look_into_bucket, refuse_foreign
-from export_pipeline.exports.commit.finish import carry_out
 from export_pipeline.exports.commit.intent import Intent
-from export_pipeline.exports.commit.job import Job, OnStep, PublishLimits
-from export_pipeline.exports.commit.leases import Clock, Lease, OwnerEnded, elapsed, wait_for_claim
-from export_pipeline.exports.commit.record import FinishedCommit
+from export_pipeline.exports.commit.lease import Lease, wait_for_claim
+from export_pipeline.exports.commit.new_commit import NewCommit, Unchanged
+from export_pipeline.exports.commit.publisher import Attempt, Committer, Publisher
 from export_pipeline.exports.commit.rules import Committed, satisfies
+from export_pipeline.exports.commit.transitions import FinishedCommit
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.files.paths import manifest_folder
-from export_pipeline.files.signing import Signer
-from export_pipeline.object_store.protocol import ObjectStore
-from export_pipeline.runs.window import DayWindow
-from export_pipeline.sources.protocol import RunSource
 
-WAIT_FOR_LEASE = 1800.0
 _NEW_EPOCHS = 3
 """How often a day begins again when the store loses its upload between the commit point and Complete."""
 _GIVE_BACK_PATIENCE = 5.0
-_MOST_SHOWN = 10
-"""Rejected rows of a day that its outcome names; the manifest lists up to a thousand."""
-
-Outcome = Literal["committed", "unchanged", "empty", "satisfied"]
-
-
-@dataclass(frozen=True)
-class DayRequest:
-    """One day of one export, to be published by `owner` ("dagster:<run id>", "process:<host>:<pid>").
-
-    `launched_at`, control database microseconds: a commit that read its snapshot later is enough, nothing is read.
-    None: the day is read anew. `allow_shrink` lets a day be replaced by fewer rows.
-    """
-
-    export: ExportRecord
-    day: DayWindow
-    owner: str
-    launched_at: int | None = None
-    allow_shrink: bool = False
-
-
-@dataclass(frozen=True)
-class DayOutcome:
-    """What became of a day that is Completed now.
-
-    "committed": a file was published. "empty": the day was committed without rows and without a file. "unchanged":
-    the source agrees with what was committed before. "satisfied": a commit after the launch was there already.
-    `rejected` and `replaced` count rows and cells, `reasons` rejected rows by reason; `first_rejected` are the first of
-    them, with id, start_time and reason. `superseded` counts the rows that have a newer version. `uri` is None where
-    the day is empty.
-    """
-
-    outcome: Outcome
-    rows: int
-    rejected: int
-    replaced: int
-    bytes: int
-    uri: str | None
-    manifest_uri: str
-    epoch: int
-    commit_id: uuid.UUID
-    seconds: float
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    first_rejected: tuple[Mapping[str, str | None], ...] = ()
-    superseded: int = 0
-
-    @property
-    def key(self) -> str | None:
-        """The file's key in the bucket."""
-        return None if self.uri is None else self.uri.split("/", 3)[3]
-
-
-def no_step(name: str) -> None:
-    """The hook that does nothing."""
 
 
 def no_bytes(count: int) -> None:
@@ -98,149 +36,162 @@ def no_bytes(count: int) -> None:
 
 
 def publish_day(
+    publisher: Publisher,
     request: DayRequest,
     *,
-    control: ControlDatabase,
-    store: ObjectStore,
-    source: RunSource,
-    limits: PublishLimits | None = None,
-    owner_ended: OwnerEnded | None = None,
-    wait_for_lease: float = WAIT_FOR_LEASE,
-    on_step: OnStep = no_step,
     on_bytes: Callable[[int], None] = no_bytes,
     in_bucket: InBucket | None = None,
-    clock: Clock = elapsed,
-    signer: Signer | None = None,
 ) -> DayOutcome:
     """Publishes one day: whole, once, or not at all.
 
-    `owner_ended` says of an owner's name whether its process has certainly ended; `wait_for_lease` is how long another
-    holder is waited for, in seconds; `on_step` is told every step by name; `on_bytes` the source bytes read so far,
-    and may hold the day up; `in_bucket` is what `look_into_bucket` gave, where it was called for many days already;
-    `clock` measures the age of the lease; `signer` signs the manifest.
+    `on_bytes` is told the source bytes read so far, and may hold the day up; `in_bucket` is what `look_into_bucket`
+    gave, where it was called for many days already.
 
     Raises, with the bucket as it was: `DayBusyError`, `DayCancelledError`, `ShrunkError`, `RowCountError`,
     `DayTooLargeError`, `ForeignCommitError`, errors of the source. `LeaseLostError`: another process has the day.
     `DestinationError` and `ControlUnreachableError` may come after the commit point: the next attempt finishes then.
     An interrupt (any BaseException) aborts the upload and gives the day back.
     """
-    begun = clock()
-    limits = limits or PublishLimits()
+
+    def publish(attempt: Attempt, in_bucket: InBucket) -> FinishedCommit | Unchanged:
+        committed, finished = _clear(attempt, in_bucket)
+        if finished is not None and satisfies(committed, request.launched_at):
+            _release(attempt, finished)
+            return finished
+        return _commit_anew(publisher, attempt, request, committed, on_bytes=on_bytes, in_bucket=in_bucket)
+
+    return _hold(publisher, request, publish, in_bucket=in_bucket)
+
+
+def settle_day(committer: Committer, request: DayRequest) -> DayOutcome:
+    """Carries out what an attempt that has ended had decided on, and aborts the uploads that it left; reads no row.
+
+    Raises `DayCancelledError` where nothing was decided on, and otherwise as `publish_day` does.
+    """
+
+    def settle(attempt: Attempt, in_bucket: InBucket) -> FinishedCommit:
+        _, finished = _clear(attempt, in_bucket)
+        if finished is None:
+            raise DayCancelledError("the export has ended")
+        _release(attempt, finished)
+        return finished
+
+    return _hold(committer, request, settle, in_bucket=None)
+
+
+def _hold(
+    committer: Committer,
+    request: DayRequest,
+    work: Callable[[Attempt, InBucket], FinishedCommit | Unchanged],
+    *,
+    in_bucket: InBucket | None,
+) -> DayOutcome:
+    """Does the work under a claim of the day, unless the day needs nothing; gives the day back, whatever happens."""
+    begun = committer.clock()
     export, day = request.export, request.day.day
     if in_bucket is None:
-        if (done := satisfied([request], control).get(day)) is not None:
+        if (done := satisfied([request], committer.control).get(day)) is not None:
             return done
-        in_bucket = look_into_bucket(store, export, [day])
+        in_bucket = look_into_bucket(committer.store, export, [day])
     claim = wait_for_claim(
-        control,
+        committer.control,
         export_id=export.export_id,
         day=day,
         owner=request.owner,
         launched_at=request.launched_at,
-        lease_seconds=limits.lease_seconds,
-        wait_seconds=wait_for_lease,
-        owner_ended=owner_ended,
-        patience=limits.patience,
+        lease_seconds=committer.limits.lease_seconds,
+        wait_seconds=committer.wait_for_lease,
+        owner_ended=committer.owner_ended,
+        patience=committer.limits.patience,
         taken=in_bucket.epochs.get(day, ()),
     )
     if isinstance(claim, Satisfied):
         return outcome_of(export, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
     lease = Lease(
         claim,
-        control=control,
-        lease_seconds=limits.lease_seconds,
-        patience=limits.patience,
+        control=committer.control,
+        lease_seconds=committer.limits.lease_seconds,
+        patience=committer.limits.patience,
         since=begun,
-        clock=clock,
+        clock=committer.clock,
     )
     with lease:
-        job = Job(export, control, store, lease, limits, on_step, signer)
+        attempt = Attempt(committer, export, lease)
         try:
-            on_step("claimed")
-            result = _publish(job, request, source, on_bytes=on_bytes, in_bucket=in_bucket)
+            attempt.on_step("claimed")
+            result = work(attempt, in_bucket)
         except BaseException as error:
-            _give_back(job, error)
+            _give_back(attempt, error)
             raise
+    seconds = committer.clock() - begun
     if isinstance(result, Unchanged):
         kept = result.committed
-        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=clock() - begun)
+        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=seconds)
     kind: Outcome = "empty" if result.key is None else "committed"
-    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=clock() - begun)
+    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=seconds)
 
 
-def outcome_of(
-    export: ExportRecord, outcome: Outcome, manifest: Mapping[str, Any], manifest_key: str, *, seconds: float
-) -> DayOutcome:
-    """What a caller is told of a commit, given the manifest's content."""
-    file, rejected = manifest["file"], manifest["rejected"]
-    return DayOutcome(
-        outcome=outcome,
-        rows=manifest["rows"],
-        rejected=rejected["count"],
-        replaced=sum(manifest["replaced"].values()),
-        bytes=file["bytes"] if file else 0,
-        uri=f"s3://{export.bucket}/{file['key']}" if file else None,
-        manifest_uri=f"s3://{export.bucket}/{manifest_key}",
-        epoch=manifest["epoch"],
-        commit_id=uuid.UUID(manifest["commit_id"]),
-        seconds=seconds,
-        reasons=rejected["by_reason"],
-        first_rejected=tuple(rejected["rows"][:_MOST_SHOWN]),
-        superseded=manifest.get("superseded", 0),  # manifests of older versions have no such count
-    )
+def _clear(attempt: Attempt, in_bucket: InBucket) -> tuple[Committed | None, FinishedCommit | None]:
+    """Carries out what was decided on before and aborts what else was left.
 
-
-def _publish(
-    job: Job, request: DayRequest, source: RunSource, *, on_bytes: Callable[[int], None], in_bucket: InBucket
-) -> FinishedCommit | Unchanged:
-    claim = job.lease.claim
+    Gives back the commit in force, and the one that was carried out just now. Raises `DayCancelledError` where a cancel
+    waits for this attempt.
+    """
+    claim = attempt.lease.claim
     committed, finished = claim.committed, None
     if claim.intent is not None:
-        committed, finished = _roll_forward(job, claim, claim.intent)
+        committed, finished = _roll_forward(attempt, claim, claim.intent)
     decided = claim.intent.upload.upload_id if claim.intent and claim.intent.upload else None
     fence(
-        job,
+        attempt,
         [stale for stale in claim.stale_uploads if stale.upload_id != decided],
-        left=[] if claim.epoch == 1 else [found for found in in_bucket.uploads.of(claim.day) if found != decided],
+        left=[] if claim.epoch == 1 else [left for left in in_bucket.uploads.of(claim.day) if left != decided],
     )
-    job.on_step("fenced")
+    attempt.on_step("fenced")
     if claim.cancelled:
         raise DayCancelledError(f"{claim.day} was cancelled")
-    if finished is not None and satisfies(committed, request.launched_at):
-        _release(job, finished)
-        return finished
-    recorded = None if committed is None else committed.epoch
+    return committed, finished
+
+
+def _commit_anew(
+    publisher: Publisher,
+    attempt: Attempt,
+    request: DayRequest,
+    committed: Committed | None,
+    *,
+    on_bytes: Callable[[int], None],
+    in_bucket: InBucket,
+) -> FinishedCommit | Unchanged:
+    day = request.day.day
     refuse_foreign(
-        claim.day,
-        in_bucket=in_bucket.epochs.get(claim.day, ()),
-        recorded=recorded,
-        is_commit=lambda epoch: is_commit(job.store, job.export, claim.day, epoch),
-        folder=manifest_folder(job.export.prefix, job.export.key(claim.day)),
+        day,
+        in_bucket=in_bucket.epochs.get(day, ()),
+        recorded=None if committed is None else committed.epoch,
+        is_commit=lambda epoch: is_commit(attempt.store, attempt.export, day, epoch),
+        folder=manifest_folder(attempt.export.prefix, attempt.export.key(day)),
     )
-    for attempt in range(_NEW_EPOCHS):
-        export = DayExport(
-            job, day=request.day, committed=committed, allow_shrink=request.allow_shrink, on_bytes=on_bytes
-        )
+    for number in range(_NEW_EPOCHS):
+        commit = NewCommit(attempt, request, committed=committed, on_bytes=on_bytes)
         try:
-            return export.run(source)
+            return commit.run(publisher.source)
         except UploadLostError:
-            if attempt + 1 == _NEW_EPOCHS:
+            if number + 1 == _NEW_EPOCHS:
                 raise
-            _begin_again(job, export.commit_id)
+            _begin_again(attempt, commit.commit_id)
         except UploadRefusedError:
-            _begin_again(job, export.commit_id)
+            _begin_again(attempt, commit.commit_id)
             raise
     raise AssertionError("the last attempt returns or raises")
 
 
-def _roll_forward(job: Job, claim: Claim, intent: Intent) -> tuple[Committed | None, FinishedCommit | None]:
+def _roll_forward(attempt: Attempt, claim: Claim, intent: Intent) -> tuple[Committed | None, FinishedCommit | None]:
     """Carries out what an earlier attempt decided on; where the store will never complete its upload, gives that up."""
     try:
-        done = carry_out(job, intent, keep_lease=True)
+        done = carry_out(attempt, intent, keep_lease=True)
     except (UploadLostError, UploadRefusedError):
-        _begin_again(job, intent.commit_id)
+        _begin_again(attempt, intent.commit_id)
         return claim.committed, None
-    job.on_step("rolled forward")
+    attempt.on_step("rolled forward")
     now = Committed(
         epoch=done.epoch,
         rows=done.rows,
@@ -253,43 +204,39 @@ def _roll_forward(job: Job, claim: Claim, intent: Intent) -> tuple[Committed | N
     return now, done
 
 
-def _begin_again(job: Job, commit_id: uuid.UUID) -> None:
+def _begin_again(attempt: Attempt, commit_id: uuid.UUID) -> None:
     claim_id = uuid.uuid4()
-    claim = job.control.run(
-        lambda connection: day_state.drop_intent(
-            connection, job.lease.claim, commit_id=commit_id, new_claim_id=claim_id
-        ),
-        patience=job.limits.patience,
+    claim = attempt.run(
+        lambda transaction: transitions.drop_intent(
+            transaction, attempt.lease.claim, commit_id=commit_id, new_claim_id=claim_id
+        )
     )
-    job.lease.moved_to(claim)
-    job.on_step("begun again")
+    attempt.lease.moved_to(claim)
+    attempt.on_step("begun again")
 
 
-def _release(job: Job, finished: FinishedCommit) -> None:
-    job.control.run(
-        lambda connection: day_state.record_unchanged(
-            connection,
-            job.lease.claim,
-            control=job.control,
+def _release(attempt: Attempt, finished: FinishedCommit) -> None:
+    attempt.run(
+        lambda transaction: transitions.record_unchanged(
+            transaction,
+            attempt.lease.claim,
             snapshot_at=finished.snapshot_at,
             fingerprint=finished.manifest["source"],
-        ),
-        patience=job.limits.patience,
+        )
     )
-    job.on_step("released")
+    attempt.on_step("released")
 
 
-def _give_back(job: Job, error: BaseException) -> None:
+def _give_back(attempt: Attempt, error: BaseException) -> None:
     """Records why an attempt ended and frees the day; without a control database the lease runs out by itself."""
     if isinstance(error, LeaseLostError):
         return
     text = str(error) if isinstance(error, ExportPipelineError) else f"ended by {type(error).__name__}"
     try:
-        held = job.control.run(
-            lambda connection: day_state.record_failure(
-                connection,
-                job.lease.claim,
-                control=job.control,
+        held = attempt.committer.control.run(
+            lambda transaction: transitions.record_failure(
+                transaction,
+                attempt.lease.claim,
                 error=text,
                 cancelled=isinstance(error, DayCancelledError),
             ),
@@ -299,7 +246,7 @@ def _give_back(job: Job, error: BaseException) -> None:
         return
     if not held and isinstance(error, RetryableError | PermanentError):
         # What failed is a consequence: whoever has the day now has aborted this attempt's upload.
-        raise lost(job.lease.claim) from error
+        raise lost(attempt.lease.claim) from error
 
 
 def satisfied(requests: Sequence[DayRequest], control: ControlDatabase) -> dict[date, DayOutcome]:
@@ -308,8 +255,8 @@ def satisfied(requests: Sequence[DayRequest], control: ControlDatabase) -> dict[
     if not launches:
         return {}
     export = requests[0].export
-    with control.read() as connection:
-        found = read_satisfying(connection, export.export_id, launches)
+    with control.read() as transaction:
+        found = read_satisfying(transaction, export.export_id, launches)
     return {
         day: outcome_of(export, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
         for day, done in found.items()

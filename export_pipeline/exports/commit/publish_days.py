@@ -10,24 +10,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
 
-from export_pipeline.errors import ExportPipelineError, PermanentError, SourceSlowError
+from export_pipeline.errors import (
+    ExportPipelineError,
+    PermanentError,
+    SourceSlowError,
+)
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest, outcome_of
 from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
 from export_pipeline.exports.commit.fence import InBucket, look_into_bucket
-from export_pipeline.exports.commit.job import OnStep, PublishLimits
-from export_pipeline.exports.commit.leases import OwnerEnded
-from export_pipeline.exports.commit.publish import (
-    WAIT_FOR_LEASE,
-    DayOutcome,
-    DayRequest,
-    no_step,
-    outcome_of,
-    publish_day,
-    satisfied,
-)
-from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.commit.publish import publish_day, satisfied
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.records import ExportRecord, read_commit, read_days
-from export_pipeline.files.signing import Signer
-from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import FILTERED_SECONDS, RunSource
 
@@ -43,57 +36,59 @@ class DaysStoppedError(BaseException):
 
 
 def publish_days(
-    requests: Sequence[DayRequest],
-    *,
-    control: ControlDatabase,
-    store: ObjectStore,
-    source: RunSource,
-    limits: PublishLimits | None = None,
-    owner_ended: OwnerEnded | None = None,
-    wait_for_lease: float = WAIT_FOR_LEASE,
-    on_step: OnStep = no_step,
-    on_start: Callable[[date], None] = no_start,
-    signer: Signer | None = None,
+    publisher: Publisher, requests: Sequence[DayRequest], *, on_start: Callable[[date], None] = no_start
 ) -> Iterator[DayResult]:
     """Publishes days of one export; yields each once, as it ends, with its outcome or its error.
 
     `on_start` is told a day before it is claimed, perhaps in another thread; what it raises is the day's error. Days
-    that turn out to be done begin nothing, nor do several that have no rows. `signer` signs their manifests.
+    that turn out to be done begin nothing, nor do several that have no rows.
 
-    One bad day does not stop the others. Raises where nothing at all can be done: the source, the control database or
-    the bucket cannot be reached. An interrupt of the caller (any BaseException, also closing the iterator) aborts the
-    uploads under way and gives their days back.
+    One bad day does not stop the others, unless the publisher's breaker does. Raises where nothing at all can be done:
+    the source, the control database or the bucket cannot be reached. An interrupt of the caller (any BaseException,
+    also closing the iterator) aborts the uploads under way and gives their days back.
     """
-    if not requests:
-        return
     if len({request.export.export_id for request in requests}) > 1:
         raise ValueError("publish_days takes days of one export")
-    plan = _Plan(
-        control, store, source, limits or PublishLimits(), owner_ended, wait_for_lease, on_step, on_start, signer
-    )
-    done = satisfied(requests, control)
+    breaker = publisher.breaker
+    try:
+        for day, result in _publish_days(publisher, requests, on_start=on_start):
+            breaker.note(result if isinstance(result, ExportPipelineError) else None)
+            yield day, result
+    except ExportPipelineError as error:
+        breaker.note(error)
+        raise
+
+
+def _publish_days(
+    publisher: Publisher, requests: Sequence[DayRequest], *, on_start: Callable[[date], None]
+) -> Iterator[DayResult]:
+    if not requests:
+        return
+    publisher.breaker.check()
+    days = _Days(publisher, on_start)
+    done = satisfied(requests, publisher.control)
     yield from done.items()
     todo = [request for request in requests if request.day.day not in done]
     if not todo:
         return
     export = todo[0].export
     if len(todo) == 1:  # which needs no look at the rows of many
-        yield from plan.publish_in_turn(todo, in_bucket=look_into_bucket(store, export, [todo[0].day.day]))
+        yield from days.publish_in_turn(todo, in_bucket=look_into_bucket(publisher.store, export, [todo[0].day.day]))
         return
-    snapshot_at = control.now(patience=plan.limits.patience)
+    snapshot_at = publisher.control.now(patience=publisher.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
-    rows = _rows_by_day(source, export, whole)
-    in_bucket = look_into_bucket(store, export, [request.day.day for request in todo])
+    rows = _rows_by_day(publisher.source, export, whole)
+    in_bucket = look_into_bucket(publisher.store, export, [request.day.day for request in todo])
     if rows is None:
-        yield from plan.publish_in_turn(todo, in_bucket=in_bucket)
+        yield from days.publish_in_turn(todo, in_bucket=in_bucket)
         return
     empty = [request for request in todo if request.day.day not in rows]
     settled: set[date] = set()
-    for day, outcome in plan.settle_empty(empty, in_bucket=in_bucket, snapshot_at=snapshot_at):
+    for day, outcome in days.settle_empty(empty, in_bucket=in_bucket, snapshot_at=snapshot_at):
         settled.add(day)
         yield day, outcome
     rest = [request for request in todo if request.day.day not in settled]
-    yield from plan.publish(rest, rows=rows, in_bucket=in_bucket)
+    yield from days.publish(rest, rows=rows, in_bucket=in_bucket)
 
 
 def _rows_by_day(source: RunSource, export: ExportRecord, window: Window) -> dict[date, int] | None:
@@ -110,16 +105,11 @@ def _rows_by_day(source: RunSource, export: ExportRecord, window: Window) -> dic
 
 
 @dataclass(frozen=True)
-class _Plan:
-    control: ControlDatabase
-    store: ObjectStore
-    source: RunSource
-    limits: PublishLimits
-    owner_ended: OwnerEnded | None
-    wait_for_lease: float
-    on_step: OnStep
+class _Days:
+    """Ways to publish days of one export: many empty ones together, small ones side by side, others in turn."""
+
+    publisher: Publisher
     on_start: Callable[[date], None]
-    signer: Signer | None
 
     def settle_empty(
         self, empty: Sequence[DayRequest], *, in_bucket: InBucket, snapshot_at: int
@@ -129,39 +119,23 @@ class _Plan:
             chunk = empty[start : start + DAYS_A_MANIFEST]
             export, owner = chunk[0].export, chunk[0].owner
             by_day = {request.day.day: request for request in chunk}
-            known = refresh_empty_days(
-                self.control,
-                export_id=export.export_id,
-                empty=list(by_day),
-                snapshot_at=snapshot_at,
-                patience=self.limits.patience,
-            )
+            known = refresh_empty_days(self.publisher, export.export_id, list(by_day), snapshot_at=snapshot_at)
             for day in known:
                 yield day, self._still_empty(by_day.pop(day))
             # A day that has a manifest already is looked at alone: it was committed before, perhaps by somebody else.
             new: list[DayWindow] = [request.day for day, request in by_day.items() if day not in in_bucket.epochs]
             if not new:
                 continue
-            done = commit_empty_days(
-                export,
-                new,
-                owner=owner,
-                snapshot_at=snapshot_at,
-                control=self.control,
-                store=self.store,
-                limits=self.limits,
-                on_step=self.on_step,
-                signer=self.signer,
-            )
+            done = commit_empty_days(self.publisher, export, new, owner=owner, snapshot_at=snapshot_at)
             if done is not None:
                 outcome = outcome_of(export, "empty", done.manifest, done.manifest_key, seconds=0.0)
                 yield from ((day, outcome) for day in done.days)
 
     def _still_empty(self, request: DayRequest) -> DayOutcome:
         export_id = request.export.export_id
-        with self.control.read() as connection:
-            (record,) = read_days(connection, export_id, first=request.day.day, last=request.day.day)
-            manifest = read_commit(connection, export_id, request.day.day)
+        with self.publisher.control.read() as transaction:
+            (record,) = read_days(transaction, export_id, first=request.day.day, last=request.day.day)
+            manifest = read_commit(transaction, export_id, request.day.day)
         if manifest is None or record.manifest_key is None:
             raise AssertionError(f"{request.day.day} was found committed and is not")
         return outcome_of(request.export, "unchanged", manifest, record.manifest_key, seconds=0.0)
@@ -173,8 +147,8 @@ class _Plan:
         small: list[DayRequest] = []
         others: list[DayRequest] = []
         for request in rest:
-            (small if rows.get(request.day.day, 0) <= self.limits.small_rows else others).append(request)
-        side_by_side = min(self.limits.side_by_side, len(small))
+            (small if rows.get(request.day.day, 0) <= self.publisher.limits.small_rows else others).append(request)
+        side_by_side = min(self.publisher.limits.side_by_side, len(small))
         if side_by_side > 1:
             yield from self._together(small, side_by_side, in_bucket)
             rest = others
@@ -183,13 +157,15 @@ class _Plan:
     def publish_in_turn(self, requests: Sequence[DayRequest], *, in_bucket: InBucket) -> Iterator[DayResult]:
         """Days one by one, in their order."""
         for request in requests:
-            yield request.day.day, self._one(request, in_bucket, _Gate(None, self.limits.small_bytes))
+            yield request.day.day, self._one(request, in_bucket, _Gate(None, self.publisher.limits.small_bytes))
 
     def _together(self, small: Sequence[DayRequest], side_by_side: int, in_bucket: InBucket) -> Iterator[DayResult]:
         passage = _Passage()
         with ThreadPoolExecutor(side_by_side, thread_name_prefix="day") as pool:
             futures = {
-                pool.submit(self._one, request, in_bucket, _Gate(passage, self.limits.small_bytes)): request.day.day
+                pool.submit(
+                    self._one, request, in_bucket, _Gate(passage, self.publisher.limits.small_bytes)
+                ): request.day.day
                 for request in small
             }
             try:
@@ -203,20 +179,9 @@ class _Plan:
 
     def _one(self, request: DayRequest, in_bucket: InBucket, gate: "_Gate") -> DayOutcome | ExportPipelineError:
         try:
+            self.publisher.breaker.check()
             self.on_start(request.day.day)
-            return publish_day(
-                request,
-                control=self.control,
-                store=self.store,
-                source=self.source,
-                limits=self.limits,
-                owner_ended=self.owner_ended,
-                wait_for_lease=self.wait_for_lease,
-                on_step=self.on_step,
-                on_bytes=gate.pass_bytes,
-                in_bucket=in_bucket,
-                signer=self.signer,
-            )
+            return publish_day(self.publisher, request, on_bytes=gate.pass_bytes, in_bucket=in_bucket)
         except ExportPipelineError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a fault in one day must neither hide nor stop the others

@@ -23,6 +23,7 @@ from export_pipeline.exports.control.engine import (
     make_engine,
     parse_control_url,
 )
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.settings import Settings
 
 SCHEMA_VERSION = "0005"
@@ -57,58 +58,48 @@ class ControlDatabase:
         """Whether the database is an SQLite file, which serves one machine only."""
         return self.url.drivername == "sqlite"
 
-    @property
-    def now_sql(self) -> sa.ColumnElement[int]:
-        """The database's clock as an SQL expression, in microseconds since 1970."""
-        text = (
-            "(control_now_ns() / 1000)"
-            if self.is_sqlite
-            else "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
-        )
-        return sa.literal_column(text, sa.BigInteger)
-
     def now(self, *, patience: float = 0.0) -> int:
         """The database's clock, in microseconds since 1970; asked for again for `patience` seconds."""
 
         def ask() -> int:
-            with self.read() as connection:
-                return connection.execute(sa.select(self.now_sql)).scalar_one()
+            with self.read() as transaction:
+                return transaction.now()
 
         return _again(ask, patience=patience)
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self) -> Iterator[Transaction]:
         """One write transaction: committed at the end, rolled back when an exception leaves it.
 
         When it raises `ControlUnreachableError` the commit may or may not have happened: look before doing it again.
         """
         with self._in_turn(), self._explained(), self._write_engine.begin() as connection:
-            yield connection
+            yield Transaction(connection)
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[Transaction]:
         """One read transaction."""
         with self._explained(), self._engine.begin() as connection:
-            yield connection
+            yield Transaction(connection)
 
-    def run(self, work: Callable[[sa.Connection], T], *, patience: float = 60.0) -> T:
+    def run(self, work: Callable[[Transaction], T], *, patience: float = 60.0) -> T:
         """The value of `work` in one write transaction, tried again for `patience` seconds while there is no answer.
 
         The answer of a commit may have been lost, so `work` must find out by itself whether it already happened.
         """
 
         def once() -> T:
-            with self.begin() as connection:
-                return work(connection)
+            with self.begin() as transaction:
+                return work(transaction)
 
         return _again(once, patience=patience)
 
     def schema_version(self) -> str | None:
         """The version of the database's schema, or None where it holds none."""
-        with self.read() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
+        with self.read() as transaction:
+            if not sa.inspect(transaction.connection).has_table("alembic_version"):
                 return None
-            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+            return transaction.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
     def check_schema(self) -> None:
         """Raises `ControlSchemaError` where the schema is not the one of this version; changes nothing."""
@@ -148,16 +139,16 @@ class ControlDatabase:
         config = alembic.config.Config()
         config.set_main_option("script_location", "export_pipeline.exports.control:migrations")
         config.set_main_option("path_separator", "os")
-        with self.begin() as connection:
+        with self.begin() as transaction:
             if not self.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            self._refuse_newer(connection)
-            config.attributes["connection"] = connection
+                transaction.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            self._refuse_newer(transaction)
+            config.attributes["connection"] = transaction.connection
             alembic.command.upgrade(config, "head")
 
-    def _refuse_newer(self, connection: sa.Connection) -> None:
-        if sa.inspect(connection).has_table("alembic_version"):
-            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    def _refuse_newer(self, transaction: Transaction) -> None:
+        if sa.inspect(transaction.connection).has_table("alembic_version"):
+            found = transaction.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
             if found is not None and found > SCHEMA_VERSION:
                 raise self._newer(found)
 

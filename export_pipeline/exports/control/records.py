@@ -9,6 +9,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.tables import days
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.manifest import ExportKind
 from export_pipeline.files.paths import DayKey
 from export_pipeline.runs.filter import read_filter
@@ -154,7 +155,7 @@ def export_of(row: Mapping[str, Any]) -> ExportRecord:
 
 
 def read_days(
-    connection: sa.Connection, export_id: uuid.UUID, *, first: date | None = None, last: date | None = None
+    transaction: Transaction, export_id: uuid.UUID, *, first: date | None = None, last: date | None = None
 ) -> list[DayRecord]:
     """The days of an export that have a record, oldest first, between `first` and `last`, both included."""
     query = sa.select(*_DAY_COLUMNS).where(days.c.export_id == str(export_id)).order_by(days.c.day)
@@ -162,26 +163,26 @@ def read_days(
         query = query.where(days.c.day >= first)
     if last is not None:
         query = query.where(days.c.day <= last)
-    return [_day_of(row) for row in connection.execute(query).mappings()]
+    return [_day_of(row) for row in transaction.execute(query).mappings()]
 
 
-def read_day(connection: sa.Connection, export_id: uuid.UUID, day: date) -> DayRecord | None:
+def read_day(transaction: Transaction, export_id: uuid.UUID, day: date) -> DayRecord | None:
     """One day's record."""
-    return next(iter(read_days(connection, export_id, first=day, last=day)), None)
+    return next(iter(read_days(transaction, export_id, first=day, last=day)), None)
 
 
-def read_rejected(connection: sa.Connection, export_id: uuid.UUID) -> dict[date, Mapping[str, int]]:
+def read_rejected(transaction: Transaction, export_id: uuid.UUID) -> dict[date, Mapping[str, int]]:
     """The rows that the commits of an export have set aside, by day and reason; days without any are left out."""
     query = sa.select(days.c.day, days.c.rejected).where(
         days.c.export_id == str(export_id), days.c.rejected.is_not(None)
     )
-    return {row.day: row.rejected for row in connection.execute(query.order_by(days.c.day))}
+    return {row.day: row.rejected for row in transaction.execute(query.order_by(days.c.day))}
 
 
-def read_commit(connection: sa.Connection, export_id: uuid.UUID, day: date) -> Mapping[str, Any] | None:
+def read_commit(transaction: Transaction, export_id: uuid.UUID, day: date) -> Mapping[str, Any] | None:
     """The manifest's content of a day's last finished commit."""
     query = sa.select(days.c.manifest).where(days.c.export_id == str(export_id), days.c.day == day)
-    return cast("Mapping[str, Any] | None", connection.execute(query).scalar_one_or_none())
+    return cast("Mapping[str, Any] | None", transaction.execute(query).scalar_one_or_none())
 
 
 def _day_of(row: Mapping[Any, Any]) -> DayRecord:

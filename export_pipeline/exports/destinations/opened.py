@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.permitted import permit
 from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
 from export_pipeline.object_store.config import Credentials, DestinationConfig
@@ -26,21 +27,21 @@ def open_destination(
     Raises `NotFoundError`, `SecretsError` where the credentials do not open, and `DestinationRefusedError` where the
     settings forbid the endpoint, the role, the process's own credentials or an argument of uploads.
     """
-    with control.read() as connection:
-        found = read_destination(connection, destination_id, tenant_id=tenant_id)
-        config, credentials = unlock(connection, found, settings=settings)
+    with control.read() as transaction:
+        found = read_destination(transaction, destination_id, tenant_id=tenant_id)
+        config, credentials = unlock(transaction, found, settings=settings)
     return S3Store(config, credentials)
 
 
 def unlock(
-    connection: sa.Connection, found: DestinationRecord, *, settings: Settings
+    transaction: Transaction, found: DestinationRecord, *, settings: Settings
 ) -> tuple[DestinationConfig, Credentials | None]:
     """What a client of a destination is made of, with the credentials that are stored now.
 
     Raises `SecretsError`, and `DestinationRefusedError` where the workspace may not write in this way (any more).
     """
     query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
-    sealed = connection.execute(query).scalar_one()
+    sealed = transaction.execute(query).scalar_one()
     credentials = None
     if sealed is not None:
         credentials = Vault.from_settings(settings).open(sealed, row_id=found.id, tenant_id=found.tenant_id)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import NotFoundError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.object_store.config import DestinationConfig
 from export_pipeline.object_store.form import parse_config
 from export_pipeline.object_store.s3.check import Capabilities
@@ -48,18 +49,18 @@ def list_destinations(
         .limit(limit)
         .offset(offset)
     )
-    with control.read() as connection:
-        return [_record_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+    with control.read() as transaction:
+        return [_record_of(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
 
 
 def get_destination(control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID) -> DestinationRecord:
     """A destination of the workspace; raises `NotFoundError`."""
-    with control.read() as connection:
-        return read_destination(connection, destination_id, tenant_id=tenant_id)
+    with control.read() as transaction:
+        return read_destination(transaction, destination_id, tenant_id=tenant_id)
 
 
 def read_destination(
-    connection: sa.Connection, destination_id: uuid.UUID, *, tenant_id: uuid.UUID | None, hold: bool = False
+    transaction: Transaction, destination_id: uuid.UUID, *, tenant_id: uuid.UUID | None, hold: bool = False
 ) -> DestinationRecord:
     """A destination, of any workspace where `tenant_id` is None; raises `NotFoundError`.
 
@@ -70,7 +71,7 @@ def read_destination(
         query = query.where(destinations.c.tenant_id == str(tenant_id))
     if hold:
         query = query.with_for_update(read=True)
-    row = connection.execute(query).mappings().one_or_none()
+    row = transaction.execute(query).mappings().one_or_none()
     if row is None:
         raise unknown(destination_id, tenant_id)
     return _record_of(row)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import destinations
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.object_store.secrets import Vault
 from export_pipeline.settings import Settings
 
@@ -19,16 +20,16 @@ def rotate_secrets(control: ControlDatabase, *, settings: Settings, actor: str) 
     """
     vault = Vault.from_settings(settings)
 
-    def work(connection: sa.Connection) -> int:
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    def work(transaction: Transaction) -> int:
+        now = transaction.now()
         columns = (destinations.c.id, destinations.c.tenant_id, destinations.c.credentials)
         query = sa.select(*columns).where(destinations.c.credentials.is_not(None)).with_for_update()
-        rows = connection.execute(query.order_by(destinations.c.id)).all()
+        rows = transaction.execute(query.order_by(destinations.c.id)).all()
         for row_id, tenant_id, sealed in rows:
             row, tenant = uuid.UUID(row_id), uuid.UUID(tenant_id)
             new = vault.reseal(sealed, row_id=row, tenant_id=tenant)
-            connection.execute(sa.update(destinations).where(destinations.c.id == row_id).values(credentials=new))
-            record(connection, at=now, tenant_id=tenant, actor=actor, action="secrets.rotate", subject=row, detail={})
+            transaction.execute(sa.update(destinations).where(destinations.c.id == row_id).values(credentials=new))
+            record(transaction, at=now, tenant_id=tenant, actor=actor, action="secrets.rotate", subject=row, detail={})
         return len(rows)
 
     return control.run(work)

@@ -15,6 +15,7 @@ from export_pipeline.errors import ConflictError, DestinationError, InputError, 
 from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, destinations, exports
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.opened import effective, open_destination
 from export_pipeline.exports.destinations.records import (
     DestinationRecord,
@@ -69,24 +70,24 @@ def create_destination(
     check_display_name(new.display_name)
     config = checked(new.config)
     check_size(config)
-    with control.read() as connection:  # before the bucket is written to
-        _refuse_beyond_limit(connection, tenant_id=tenant_id, settings=settings)
+    with control.read() as transaction:  # before the bucket is written to
+        _refuse_beyond_limit(transaction, tenant_id=tenant_id, settings=settings)
     row_id = uuid.uuid4()
     note = partial(record, tenant_id=tenant_id, actor=actor, subject=row_id)
     sealed = _sealed(config, new.credentials, row_id=row_id, tenant_id=tenant_id, settings=settings)
     can = _capabilities(effective(config, new.credentials, tenant_id=tenant_id, settings=settings), new.credentials)
 
-    def insert(connection: sa.Connection) -> None:
-        if connection.execute(sa.select(destinations.c.id).where(destinations.c.id == str(row_id))).first():
+    def insert(transaction: Transaction) -> None:
+        if transaction.execute(sa.select(destinations.c.id).where(destinations.c.id == str(row_id))).first():
             return  # the answer of the commit was lost
-        _refuse_beyond_limit(connection, tenant_id=tenant_id, settings=settings)
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        _refuse_beyond_limit(transaction, tenant_id=tenant_id, settings=settings)
+        now = transaction.now()
         keys = _keys(new.credentials)
         values = {"tenant_id": str(tenant_id), "display_name": new.display_name, "created_at": now}
         changed = _changed(config, sealed, keys, can, now)
-        connection.execute(sa.insert(destinations).values(id=str(row_id), **values, **changed))
+        transaction.execute(sa.insert(destinations).values(id=str(row_id), **values, **changed))
         detail = {"display_name": new.display_name, "config": config_values(config), "credentials_keys": keys}
-        note(connection, at=now, action="destination.create", detail=detail)
+        note(transaction, at=now, action="destination.create", detail=detail)
 
     control.run(insert)
     return get_destination(control, row_id, tenant_id=tenant_id)
@@ -115,14 +116,14 @@ def rotate_credentials(
     sealed = _sealed(config, credentials, row_id=destination_id, tenant_id=tenant_id, settings=settings)
     can = _capabilities(effective(config, credentials, tenant_id=tenant_id, settings=settings), credentials)
 
-    def update(connection: sa.Connection) -> None:
-        read_destination(connection, destination_id, tenant_id=tenant_id)
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    def update(transaction: Transaction) -> None:
+        read_destination(transaction, destination_id, tenant_id=tenant_id)
+        now = transaction.now()
         keys = _keys(credentials)
         changed = _changed(config, sealed, keys, can, now)
-        connection.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**changed))
+        transaction.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**changed))
         detail = {"aws_role_arn": aws_role_arn, "credentials_keys": keys}
-        note(connection, at=now, action="destination.rotate", detail=detail)
+        note(transaction, at=now, action="destination.rotate", detail=detail)
 
     control.run(update)
     return get_destination(control, destination_id, tenant_id=tenant_id)
@@ -146,19 +147,19 @@ def delete_destination(
         )
     note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
 
-    def delete(connection: sa.Connection) -> None:
+    def delete(transaction: Transaction) -> None:
         locked = sa.select(destinations.c.id).where(
             destinations.c.id == str(destination_id), destinations.c.tenant_id == str(tenant_id)
         )
-        if connection.execute(locked.with_for_update()).first() is None:
+        if transaction.execute(locked.with_for_update()).first() is None:
             raise unknown(destination_id, tenant_id)
-        _refuse_used(connection, destination_id)
-        connection.execute(sa.delete(destinations).where(destinations.c.id == str(destination_id)))
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
-        note(connection, at=now, action="destination.delete", detail={})
+        _refuse_used(transaction, destination_id)
+        transaction.execute(sa.delete(destinations).where(destinations.c.id == str(destination_id)))
+        now = transaction.now()
+        note(transaction, at=now, action="destination.delete", detail={})
 
-    with control.begin() as connection:
-        delete(connection)
+    with control.begin() as transaction:
+        delete(transaction)
 
 
 def check_stored(
@@ -175,19 +176,19 @@ def check_stored(
     result = _check(store)
     if result.ok:
         can = asdict(result.capabilities)
-        with control.begin() as connection:
-            read_destination(connection, destination_id, tenant_id=tenant_id, hold=True)
-            now = connection.execute(sa.select(control.now_sql)).scalar_one()
+        with control.begin() as transaction:
+            read_destination(transaction, destination_id, tenant_id=tenant_id, hold=True)
+            now = transaction.now()
             here = destinations.c.id == str(destination_id)
-            connection.execute(sa.update(destinations).where(here).values(capabilities=can, checked_at=now))
+            transaction.execute(sa.update(destinations).where(here).values(capabilities=can, checked_at=now))
             note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
-            note(connection, at=now, action="destination.check", detail={"capabilities": can})
+            note(transaction, at=now, action="destination.check", detail={"capabilities": can})
     return result
 
 
-def _refuse_beyond_limit(connection: sa.Connection, *, tenant_id: uuid.UUID, settings: Settings) -> None:
+def _refuse_beyond_limit(transaction: Transaction, *, tenant_id: uuid.UUID, settings: Settings) -> None:
     mine = sa.select(sa.func.count()).where(destinations.c.tenant_id == str(tenant_id))
-    if (count := connection.execute(mine).scalar_one()) >= settings.max_destinations:
+    if (count := transaction.execute(mine).scalar_one()) >= settings.max_destinations:
         raise LimitError(
             f"This workspace has {count:,} destinations, as many as {PREFIX}MAX_DESTINATIONS allows: delete one first.",
             retry_after=_HOUR,
@@ -241,7 +242,7 @@ def _changed(
     }
 
 
-def _refuse_used(connection: sa.Connection, destination_id: uuid.UUID) -> None:
+def _refuse_used(transaction: Transaction, destination_id: uuid.UUID) -> None:
     bulk = sa.select(sa.func.count()).where(
         bulk_exports.c.destination_id == str(destination_id), bulk_exports.c.status.in_(UNFINISHED)
     )
@@ -250,12 +251,12 @@ def _refuse_used(connection: sa.Connection, destination_id: uuid.UUID) -> None:
         exports.c.kind == "standing",
         exports.c.superseded_at.is_(None),
     )
-    if used := connection.execute(bulk).scalar_one():
+    if used := transaction.execute(bulk).scalar_one():
         raise ConflictError(
             f"Destination {destination_id} is in use by {used} unfinished export{'s' * (used > 1)}: cancel them, or "
             "wait for their end."
         )
-    if used := connection.execute(standing).scalar_one():
+    if used := transaction.execute(standing).scalar_one():
         raise ConflictError(
             f"Destination {destination_id} is in use by the standing exports of {used} project{'s' * (used > 1)}: "
             f"set {PREFIX}DESTINATION_ID or {PREFIX}BUCKET to another place and let a day of each be exported first."

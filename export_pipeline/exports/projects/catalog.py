@@ -125,8 +125,8 @@ def _known(control: ControlDatabase, store: ObjectStore, prefix: str) -> _Known:
         .outerjoin(projects, project)
         .where(exports.c.kind == STANDING)
     )
-    with control.read() as connection:
-        rows = connection.execute(query).mappings().all()
+    with control.read() as transaction:
+        rows = transaction.execute(query).mappings().all()
     here = (_place_of(store), prefix)
     return _Known(
         tables=tuple(_table_of(row) for row in rows if row["name"] is not None and _place(row) == here),
@@ -201,8 +201,8 @@ Place = tuple[str, str | None]
 
 def _places(control: ControlDatabase) -> set[tuple[Place, str]]:
     query = sa.select(exports.c.bucket, exports.c.endpoint_url, exports.c.prefix).where(exports.c.kind == STANDING)
-    with control.read() as connection:
-        return {_place(row) for row in connection.execute(query.distinct()).mappings()}
+    with control.read() as transaction:
+        return {_place(row) for row in transaction.execute(query.distinct()).mappings()}
 
 
 def _place(row: sa.RowMapping) -> tuple[Place, str]:

@@ -10,6 +10,7 @@ from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord, project_of
 from export_pipeline.exports.control.tables import exports, projects
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.claims import Claim, ProjectId
 from export_pipeline.exports.watch.notices import add_notice
 
@@ -19,12 +20,12 @@ def is_project(id_: ProjectId) -> sa.ColumnElement[bool]:
     return sa.and_(projects.c.tenant_id == str(id_[0]), projects.c.session_id == str(id_[1]))
 
 
-def follow_project(connection: sa.Connection, id_: ProjectId) -> None:
+def follow_project(transaction: Transaction, id_: ProjectId) -> None:
     """Makes the exports of a project find its rows as the project does now."""
     query = sa.select(projects.c.project, projects.c.tenant_key, projects.c.untold).where(is_project(id_))
-    row = connection.execute(query).mappings().one()
+    row = transaction.execute(query).mappings().one()
     mine = sa.and_(exports.c.tenant_id == str(id_[0]), exports.c.session_id == str(id_[1]))
-    connection.execute(sa.update(exports).where(mine).values(**row))
+    transaction.execute(sa.update(exports).where(mine).values(**row))
 
 
 def assign(control: ControlDatabase, project: ProjectRecord) -> list[ProjectRecord]:
@@ -33,30 +34,30 @@ def assign(control: ControlDatabase, project: ProjectRecord) -> list[ProjectReco
     With an audit line in each workspace and a notice. Raises `InputError` where they are this project's already.
     """
 
-    def write(connection: sa.Connection) -> list[ProjectRecord]:
-        at = connection.execute(sa.select(control.now_sql)).scalar_one()
+    def write(transaction: Transaction) -> list[ProjectRecord]:
+        at = transaction.now()
         same = sa.select(projects).where(projects.c.project == project.project).with_for_update()
-        found = [project_of(row) for row in connection.execute(same).mappings()]  # type: ignore[arg-type]
+        found = [project_of(row) for row in transaction.execute(same).mappings()]  # type: ignore[arg-type]
         mine = next((each for each in found if _id(each) == _id(project)), None)
         if mine is None or mine.untold:
             raise InputError(f"the rows of {project.name!r} that name no workspace are its own already")
         former = [each for each in found if each.untold]
         for each in (*former, mine):
-            connection.execute(sa.update(projects).where(is_project(_id(each))).values(untold=each is mine))
-            follow_project(connection, _id(each))
+            transaction.execute(sa.update(projects).where(is_project(_id(each))).values(untold=each is mine))
+            follow_project(transaction, _id(each))
         for each in former or [mine]:
-            record_move(connection, mine, former=each.tenant_id, actor="cli", at=at)
+            record_move(transaction, mine, former=each.tenant_id, actor="cli", at=at)
         return former
 
     return control.run(write)
 
 
-def record_move(connection: sa.Connection, project: ProjectRecord, *, former: uuid.UUID, actor: str, at: int) -> None:
+def record_move(transaction: Transaction, project: ProjectRecord, *, former: uuid.UUID, actor: str, at: int) -> None:
     """Notes that a project's rows belong to its workspace now, and not to `former`."""
     detail = {"project": project.project, "from": str(former), "to": str(project.tenant_id)}
     for tenant_id in dict.fromkeys((former, project.tenant_id)):
         record(
-            connection,
+            transaction,
             at=at,
             tenant_id=tenant_id,
             actor=actor,
@@ -65,7 +66,7 @@ def record_move(connection: sa.Connection, project: ProjectRecord, *, former: uu
             detail=detail,
         )
     add_notice(
-        connection,
+        transaction,
         "project.moved",
         subject=f"{project.session_id}:{at}:{former}",
         text=f"project {project.name!r} belongs to workspace {project.tenant_id} now; it was {former}'s",

@@ -80,5 +80,5 @@ def completed_days_of(control: ControlDatabase, export_id: uuid.UUID) -> set[dat
     query = sa.select(days.c.day).where(
         days.c.export_id == str(export_id), days.c.completed_at.is_not(None), days.c.intent.is_(None)
     )
-    with control.read() as connection:
-        return set(connection.execute(query).scalars())
+    with control.read() as transaction:
+        return set(transaction.execute(query).scalars())

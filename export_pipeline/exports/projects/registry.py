@@ -12,6 +12,7 @@ from export_pipeline.errors import InputError, UnknownProjectError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord, project_of
 from export_pipeline.exports.control.tables import facts, projects
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.sync import SyncReport, sync_projects
 from export_pipeline.runs.ids import parse_uuid
 from export_pipeline.settings import Settings
@@ -31,8 +32,8 @@ _MOST_CLOSE_MATCHES = 3
 
 def list_projects(control: ControlDatabase, *, only_assets: bool, settings: Settings) -> list[ProjectRecord]:
     """The known projects, in the order of their asset names: all, or those that become assets."""
-    with control.read() as connection:
-        rows = connection.execute(sa.select(projects).order_by(projects.c.asset_name)).mappings().all()
+    with control.read() as transaction:
+        rows = transaction.execute(sa.select(projects).order_by(projects.c.asset_name)).mappings().all()
     found = [project_of(row) for row in rows]  # type: ignore[arg-type]
     return [project for project in found if not only_assets or is_asset(project, settings)]
 
@@ -53,8 +54,8 @@ def find_project(control: ControlDatabase, name_or_id: str) -> ProjectRecord:
     Raises `UnknownProjectError` that lists names close to the one that was given, and `InputError` where several
     projects have it.
     """
-    with control.read() as connection:
-        rows = connection.execute(sa.select(projects).order_by(projects.c.first_seen_at)).mappings().all()
+    with control.read() as transaction:
+        rows = transaction.execute(sa.select(projects).order_by(projects.c.first_seen_at)).mappings().all()
     known = [project_of(row) for row in rows]  # type: ignore[arg-type]
     as_uuid = parse_uuid(name_or_id)
     by_id = [project for project in known if name_or_id == project.project or project.session_id == as_uuid]
@@ -83,19 +84,19 @@ def _first_of_several(by_name: list[ProjectRecord], by_asset: list[ProjectRecord
 
 
 def project_by_session(
-    connection: sa.Connection, session_id: uuid.UUID, *, tenant_id: uuid.UUID
+    transaction: Transaction, session_id: uuid.UUID, *, tenant_id: uuid.UUID
 ) -> ProjectRecord | None:
     """The tenant's project with this id."""
     here = sa.and_(projects.c.session_id == str(session_id), projects.c.tenant_id == str(tenant_id))
     query = sa.select(projects).where(here)
-    row = connection.execute(query).mappings().one_or_none()
+    row = transaction.execute(query).mappings().one_or_none()
     return None if row is None else project_of(row)  # type: ignore[arg-type]
 
 
 def partitions_start(control: ControlDatabase) -> date | None:
     """The first partition of all assets, or None where no project has had a row yet."""
-    with control.read() as connection:
-        value = connection.execute(sa.select(facts.c.value).where(facts.c.name == "partitions_start")).scalar()
+    with control.read() as transaction:
+        value = transaction.execute(sa.select(facts.c.value).where(facts.c.name == "partitions_start")).scalar()
     return None if value is None else date.fromisoformat(value)
 
 

@@ -11,6 +11,7 @@ from export_pipeline.exports.access import audit
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, export_of
 from export_pipeline.exports.control.tables import exports, projects
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.registry import list_projects
 from export_pipeline.exports.projects.standing_place import with_place
 from export_pipeline.runs.schema import DEFAULT_FIELDS
@@ -40,14 +41,14 @@ def standing_export(control: ControlDatabase, project: ProjectRecord, settings: 
     """
     if (export := current_export(control, project, settings)) is not None:
         return export
-    return control.run(lambda connection: _take_or_begin(connection, control, project, settings))
+    return control.run(lambda transaction: _take_or_begin(transaction, project, settings))
 
 
 def current_export(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> ExportRecord | None:
     """The project's standing export where it is the one that the settings name; begins nothing."""
-    with control.read() as connection:
-        settings = with_place(connection, settings)
-        found = _standing(connection, project)
+    with control.read() as transaction:
+        settings = with_place(transaction, settings)
+        found = _standing(transaction, project)
     for export in found:
         if export.superseded_at is None:
             same = export.destination_id == settings.destination_id and not _changes(project, export, settings)
@@ -57,14 +58,14 @@ def current_export(control: ControlDatabase, project: ProjectRecord, settings: S
 
 def list_exports(control: ControlDatabase, project: ProjectRecord | None = None) -> list[ExportRecord]:
     """All standing exports, superseded ones too, or those of one project; oldest first."""
-    with control.read() as connection:
-        return sorted(_standing(connection, project), key=lambda export: (export.created_at, export.export_id))
+    with control.read() as transaction:
+        return sorted(_standing(transaction, project), key=lambda export: (export.created_at, export.export_id))
 
 
 def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord | None:
     """An export of any kind by its id."""
-    with control.read() as connection:
-        row = connection.execute(sa.select(exports).where(exports.c.export_id == str(export_id))).mappings().first()
+    with control.read() as transaction:
+        row = transaction.execute(sa.select(exports).where(exports.c.export_id == str(export_id))).mappings().first()
     return None if row is None else export_of(row)  # type: ignore[arg-type]
 
 
@@ -74,8 +75,8 @@ def changed_exports(control: ControlDatabase, settings: Settings) -> list[Change
         (project.tenant_id, project.session_id): project
         for project in list_projects(control, only_assets=True, settings=settings)
     }
-    with control.read() as connection:
-        settings = with_place(connection, settings)
+    with control.read() as transaction:
+        settings = with_place(transaction, settings)
     changed = []
     for export in list_exports(control):
         project = known.get((export.tenant_id, export.session_id))
@@ -84,41 +85,39 @@ def changed_exports(control: ControlDatabase, settings: Settings) -> list[Change
     return changed
 
 
-def _take_or_begin(
-    connection: sa.Connection, control: ControlDatabase, project: ProjectRecord, settings: Settings
-) -> ExportRecord:
+def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: Settings) -> ExportRecord:
     # The project's row is the lock: SQLite holds the whole database, PostgreSQL this row, until the transaction ends.
     here = sa.and_(projects.c.tenant_id == str(project.tenant_id), projects.c.session_id == str(project.session_id))
     locked = sa.select(projects.c.session_id).where(here).with_for_update()
-    if connection.execute(locked).first() is None:
+    if transaction.execute(locked).first() is None:
         raise UnknownProjectError(
             f"the control database no longer knows project {project.name!r}; run `export-pipeline projects sync`"
         )
-    settings = with_place(connection, settings, hold=True)
-    now = connection.execute(sa.select(control.now_sql)).scalar_one()
-    found = _standing(connection, project)
+    settings = with_place(transaction, settings, hold=True)
+    now = transaction.now()
+    found = _standing(transaction, project)
     fitting = next((export for export in found if not _changes(project, export, settings)), None)
     for export in found:
         if export is not fitting and export.superseded_at is None:
-            _set(connection, export, superseded_at=now)
-            _audit(connection, "export.supersede", export, at=now)
+            _set(transaction, export, superseded_at=now)
+            _audit(transaction, "export.supersede", export, at=now)
     if fitting is None:
         values = _new_export(project, settings, now)
-        connection.execute(sa.insert(exports).values(**values))
+        transaction.execute(sa.insert(exports).values(**values))
         begun = export_of(values)
-        _audit(connection, "export.begin", begun, at=now)
+        _audit(transaction, "export.begin", begun, at=now)
         return begun
     if fitting.superseded_at is not None:
-        _audit(connection, "export.use", fitting, at=now)
+        _audit(transaction, "export.use", fitting, at=now)
     destination = None if settings.destination_id is None else str(settings.destination_id)
-    _set(connection, fitting, superseded_at=None, destination_id=destination)
-    row = connection.execute(sa.select(exports).where(exports.c.export_id == str(fitting.export_id))).mappings().one()
+    _set(transaction, fitting, superseded_at=None, destination_id=destination)
+    row = transaction.execute(sa.select(exports).where(exports.c.export_id == str(fitting.export_id))).mappings().one()
     return export_of(row)  # type: ignore[arg-type]
 
 
-def _audit(connection: sa.Connection, action: str, export: ExportRecord, *, at: int) -> None:
+def _audit(transaction: Transaction, action: str, export: ExportRecord, *, at: int) -> None:
     audit.record(
-        connection,
+        transaction,
         at=at,
         tenant_id=export.tenant_id,
         actor="settings",
@@ -128,11 +127,11 @@ def _audit(connection: sa.Connection, action: str, export: ExportRecord, *, at: 
     )
 
 
-def _set(connection: sa.Connection, export: ExportRecord, **values: object) -> None:
-    connection.execute(sa.update(exports).where(exports.c.export_id == str(export.export_id)).values(**values))
+def _set(transaction: Transaction, export: ExportRecord, **values: object) -> None:
+    transaction.execute(sa.update(exports).where(exports.c.export_id == str(export.export_id)).values(**values))
 
 
-def _standing(connection: sa.Connection, project: ProjectRecord | None) -> list[ExportRecord]:
+def _standing(transaction: Transaction, project: ProjectRecord | None) -> list[ExportRecord]:
     """Standing exports, the one in use first, then the newest first."""
     query = sa.select(exports).where(exports.c.kind == STANDING)
     if project is not None:
@@ -142,7 +141,7 @@ def _standing(connection: sa.Connection, project: ProjectRecord | None) -> list[
     query = query.order_by(
         exports.c.superseded_at.is_not(None), exports.c.superseded_at.desc(), exports.c.created_at.desc()
     )
-    return [export_of(row) for row in connection.execute(query).mappings()]  # type: ignore[arg-type]
+    return [export_of(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
 
 
 def _place_and_form(project: ProjectRecord, settings: Settings) -> dict[str, Any]:

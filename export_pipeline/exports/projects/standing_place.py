@@ -3,10 +3,9 @@
 import uuid
 from collections.abc import Callable
 
-import sqlalchemy as sa
-
 from export_pipeline.errors import NotFoundError, SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.opened import unlock
 from export_pipeline.exports.destinations.records import DestinationRecord, read_destination
 from export_pipeline.object_store.config import Credentials, DestinationConfig
@@ -15,7 +14,7 @@ from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.settings import PREFIX, Settings
 
 
-def with_place(connection: sa.Connection, settings: Settings, *, hold: bool = False) -> Settings:
+def with_place(transaction: Transaction, settings: Settings, *, hold: bool = False) -> Settings:
     """The settings with bucket, prefix, region and endpoint of the stored destination where they name one.
 
     With `hold` the destination cannot be deleted before the transaction ends. Raises `SettingsError` where it is not
@@ -23,7 +22,7 @@ def with_place(connection: sa.Connection, settings: Settings, *, hold: bool = Fa
     """
     if settings.destination_id is None:
         return settings
-    config = _named(connection, settings.destination_id, hold=hold).config
+    config = _named(transaction, settings.destination_id, hold=hold).config
     place = {name: getattr(config, name) for name in ("bucket", "prefix", "region", "endpoint_url")}
     return settings.model_copy(update=place)
 
@@ -36,9 +35,9 @@ def standing_access(control: ControlDatabase, settings: Settings) -> tuple[Desti
     """
     if settings.destination_id is None:
         return DestinationConfig.from_settings(settings), Credentials.from_settings(settings)
-    with control.read() as connection:
-        found = _named(connection, settings.destination_id)
-        return unlock(connection, found, settings=settings)
+    with control.read() as transaction:
+        found = _named(transaction, settings.destination_id)
+        return unlock(transaction, found, settings=settings)
 
 
 class StandingBucket:
@@ -75,13 +74,13 @@ class StandingBucket:
     def _stored_version(self) -> int | None:
         if self._settings.destination_id is None:
             return None
-        with self._control.read() as connection:
-            return _named(connection, self._settings.destination_id).updated_at
+        with self._control.read() as transaction:
+            return _named(transaction, self._settings.destination_id).updated_at
 
 
-def _named(connection: sa.Connection, destination_id: uuid.UUID, *, hold: bool = False) -> DestinationRecord:
+def _named(transaction: Transaction, destination_id: uuid.UUID, *, hold: bool = False) -> DestinationRecord:
     try:
-        return read_destination(connection, destination_id, tenant_id=None, hold=hold)
+        return read_destination(transaction, destination_id, tenant_id=None, hold=hold)
     except NotFoundError:
         raise SettingsError(
             f"{PREFIX}DESTINATION_ID names {destination_id}, which is not a stored destination; "

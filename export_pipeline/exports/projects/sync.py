@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import ControlUnreachableError, SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.records import ProjectRecord, project_of
 from export_pipeline.exports.control.tables import exports, facts, projects
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.claims import Claim, ProjectId, claims_of, place
 from export_pipeline.exports.projects.naming import asset_name
 from export_pipeline.exports.projects.owners import (
@@ -102,15 +102,15 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
         )
     outside = _outside(source, found, start=start, today=today) if count else ()
     unassigned = count_unassigned(control, source, settings) if count else None
-    with control.begin() as connection:
+    with control.begin() as transaction:
         if not control.is_sqlite:
-            connection.execute(sa.text("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE"))
-        writing = _Writing(connection, began=began, settings=settings)
+            transaction.execute(sa.text("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE"))
+        writing = _Writing(transaction, began=began, settings=settings)
         writing.write(found)
         warnings += writing.warnings
         if start is not None:
-            insert_missing(connection, facts, {"name": START, "value": start.isoformat()})
-        recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
+            transaction.insert_missing(facts, {"name": START, "value": start.isoformat()})
+        recorded = transaction.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
     return SyncReport(
         added=tuple(writing.added),
         renamed=tuple(writing.renamed),
@@ -136,8 +136,8 @@ def _is_new(control: ControlDatabase) -> bool:
 
 
 def _recorded_start(control: ControlDatabase) -> date | None:
-    with control.read() as connection:
-        value = connection.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
+    with control.read() as transaction:
+        value = transaction.execute(sa.select(facts.c.value).where(facts.c.name == START)).scalar()
     return None if value is None else date.fromisoformat(value)
 
 
@@ -177,11 +177,11 @@ class _Writing:
     What another sync has read later is left as it is.
     """
 
-    def __init__(self, connection: sa.Connection, *, began: int, settings: Settings) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, *, began: int, settings: Settings) -> None:
+        self._connection = transaction
         self._began = began
         self._default = settings.tenant_id
-        records = connection.execute(sa.select(projects)).mappings().all()
+        records = transaction.execute(sa.select(projects)).mappings().all()
         self._known = {(found.tenant_id, found.session_id): found for found in map(project_of, records)}  # type: ignore[arg-type]
         self._taken = {record.asset_name for record in self._known.values()}
         self.added: list[str] = []

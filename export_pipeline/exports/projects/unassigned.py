@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.tables import facts
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.watch.notices import add_notice
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource, UnassignedRows
@@ -28,14 +28,14 @@ def count_unassigned(control: ControlDatabase, source: RunSource, settings: Sett
     """
     found = source.unassigned()
 
-    def write(connection: sa.Connection) -> None:
-        at = connection.execute(sa.select(control.now_sql)).scalar_one()
+    def write(transaction: Transaction) -> None:
+        at = transaction.now()
         value = json.dumps({**asdict(found), "counted_at": at})
-        insert_missing(connection, facts, {"name": _FACT, "value": value})
-        connection.execute(sa.update(facts).where(facts.c.name == _FACT).values(value=value))
+        transaction.insert_missing(facts, {"name": _FACT, "value": value})
+        transaction.execute(sa.update(facts).where(facts.c.name == _FACT).values(value=value))
         if found.missing(exported_as=settings.unassigned_project):
             add_notice(
-                connection,
+                transaction,
                 "rows.unassigned",
                 subject=_subject(found),
                 text=found.sentence(exported_as=settings.unassigned_project),
@@ -49,9 +49,9 @@ def count_unassigned(control: ControlDatabase, source: RunSource, settings: Sett
 
 def unassigned_rows(control: ControlDatabase, source: RunSource, settings: Settings) -> UnassignedRows:
     """The recorded count of rows of no project, or a new one where that is more than six hours old."""
-    with control.read() as connection:
-        recorded = connection.execute(sa.select(facts.c.value).where(facts.c.name == _FACT)).scalar()
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    with control.read() as transaction:
+        recorded = transaction.execute(sa.select(facts.c.value).where(facts.c.name == _FACT)).scalar()
+        now = transaction.now()
     value: dict[str, Any] = {} if recorded is None else json.loads(recorded)
     if now - value.pop("counted_at", 0) > YOUNG_MICROSECONDS:
         return count_unassigned(control, source, settings)

@@ -26,8 +26,8 @@ def workspace_of(control: ControlDatabase, settings: Settings) -> uuid.UUID:
         .group_by(projects.c.tenant_id)
         .order_by(sa.func.count().desc(), projects.c.tenant_id)
     )
-    with control.read() as connection:
-        found = [uuid.UUID(tenant_id) for tenant_id in connection.execute(query).scalars()]
+    with control.read() as transaction:
+        found = [uuid.UUID(tenant_id) for tenant_id in transaction.execute(query).scalars()]
     if not found or settings.tenant_id in found:
         return settings.tenant_id
     if len(found) > 1:
@@ -44,6 +44,6 @@ def owner_of(control: ControlDatabase, id_: uuid.UUID) -> uuid.UUID | None:
         sa.select(projects.c.tenant_id).where(projects.c.session_id == str(id_)),
         *(sa.select(table.c.tenant_id).where(table.c.id == str(id_)) for table in (destinations, bulk_exports)),
     )
-    with control.read() as connection:
-        found = connection.execute(owner).scalars().first()
+    with control.read() as transaction:
+        found = transaction.execute(owner).scalars().first()
     return None if found is None else uuid.UUID(found)

@@ -11,7 +11,12 @@ from export_pipeline.errors import InputError
 from export_pipeline.exports.bulk.records import instant, read_export
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, commits, days, exports, projects
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.standing import STANDING
+from export_pipeline.exports.proof.manifests import ManifestReader, TableId, choose, list_manifests
+from export_pipeline.files.manifest import Manifest
+from export_pipeline.files.signing import PublicKeys
+from export_pipeline.object_store.protocol import ObjectStore
 
 MOST_CHANGES = 10_000
 
@@ -62,10 +67,10 @@ def changes_since(
     `InputError` for an unknown export, a limit outside 1 to 10,000, and a cursor that is not one of this control
     database: after `recover` on an empty one begin anew.
     """
-    with control.read() as connection:
-        if connection.execute(sa.select(exports.c.kind).where(exports.c.export_id == str(export_id))).first() is None:
+    with control.read() as transaction:
+        if transaction.execute(sa.select(exports.c.kind).where(exports.c.export_id == str(export_id))).first() is None:
             raise InputError(f"unknown export {export_id}; `export-pipeline projects list` shows the exports")
-        return _since(connection, exports.c.export_id == str(export_id), cursor, limit, current=current)
+        return _since(transaction, exports.c.export_id == str(export_id), cursor, limit, current=current)
 
 
 def all_changes_since(
@@ -73,8 +78,8 @@ def all_changes_since(
 ) -> tuple[list[Change], str | None]:
     """The same of the tables in use of all projects, under one cursor."""
     in_use = sa.and_(exports.c.kind == STANDING, exports.c.superseded_at.is_(None))
-    with control.read() as connection:
-        return _since(connection, in_use, cursor, limit, current=current)
+    with control.read() as transaction:
+        return _since(transaction, in_use, cursor, limit, current=current)
 
 
 def bulk_changes_since(
@@ -90,13 +95,13 @@ def bulk_changes_since(
     parts = sa.select(bulk_exports.c.id).where(
         sa.or_(bulk_exports.c.id == str(bulk_id), bulk_exports.c.source_id == str(bulk_id))
     )
-    with control.read() as connection:
-        read_export(connection, bulk_id, tenant_id=tenant_id)
-        return _since(connection, exports.c.bulk_id.in_(parts), cursor, limit, current=current)
+    with control.read() as transaction:
+        read_export(transaction, bulk_id, tenant_id=tenant_id)
+        return _since(transaction, exports.c.bulk_id.in_(parts), cursor, limit, current=current)
 
 
 def _since(
-    connection: sa.Connection, wanted: sa.ColumnElement[bool], cursor: str | None, limit: int, *, current: bool
+    transaction: Transaction, wanted: sa.ColumnElement[bool], cursor: str | None, limit: int, *, current: bool
 ) -> tuple[list[Change], str | None]:
     if not 1 <= limit <= MOST_CHANGES:
         raise InputError(f"a limit lies between 1 and {MOST_CHANGES}, not {limit}")
@@ -132,19 +137,19 @@ def _since(
     if current:
         query = query.where(~superseded)
     if cursor is not None:
-        query = query.where(commits.c.sequence > _position(connection, cursor))
-    rows = connection.execute(query).all()
+        query = query.where(commits.c.sequence > _position(transaction, cursor))
+    rows = transaction.execute(query).all()
     after = f"{rows[-1].sequence}-{uuid.UUID(rows[-1].commit_id).hex[:8]}" if rows else cursor
     return [_change(row) for row in rows], after
 
 
-def _position(connection: sa.Connection, cursor: str) -> int:
+def _position(transaction: Transaction, cursor: str) -> int:
     """The place in the sequence; the commit that a cursor names must be there: another database has another one."""
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise InputError(f"{cursor!r} is not a cursor; take the one that the last answer gave, or none to begin anew")
     sequence = int(match["sequence"])
-    commit_id = connection.execute(sa.select(commits.c.commit_id).where(commits.c.sequence == sequence)).scalar()
+    commit_id = transaction.execute(sa.select(commits.c.commit_id).where(commits.c.sequence == sequence)).scalar()
     if commit_id is None or not commit_id.startswith(match["commit"]):
         raise InputError(
             f"the cursor {cursor!r} is not of this control database, or of one that was lost and rebuilt since; "
@@ -174,4 +179,47 @@ def _change(row: sa.Row[tuple[object, ...]]) -> Change:
         version_id=None if gone else row.version_id,
         manifest_uri=f"s3://{row.bucket}/{row.manifest_key}",
         committed_at=instant(row.committed_at),
+    )
+
+
+def days_in_bucket(
+    store: ObjectStore, prefix: str, *, keys: PublicKeys, wanted: uuid.UUID | None = None
+) -> list[Change]:
+    """The commit in force of each day, as the bucket's manifests tell; `wanted` is an export or a project, None all.
+
+    A bucket has no order of commits, so there is no cursor: compare the commit ids with those that were loaded.
+    Days whose manifests are all damaged are left out; `export-pipeline verify` names them.
+    """
+    found = []
+    for table, index in sorted(list_manifests(store, prefix).tables.items()):
+        if wanted not in {None, table.export_id, table.session_id}:
+            continue
+        reader = ManifestReader(store, index, keys=keys)
+        for day in reader.days:
+            valid = choose(reader.newest_first(day)).valid
+            if valid is not None and valid.manifest is not None:
+                found.append(_change_of_manifest(table, day, valid.manifest, f"s3://{store.config.bucket}/{valid.key}"))
+    return found
+
+
+def _change_of_manifest(table: TableId, day: date, manifest: Manifest, manifest_uri: str) -> Change:
+    file = manifest.file
+    return Change(
+        sequence=None,
+        project=None,
+        export_id=table.export_id,
+        tenant_id=table.tenant_id,
+        session_id=table.session_id,
+        day=day,
+        epoch=manifest.epoch,
+        commit_id=manifest.commit_id,
+        superseded=False,
+        rows=manifest.rows,
+        bytes=0 if file is None else file.bytes,
+        uri=None if file is None else f"s3://{file.bucket}/{file.key}",
+        sha256=None if file is None else file.sha256,
+        etag=None if file is None else file.etag,
+        version_id=None if file is None else file.version_id,
+        manifest_uri=manifest_uri,
+        committed_at=manifest.committed_at,
     )

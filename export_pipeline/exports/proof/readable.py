@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import date
 from urllib.parse import urlsplit, urlunsplit
 
-import sqlalchemy as sa
-
 from export_pipeline.errors import InputError, NotFoundError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, read_days
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.exports.projects.registry import project_by_session
 from export_pipeline.files.paths import project_root
@@ -26,13 +25,13 @@ def readable(
     The day to be loaded is `day`, else the newest that has rows. Raises `InputError` where no table is left.
     """
     tables, left_out = [], []
-    with control.read() as connection:
+    with control.read() as transaction:
         for export in exports:
-            project = project_by_session(connection, export.session_id, tenant_id=export.tenant_id)
+            project = project_by_session(transaction, export.session_id, tenant_id=export.tenant_id)
             of = _called(export, project)
             days = [
                 Day(record.day, record.rows or 0)
-                for record in read_days(connection, export.export_id)
+                for record in read_days(transaction, export.export_id)
                 if record.committed
             ]
             with_rows = [found for found in days if found.rows]
@@ -44,7 +43,7 @@ def readable(
                     f"{of}: {f'{day} is not exported' if with_rows else 'no day with rows is exported yet'}"
                 )
                 continue
-            tables.append(_table(connection, export, project, of=of, days=days, wanted=wanted))
+            tables.append(_table(transaction, export, project, of=of, days=days, wanted=wanted))
     if not tables:
         raise InputError(
             "; ".join(left_out) or "no project is exported yet; `export-pipeline status` says what is missing"
@@ -53,7 +52,7 @@ def readable(
 
 
 def _table(
-    connection: sa.Connection,
+    transaction: Transaction,
     export: ExportRecord,
     project: ProjectRecord | None,
     *,
@@ -61,7 +60,7 @@ def _table(
     days: list[Day],
     wanted: Day,
 ) -> Table:
-    endpoint_url, virtual_host = _endpoint(connection, export)
+    endpoint_url, virtual_host = _endpoint(transaction, export)
     return Table(
         name=_name(export, project),
         about=of,
@@ -95,12 +94,12 @@ def _on_one_line(text: str) -> str:
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
 
 
-def _endpoint(connection: sa.Connection, export: ExportRecord) -> tuple[str | None, bool]:
+def _endpoint(transaction: Transaction, export: ExportRecord) -> tuple[str | None, bool]:
     """The endpoint without the bucket, and whether the bucket's name goes before its host."""
     if export.endpoint_url is None or export.destination_id is None:
         return export.endpoint_url, False
     try:
-        config = read_destination(connection, export.destination_id, tenant_id=None).config
+        config = read_destination(transaction, export.destination_id, tenant_id=None).config
     except NotFoundError:
         return export.endpoint_url, False
     if config.include_bucket_in_prefix:

@@ -17,16 +17,16 @@ _MICROSECONDS = 1_000_000
 
 def beat(control: ControlDatabase) -> None:
     """Notes that a sensor is ticking; where that cannot be written, the tick goes on."""
-    with contextlib.suppress(ControlUnreachableError), control.begin() as connection:
-        now = str(connection.execute(sa.select(control.now_sql)).scalar_one())
+    with contextlib.suppress(ControlUnreachableError), control.begin() as transaction:
+        now = str(transaction.now())
         here = facts.c.name == _NAME
-        if not connection.execute(sa.update(facts).where(here).values(value=now)).rowcount:
-            connection.execute(sa.insert(facts).values(name=_NAME, value=now))
+        if not transaction.execute(sa.update(facts).where(here).values(value=now)).rowcount:
+            transaction.execute(sa.insert(facts).values(name=_NAME, value=now))
 
 
 def seconds_since_tick(control: ControlDatabase) -> float | None:
     """How long ago a sensor last ticked, None where none ever has."""
-    with control.read() as connection:
-        value = connection.execute(sa.select(facts.c.value).where(facts.c.name == _NAME)).scalar_one_or_none()
-        now = connection.execute(sa.select(control.now_sql)).scalar_one()
+    with control.read() as transaction:
+        value = transaction.execute(sa.select(facts.c.value).where(facts.c.name == _NAME)).scalar_one_or_none()
+        now = transaction.now()
     return None if value is None else max(0.0, (now - int(value)) / _MICROSECONDS)

@@ -43,12 +43,12 @@ class Measures:
 
 def measure(control: ControlDatabase, settings: Settings) -> Measures:
     """Rows, bytes and days by kind and status, days overdue by project, bulk exports and their steps."""
-    with control.read() as connection:
-        committed = connection.execute(_COMMITTED).all()
-        by_status = connection.execute(_BY_STATUS).all()
-        found_exports = connection.execute(_count(bulk_exports)).all()
-        found_units = connection.execute(_count(bulk_units)).all()
-        steps = {name: connection.execute(query).one() for name, query in _STEPS.items()}
+    with control.read() as transaction:
+        committed = transaction.execute(_COMMITTED).all()
+        by_status = transaction.execute(_BY_STATUS).all()
+        found_exports = transaction.execute(_count(bulk_exports)).all()
+        found_units = transaction.execute(_count(bulk_units)).all()
+        steps = {name: transaction.execute(query).one() for name, query in _STEPS.items()}
     late = progress(control, settings)
     return Measures(
         rows={row.kind: int(row.rows) for row in committed},

@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.bulk.turns import in_turns
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.inserts import insert_missing
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import notices
-from export_pipeline.exports.projects.late import ShrunkDay
+from export_pipeline.exports.control.transaction import Transaction
+from export_pipeline.exports.projects.changed import ShrunkDay
+from export_pipeline.exports.turns import in_turns
 from export_pipeline.runs.window import Window
 
 Kind = Literal[
@@ -52,7 +52,7 @@ class Notice:
 
 
 def add_notice(
-    connection: sa.Connection, kind: Kind, *, subject: str, text: str, detail: Mapping[str, Any], at: int
+    transaction: Transaction, kind: Kind, *, subject: str, text: str, detail: Mapping[str, Any], at: int
 ) -> None:
     """Puts a notice into the outbox, unless this kind has told of the subject before.
 
@@ -68,11 +68,11 @@ def add_notice(
         "attempts": 0,
         "not_before": at,
     }
-    insert_missing(connection, notices, row)
+    transaction.insert_missing(notices, row)
 
 
 def export_ended(
-    connection: sa.Connection,
+    transaction: Transaction,
     kind: EndKind,
     *,
     bulk_id: uuid.UUID,
@@ -95,7 +95,7 @@ def export_ended(
         what = f"is complete again: {number} {'day' if number == 1 else 'days'} changed ({again['reason']})"
     late = {} if again is None else {"late_days": again["days"], "late_reason": again["reason"]}
     add_notice(
-        connection,
+        transaction,
         kind,
         subject=f"{bulk_id}:{at}",
         text=f"export {bulk_id} {what}" + "".join(f": {each}" for each in (error, warning) if each),
@@ -112,11 +112,11 @@ def export_ended(
 
 
 def schedule_missed(
-    connection: sa.Connection, *, schedule_id: uuid.UUID, tenant_id: uuid.UUID, window: Window, why: str, at: int
+    transaction: Transaction, *, schedule_id: uuid.UUID, tenant_id: uuid.UUID, window: Window, why: str, at: int
 ) -> None:
     """A schedule did not start the export of a window when it should have."""
     add_notice(
-        connection,
+        transaction,
         "schedule.missed",
         subject=f"{schedule_id}:{window.start.isoformat()}",
         text=f"schedule {schedule_id} missed the window {window}: {why}",
@@ -132,13 +132,13 @@ def schedule_missed(
 
 
 def days_shrunk(
-    connection: sa.Connection, export: ExportRecord, days: Sequence[ShrunkDay], *, name: str, at: int
+    transaction: Transaction, export: ExportRecord, days: Sequence[ShrunkDay], *, name: str, at: int
 ) -> None:
     """The trace store has fewer rows of committed days than are committed; told of once for these days and commits."""
     first, missing = min(days, key=lambda day: day.day), sum(day.committed - day.found for day in days)
     span = str(first.day) if len(days) == 1 else f"{len(days)} days from {first.day} on"
     add_notice(
-        connection,
+        transaction,
         "days.shrunk",
         subject=f"{export.export_id}:{','.join(f'{day.day}/{day.epoch}' for day in days)}",
         text=f"the trace store lacks {missing:,} rows of {span} of {name} that are committed; the files are kept",
@@ -153,11 +153,11 @@ def days_shrunk(
 
 
 def late_days_failed(
-    connection: sa.Connection, export: ExportRecord, *, days: str, why: str, change: str, name: str, at: int
+    transaction: Transaction, export: ExportRecord, *, days: str, why: str, change: str, name: str, at: int
 ) -> None:
     """Days that had changed in the trace store could not be exported again, however often that was tried."""
     add_notice(
-        connection,
+        transaction,
         "days.late_failed",
         subject=f"{export.export_id}:{change}",
         text=f"{days} of {name} changed in the trace store ({why}) and could not be exported again",
@@ -177,13 +177,10 @@ def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[No
 
     What is of no workspace has turns of its own. Those created before `oldest` are given up.
     """
-    query = (
-        sa.select(notices)
-        .where(notices.c.sent_at.is_(None), notices.c.not_before <= control.now_sql, notices.c.created_at >= oldest)
-        .order_by(notices.c.created_at, notices.c.id)
-    )
-    with control.read() as connection:
-        rows = connection.execute(query).all()
+    with control.read() as transaction:
+        is_due = sa.and_(notices.c.sent_at.is_(None), notices.c.not_before <= transaction.now_sql)
+        query = sa.select(notices).where(is_due, notices.c.created_at >= oldest)
+        rows = transaction.execute(query.order_by(notices.c.created_at, notices.c.id)).all()
     return [
         Notice(
             id=uuid.UUID(row.id),
@@ -200,14 +197,21 @@ def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[No
 
 def mark_sent(control: ControlDatabase, notice: Notice) -> None:
     """The notice has been told of; it is not sent again."""
-    values = {"attempts": notice.attempts + 1, "sent_at": control.now_sql}
-    control.run(lambda connection: connection.execute(_update(notice).values(**values)))
+
+    def mark(transaction: Transaction) -> None:
+        transaction.execute(_update(notice).values(attempts=notice.attempts + 1, sent_at=transaction.now_sql))
+
+    control.run(mark)
 
 
 def mark_failed(control: ControlDatabase, notice: Notice, *, pause: float) -> None:
     """The notice could not be sent and is tried again after `pause` seconds."""
-    values = {"attempts": notice.attempts + 1, "not_before": control.now_sql + int(pause * 1_000_000)}
-    control.run(lambda connection: connection.execute(_update(notice).values(**values)))
+
+    def mark(transaction: Transaction) -> None:
+        not_before = transaction.now_sql + int(pause * 1_000_000)
+        transaction.execute(_update(notice).values(attempts=notice.attempts + 1, not_before=not_before))
+
+    control.run(mark)
 
 
 def _update(notice: Notice) -> sa.Update:

@@ -139,17 +139,17 @@ def post(webhook: Webhook, notice: Notice) -> None:
         TIMESTAMP_HEADER: timestamp,
         SIGNATURE_HEADER: signature(webhook.key, timestamp=timestamp, body=body),
     }
-    connection = _Guarded(webhook)
+    transaction = _Guarded(webhook)
     try:
-        connection.request("POST", webhook.target, body=body, headers=headers)
-        status = connection.getresponse().status  # of the body nothing is read
-        if connection.is_late:
+        transaction.request("POST", webhook.target, body=body, headers=headers)
+        status = transaction.getresponse().status  # of the body nothing is read
+        if transaction.is_late:
             raise TimeoutError  # headers that break off count as whole ones there
     except (OSError, http.client.HTTPException) as error:
-        cause = "no answer in time" if connection.is_late else _cause(error)
+        cause = "no answer in time" if transaction.is_late else _cause(error)
         raise NotDeliveredError(f"{webhook.host} does not take notices: {cause}") from None
     finally:
-        connection.close()
+        transaction.close()
     if not 200 <= status < 300:
         raise NotDeliveredError(f"{webhook.host} answers notices with status {status}")
 

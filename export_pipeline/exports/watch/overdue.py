@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, ProjectRecord, read_days
 from export_pipeline.exports.control.tables import notices
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.planning import DayRange, day_ranges, days_to_export
 from export_pipeline.exports.projects.registry import list_projects, partitions_start
 from export_pipeline.exports.projects.standing import current_export
@@ -82,8 +83,8 @@ def _progress(
     is_due = _was_known(project, last, settings)
     records: list[DayRecord] = []
     if export is not None:
-        with control.read() as connection:
-            records = read_days(connection, export.export_id)
+        with control.read() as transaction:
+            records = read_days(transaction, export.export_id)
     committed = [record for record in records if record.completed_at is not None]
     done = {record.day for record in committed if not record.pending}
     return ProjectProgress(
@@ -113,12 +114,12 @@ def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime 
     if not late:
         return []
 
-    def write(connection: sa.Connection) -> None:
-        told = _told(connection, day)
+    def write(transaction: Transaction) -> None:
+        told = _told(transaction, day)
         new = [found for found in late if found.project.asset_name not in told]
         if new:
             add_notice(
-                connection,
+                transaction,
                 "day.overdue",
                 subject=f"{day}:{new[0].project.asset_name}",
                 text=_sentence(day, new),
@@ -130,12 +131,12 @@ def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime 
     return [found.project.asset_name for found in late]
 
 
-def _told(connection: sa.Connection, day: date) -> set[str]:
+def _told(transaction: Transaction, day: date) -> set[str]:
     """The assets whose day was told of before."""
     query = sa.select(notices.c.body).where(
         notices.c.kind == "day.overdue", notices.c.subject.startswith(f"{day}:", autoescape=True)
     )
-    bodies = connection.execute(query).scalars()
+    bodies = transaction.execute(query).scalars()
     return {project["asset"].removeprefix("runs/") for body in bodies for project in body["detail"]["projects"]}
 
 

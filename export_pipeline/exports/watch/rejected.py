@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from datetime import date
 
-import sqlalchemy as sa
-
 from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.watch.notices import add_notice
 from export_pipeline.exports.watch.overdue import ProjectProgress, progress
 from export_pipeline.runs.reasons import describe_rejected, total_rejected
@@ -27,21 +26,21 @@ def note_rejected(control: ControlDatabase, settings: Settings) -> list[str]:
     found = [(item, days) for item in progress(control, settings) if (days := over_limit(item.rejected, settings))]
     at = control.now()
 
-    def write(connection: sa.Connection) -> None:
+    def write(transaction: Transaction) -> None:
         for item, days in found:
-            _note(connection, item, days, at=at)
+            _note(transaction, item, days, at=at)
 
     if found:
         control.run(write)
     return [item.project.asset_name for item, _ in found]
 
 
-def _note(connection: sa.Connection, item: ProjectProgress, days: Mapping[date, Mapping[str, int]], *, at: int) -> None:
+def _note(transaction: Transaction, item: ProjectProgress, days: Mapping[date, Mapping[str, int]], *, at: int) -> None:
     reasons, newest = total_rejected(days.values()), sorted(days)[-_MOST_DAYS_NAMED:]
     epochs = ",".join(f"{day}/{item.epochs[day]}" for day in newest)
     name, span = item.project.asset_name, f"{len(days):,} {'day' if len(days) == 1 else 'days'}"
     add_notice(
-        connection,
+        transaction,
         "rows.rejected",
         subject=f"{name}:{epochs}",
         text=f"{span} of runs/{name}, the newest {newest[-1]}: {describe_rejected(reasons)}",

@@ -26,7 +26,6 @@ def claim(desk: Desk, bulk_id: uuid.UUID) -> Claim:
     with desk.control.begin() as connection:
         claimed = claim_day(
             connection,
-            control=desk.control,
             export_id=unit.export_id,
             day=unit.day,
             owner="process:test:1",

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import ControlUnreachableError
-from export_pipeline.exports.bulk import children as children_module
+from export_pipeline.exports.bulk import schedules
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
-from export_pipeline.exports.bulk.children import DELAY, next_child, spawn_child, spawn_children
+from export_pipeline.exports.bulk.planning_round import prepare
 from export_pipeline.exports.bulk.read import list_bulk_exports, list_child_units
 from export_pipeline.exports.bulk.records import BulkExport, instant
-from export_pipeline.exports.bulk.steps import prepare
+from export_pipeline.exports.bulk.schedules import DELAY, next_child, spawn_child, spawn_children
 from export_pipeline.exports.control.tables import destinations
 from export_pipeline.exports.watch.notices import Notice, due_notices
 from export_pipeline_tests.exports.bulk.desk import Desk
@@ -158,7 +158,7 @@ def test_a_window_that_a_failing_schedule_misses_is_told_of_with_the_reason(
     def fails(*_: object, **__: object) -> None:
         raise ValueError("a value of a row")
 
-    monkeypatch.setattr(children_module, "insert_export", fails)
+    monkeypatch.setattr(schedules, "insert_export", fails)
     assert spawn_children(any_desk.control, settings=any_desk.settings, seconds=60) == []
     assert any_desk.export(broken.id).error == "its next export cannot begin: unexpected ValueError"
 
@@ -169,7 +169,7 @@ def test_a_control_database_that_is_away_ends_the_round(desk: Desk, monkeypatch:
     def away(*_: object, **__: object) -> None:
         raise ControlUnreachableError("away")
 
-    monkeypatch.setattr(children_module, "spawn_child", away)
+    monkeypatch.setattr(schedules, "spawn_child", away)
     with pytest.raises(ControlUnreachableError):
         spawn_children(desk.control, settings=desk.settings, seconds=60)
     assert desk.export(source.id).error is None
@@ -193,7 +193,7 @@ def test_a_round_ends_in_time_and_a_workspace_with_many_schedules_delays_no_othe
     for _ in range(30):
         schedule(any_desk, windows=3)
     asked = schedule(neighbour, windows=1)
-    monkeypatch.setattr(children_module, "time", Clock())
+    monkeypatch.setattr(schedules, "time", Clock())
     spawned = spawn_children(any_desk.control, settings=any_desk.settings, seconds=5)
     assert len(spawned) == 5
     assert [child.source_id for child in spawned if child.tenant_id == neighbour.tenant] == [asked.id]
@@ -205,6 +205,6 @@ def test_where_a_round_has_time_for_one_every_workspace_comes_first_at_times(
     desks = [desk, *(Desk(desk.control) for _ in range(3))]
     for each in desks:
         schedule(each, windows=200)
-    monkeypatch.setattr(children_module, "time", Clock())
+    monkeypatch.setattr(schedules, "time", Clock())
     served = [spawn_children(desk.control, settings=desk.settings, seconds=1)[0].tenant_id for _ in range(80)]
     assert set(served) == {each.tenant for each in desks}

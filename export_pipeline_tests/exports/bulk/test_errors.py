@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import RetryableError
-from export_pipeline.exports.bulk.ending import fail_export
-from export_pipeline.exports.bulk.results import Retries, record_results
+from export_pipeline.exports.bulk.cancel import fail_export
 from export_pipeline.exports.bulk.units import plan_units
+from export_pipeline.exports.bulk.worker import Retries, record_results
 from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.exports.watch.notices_send import body_of

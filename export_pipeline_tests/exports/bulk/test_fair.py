@@ -14,19 +14,20 @@ from export_pipeline.errors import (
     SourceUnreachableError,
     SourceUnusableError,
 )
-from export_pipeline.exports.bulk import count, late, turns
-from export_pipeline.exports.bulk.children import spawn_child
+from export_pipeline.exports import turns
+from export_pipeline.exports.bulk import changed, count
+from export_pipeline.exports.bulk.changed import follow_late_changes
 from export_pipeline.exports.bulk.count import count_rows, uncounted
-from export_pipeline.exports.bulk.late import follow_late_changes
-from export_pipeline.exports.bulk.plan import ROWS_TOGETHER, group_units
+from export_pipeline.exports.bulk.planner import ROWS_TOGETHER, group_units
+from export_pipeline.exports.bulk.planning_round import prepare
 from export_pipeline.exports.bulk.read import progress_of
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.bulk.results import end_if_done
-from export_pipeline.exports.bulk.steps import prepare
-from export_pipeline.exports.bulk.turns import in_turns
+from export_pipeline.exports.bulk.schedules import spawn_child
+from export_pipeline.exports.bulk.worker import end_if_done
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import bulk_exports, exports
-from export_pipeline.exports.projects.late import Lateness
+from export_pipeline.exports.projects.changed import Lateness
+from export_pipeline.exports.turns import in_turns
 from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended
 from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_SEARCHES, parse_filter, read_filter
 from export_pipeline.runs.filter_tree import Filter
@@ -351,7 +352,7 @@ def comparing(monkeypatch: pytest.MonkeyPatch) -> Comparing:
     """What late changes are looked for with."""
     made = Comparing()
     monkeypatch.setattr(turns, "time", made)
-    monkeypatch.setattr(late, "look_for_late_days", made.look)
+    monkeypatch.setattr(changed, "look_for_late_days", made.look)
     return made
 
 

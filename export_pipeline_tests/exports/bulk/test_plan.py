@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.exports.bulk.cleaning import MOST, plan_cleaning
-from export_pipeline.exports.bulk.places import Moves, share_places
-from export_pipeline.exports.bulk.plan import SIDE_BY_SIDE, Limits, Planned, Run, Start, group_units, plan
+from export_pipeline.exports.bulk.cleanup import MOST, plan_cleaning
+from export_pipeline.exports.bulk.planner import (
+    SIDE_BY_SIDE,
+    Limits,
+    Moves,
+    Planned,
+    Run,
+    Start,
+    group_units,
+    plan,
+    share_places,
+)
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 
 HOUR = 3600 * 1_000_000

@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import NotFoundError
-from export_pipeline.exports.bulk import steps
-from export_pipeline.exports.bulk.plan import Planned
+from export_pipeline.exports.bulk import planning_round
+from export_pipeline.exports.bulk.planner import Planned
+from export_pipeline.exports.bulk.planning_round import carry_out, read_active
 from export_pipeline.exports.bulk.read import (
     estimated_finish,
     get_unit,
@@ -18,7 +19,6 @@ from export_pipeline.exports.bulk.read import (
     share_done,
 )
 from export_pipeline.exports.bulk.records import BulkExport
-from export_pipeline.exports.bulk.steps import carry_out, read_active
 from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.bulk.desk import Desk
 
@@ -120,8 +120,8 @@ def test_lists_are_the_workspaces_own_and_come_in_pages(any_desk: Desk) -> None:
 def test_of_very_many_waiting_units_a_round_sees_those_that_are_due_first(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "MOST_WAITING", 1)
-    monkeypatch.setattr(steps, "LEAST_WAITING", 1)
+    monkeypatch.setattr(planning_round, "MOST_WAITING", 1)
+    monkeypatch.setattr(planning_round, "LEAST_WAITING", 1)
     export = any_desk.ask()
     first, second, third = any_desk.units(export.id)
     any_desk.set_unit(first.id, not_before=5)
@@ -132,8 +132,8 @@ def test_of_very_many_waiting_units_a_round_sees_those_that_are_due_first(
 def test_a_round_reads_units_of_exports_that_may_be_under_way_and_few_of_each_where_there_are_many(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "MOST_WAITING", 6)
-    monkeypatch.setattr(steps, "LEAST_WAITING", 2)
+    monkeypatch.setattr(planning_round, "MOST_WAITING", 6)
+    monkeypatch.setattr(planning_round, "LEAST_WAITING", 2)
     neighbour = Desk(any_desk.control)
     other = neighbour.ask()
     asked = [any_desk.ask() for _ in range(5)]

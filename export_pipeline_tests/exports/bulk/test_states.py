@@ -9,7 +9,7 @@ from export_pipeline.errors import (
     PermanentError,
     SourceUnreachableError,
 )
-from export_pipeline.exports.bulk.states import may_retry, status_of_ended
+from export_pipeline.exports.bulk.records import may_retry, status_of_ended
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.control.tables import projects
 from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.exports.proof.changes import bulk_changes_since
-from export_pipeline.exports.proof.verify import VerifyReport, verify_export
+from export_pipeline.exports.proof.verify.export import VerifyReport, verify_export
 from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline_tests.exports.bulk.workers import worker_of
 from export_pipeline_tests.orchestration.bulk_house import BulkHouse
@@ -66,7 +66,7 @@ def opened(bulk: BulkHouse) -> Iterator[ObjectStore]:
 def reports(bulk: BulkHouse, export: BulkExport) -> list[VerifyReport]:
     with opened(bulk) as store:
         return [
-            verify_export(table, store=store, control=bulk.control, source=bulk.parts.source, deep=True)
+            verify_export(table, store=store, control=bulk.control, source=bulk.connections.source, deep=True)
             for table in tables_of(bulk.control, export.id)
         ]
 

@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError, RetryableError
-from export_pipeline.exports.bulk import work
+from export_pipeline.exports.bulk import worker
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
-from export_pipeline.exports.bulk.clean import clean_up
-from export_pipeline.exports.bulk.plan import Lost, Planned
+from export_pipeline.exports.bulk.cleanup import clean_up
+from export_pipeline.exports.bulk.planner import Lost, Planned
+from export_pipeline.exports.bulk.planning_round import carry_out, last_heard, leftovers, read_active
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
-from export_pipeline.exports.bulk.results import Retries, begin_unit, record_results, take_units
-from export_pipeline.exports.bulk.steps import carry_out, last_heard, leftovers, read_active
+from export_pipeline.exports.bulk.worker import Retries, begin_unit, record_results, take_units
 from export_pipeline.exports.control.tables import commits, destinations, exports
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.settings import PREFIX
@@ -103,7 +103,7 @@ def test_a_cancel_at_any_step_ends_in_nothing_or_in_the_whole_day(
 def test_a_day_is_stopped_before_its_lease_s_next_heartbeat(
     bulk: BulkHouse, export: BulkExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.0)
     steps: list[str] = []
 
     def on_step(name: str) -> None:

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from export_pipeline.exports.bulk.work import Worker
-from export_pipeline.exports.commit.publish import no_step
+from export_pipeline.exports.bulk.worker import Worker
+from export_pipeline.exports.commit.publisher import no_step
 from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.settings import Settings, load_settings

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import polars as pl
 import sqlalchemy as sa
 
-from export_pipeline.exports.commit.job import PublishLimits
-from export_pipeline.exports.commit.leases import Clock, elapsed
-from export_pipeline.exports.commit.publish import DayOutcome, DayRequest, publish_day
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest
+from export_pipeline.exports.commit.lease import Clock, elapsed
+from export_pipeline.exports.commit.publish import publish_day
+from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, ExportRecord, export_of, read_day
 from export_pipeline.exports.control.tables import commits, exports, uploads
@@ -109,15 +110,17 @@ class Bench:
     ) -> DayOutcome:
         """One attempt at a day."""
         return publish_day(
+            Publisher(
+                control=self.control,
+                store=self.store,
+                source=source,
+                limits=limits,
+                on_step=on_step,
+                wait_for_lease=wait_for_lease,
+                owner_ended=owner_ended,
+                clock=clock,
+            ),
             self.request(day, **options),
-            control=self.control,
-            store=self.store,
-            source=source,
-            limits=limits,
-            on_step=on_step,
-            wait_for_lease=wait_for_lease,
-            owner_ended=owner_ended,
-            clock=clock,
         )
 
     def again(self) -> "Bench":

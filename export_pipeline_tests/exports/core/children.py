@@ -17,10 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.exports.commit.job import PublishLimits
+from export_pipeline.exports.commit.publisher import PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import days
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row
 
@@ -138,6 +139,6 @@ def signal_at(attempt: Attempt) -> Callable[[str], None]:
     return on_step
 
 
-def expire_leases(connection: sa.Connection) -> None:
+def expire_leases(connection: Transaction) -> None:
     """Ends all leases now, as time would."""
     connection.execute(sa.update(days).values(lease_until=0))

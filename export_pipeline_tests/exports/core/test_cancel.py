@@ -10,11 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError, LeaseLostError
-from export_pipeline.exports.commit.cancel import CancelAnswer, cancel_in
 from export_pipeline.exports.commit.claim import Claim, claim_day
 from export_pipeline.exports.commit.empty_days import commit_empty_days
-from export_pipeline.exports.commit.publish import no_step
+from export_pipeline.exports.commit.publisher import Committer, no_step
+from export_pipeline.exports.commit.transitions import CancelAnswer, cancel_in
 from export_pipeline.exports.control.tables import days as days_table
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names
 from export_pipeline_tests.exports.core.memory_source import MemorySource, Row, rows_of
@@ -33,7 +34,7 @@ DECIDED = {*COMPLETE, "writing manifest", "manifest"}
 def cancel_day(bench: Bench, day: date) -> CancelAnswer:
     """Cancels a day in a transaction of its own."""
     export_id = bench.export.export_id
-    return bench.control.run(lambda connection: cancel_in(connection, bench.control, export_id=export_id, day=day))
+    return bench.control.run(lambda connection: cancel_in(connection, export_id=export_id, day=day))
 
 
 def cancelled_at(bench: Bench, day: date, step: str, rows: list[Row]) -> tuple[CancelAnswer, bool]:
@@ -176,14 +177,11 @@ def test_a_cancelled_day_without_rows_is_not_committed_with_others(either_bench:
     assert cancel_day(bench, DAY) == "stopping"
     bench.control.run(children.expire_leases)
     done = commit_empty_days(
+        Committer(control=bench.control, store=bench.store, limits=QUICK, on_step=no_step),
         bench.export,
         [bench.request(day).day for day in (DAY, other)],
         owner="process:test:2",
         snapshot_at=claim.taken_at,
-        control=bench.control,
-        store=bench.store,
-        limits=QUICK,
-        on_step=no_step,
     )
     assert done is not None
     assert done.days == (other,)
@@ -195,7 +193,6 @@ def claimed(bench: Bench, day: date) -> Claim:
     with bench.control.begin() as connection:
         claim = claim_day(
             connection,
-            control=bench.control,
             export_id=bench.export.export_id,
             day=day,
             owner="process:test:1",
@@ -207,6 +204,6 @@ def claimed(bench: Bench, day: date) -> Claim:
     return claim
 
 
-def hold_leases(connection: sa.Connection) -> None:
+def hold_leases(connection: Transaction) -> None:
     """Makes all leases last, however slow the machine is."""
     connection.execute(sa.update(days_table).where(days_table.c.claim_id.is_not(None)).values(lease_until=1 << 60))

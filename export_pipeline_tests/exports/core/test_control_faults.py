@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import ControlUnreachableError
 from export_pipeline.exports.commit import publish
-from export_pipeline.exports.commit.record import take_sequence
+from export_pipeline.exports.commit.transitions import take_sequence
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import facts
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.core.conftest import make_bench
@@ -193,7 +194,7 @@ def stop_with_the_counter_held(url: str, report: Any) -> None:
     control = ControlDatabase(url, timeout=4.0)
     taken: list[int] = []
 
-    def take(connection: sa.Connection) -> None:
+    def take(connection: Transaction) -> None:
         taken.append(take_sequence(connection, 1))
         if len(taken) == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -208,7 +209,7 @@ def test_whoever_waits_in_vain_is_told_that_somebody_holds_the_row(postgres: Pos
     control.migrate()
     other = sa.create_engine(url)
     with other.begin() as connection:
-        take_sequence(connection, 1)
+        take_sequence(Transaction(connection), 1)
         with pytest.raises(ControlUnreachableError, match="is up, but another session holds a row"):
             control.run(lambda connection: take_sequence(connection, 1), patience=0)
     assert control.run(lambda connection: take_sequence(connection, 1)) == 2

@@ -7,6 +7,7 @@ import pytest
 
 from export_pipeline.errors import ForeignCommitError, RowCountError, ShrunkError
 from export_pipeline.exports.commit.fence import refuse_foreign
+from export_pipeline.exports.commit.manifest import MAX_EPOCH_STEP, believable
 from export_pipeline.exports.commit.rules import (
     Committed,
     refuse_shrinking,
@@ -14,7 +15,6 @@ from export_pipeline.exports.commit.rules import (
     status_at_rest,
     unchanged,
 )
-from export_pipeline.exports.commit.stored import MAX_EPOCH_STEP, believable
 from export_pipeline.exports.commit.stream import check_counts
 
 DAY = date(2026, 3, 14)

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from export_pipeline.exports.commit.job import PublishLimits
-from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.exports.commit.day import DayOutcome
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench
@@ -174,12 +174,14 @@ def test_kills_while_days_without_rows_are_committed_together_are_survived(any_b
             check_whole(any_bench, [None], day=day)
         requests = [any_bench.request(day) for day in empty]
         done = publish_days(
+            Publisher(
+                control=any_bench.control,
+                store=any_bench.store,
+                source=MemorySource(rows),
+                limits=QUICK,
+                owner_ended=ended,
+            ),
             requests,
-            control=any_bench.control,
-            store=any_bench.store,
-            source=MemorySource(rows),
-            limits=QUICK,
-            owner_ended=ended,
         )
         assert {day: found.rows for day, found in done if isinstance(found, DayOutcome)} == dict.fromkeys(empty, 0) | {
             empty[0]: 3
@@ -195,6 +197,7 @@ def _publish_empty(attempt: children.Attempt, empty: list[date]) -> None:
     hook = children.signal_at(attempt)
     list(
         publish_days(
-            requests, control=bench.control, store=bench.store, source=MemorySource(), on_step=hook, limits=QUICK
+            Publisher(control=bench.control, store=bench.store, source=MemorySource(), on_step=hook, limits=QUICK),
+            requests,
         )
     )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import LeaseLostError
 from export_pipeline.exports.commit.claim import Claim
-from export_pipeline.exports.commit.leases import Lease, elapsed, wait_for_claim
+from export_pipeline.exports.commit.lease import Lease, elapsed, wait_for_claim
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.core.bench import DAY, new_export

@@ -21,7 +21,8 @@ from pathlib import Path
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.commit.publish import DayRequest, publish_day
+from export_pipeline.exports.commit.day import DayRequest
+from export_pipeline.exports.commit.publish import publish_day
 from export_pipeline.exports.projects.standing import find_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings

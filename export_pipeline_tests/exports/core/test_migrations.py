@@ -31,7 +31,7 @@ def test_rejected_rows_of_what_is_committed_are_taken_from_its_manifests(empty_u
             connection.execute(sa.insert(sa.table(name, *map(sa.column, row))).values(**row))
         for number, manifest in enumerate(manifests):
             day = date(2026, 3, 1 + number)
-            insert_old(connection, day, manifest, bulk_id=bulk_id, export_id=export_id)
+            insert_old(connection.connection, day, manifest, bulk_id=bulk_id, export_id=export_id)
     control.migrate()
     with control.read() as connection:
         for table in (tables.days, tables.bulk_units):
@@ -46,7 +46,7 @@ def upgrade(control: ControlDatabase, version: str) -> None:
     config.set_main_option("script_location", "export_pipeline.exports.control:migrations")
     config.set_main_option("path_separator", "os")
     with control.begin() as connection:
-        config.attributes["connection"] = connection
+        config.attributes["connection"] = connection.connection
         alembic.command.upgrade(config, version)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from export_pipeline.errors import DestinationRefusedError, ExportPipelineError, ShrunkError
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.projects.planning import completed_days_of, days_to_export
 from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, Server, ids_and_names, make_store
@@ -25,7 +26,7 @@ def night(bench: Bench, store: ObjectStore, source: MemorySource, last: date) ->
     """What the schedule does at night: every past day that is not completed is launched."""
     wanted = days_to_export(DAY, last, completed_days_of(bench.control, bench.export.export_id))
     requests = [bench.request(day, launched_at=bench.control.now()) for day in wanted]
-    return dict(publish_days(requests, control=bench.control, store=store, source=source, limits=QUICK))
+    return dict(publish_days(Publisher(control=bench.control, store=store, source=source, limits=QUICK), requests))
 
 
 def ten_days() -> MemorySource:
@@ -102,7 +103,9 @@ def test_a_purged_source_never_shrinks_a_committed_day(bench: Bench, purge: str)
     with pytest.raises(ShrunkError, match="9 are committed"):
         bench.publish(purged)
     (end,) = dict(
-        publish_days([bench.request()], control=bench.control, store=bench.store, source=purged, limits=QUICK)
+        publish_days(
+            Publisher(control=bench.control, store=bench.store, source=purged, limits=QUICK), [bench.request()]
+        )
     ).values()
     assert isinstance(end, ShrunkError)
     record = bench.record()

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import LeaseLostError, SourceSlowError
-from export_pipeline.exports.commit import state as day_state
+from export_pipeline.exports.commit import transitions
 from export_pipeline.exports.commit.claim import Claim, claim_day
-from export_pipeline.exports.commit.publish import DayOutcome
+from export_pipeline.exports.commit.day import DayOutcome
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.sources.protocol import FILTERED_SECONDS
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names, new_export
@@ -41,7 +42,6 @@ def test_a_heartbeat_that_comes_after_the_end_does_not_hold_the_day(bench: Bench
     claim = bench.control.run(
         lambda connection: claim_day(
             connection,
-            control=bench.control,
             export_id=bench.export.export_id,
             day=DAY,
             owner="process:test:1",
@@ -52,12 +52,10 @@ def test_a_heartbeat_that_comes_after_the_end_does_not_hold_the_day(bench: Bench
     )
     assert isinstance(claim, Claim)
     bench.control.run(
-        lambda connection: day_state.record_failure(
-            connection, claim, control=bench.control, error="it failed", cancelled=False
-        )
+        lambda connection: transitions.record_failure(connection, claim, error="it failed", cancelled=False)
     )
     with pytest.raises(LeaseLostError), bench.control.begin() as connection:
-        day_state.renew(connection, claim, control=bench.control, lease_seconds=3600, rows_read=1, bytes_uploaded=1)
+        transitions.renew(connection, claim, lease_seconds=3600, rows_read=1, bytes_uploaded=1)
     record = bench.record()
     assert (record.status, record.lease_until, record.owner) == ("Failed", None, None)
     assert bench.publish(MemorySource(rows_of(DAY, 2)), wait_for_lease=0).outcome == "committed"
@@ -92,7 +90,7 @@ def test_days_whose_filter_is_too_slow_to_count_with_are_published_one_by_one(be
     source = SlowToCount(rows_of(days[0], 4) + rows_of(days[2], 7))
     bench.export = new_export(bench.control, bench.export.bucket, filter='eq(run_type, "llm")')
     parts: dict[str, Any] = {"control": bench.control, "store": bench.store, "source": source}
-    found = dict(publish_days([bench.request(day) for day in days], limits=QUICK, **parts))
+    found = dict(publish_days(Publisher(limits=QUICK, **parts), [bench.request(day) for day in days]))
     assert {day: (result.outcome, result.rows) for day, result in found.items() if isinstance(result, DayOutcome)} == {
         days[0]: ("committed", 4),
         days[1]: ("empty", 0),

@@ -16,10 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayBusyError, InputError, LeaseLostError
-from export_pipeline.exports.commit.leases import Clock
+from export_pipeline.exports.commit.lease import Clock
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import days as days_table
-from export_pipeline.exports.proof.verify import What, verify_export
+from export_pipeline.exports.proof.verify.export import What, verify_export
 from export_pipeline_tests.exports.core import children
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, ids_and_names
 from export_pipeline_tests.exports.core.conftest import make_bench

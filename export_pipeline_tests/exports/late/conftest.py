@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.exports.control.tables import days
-from export_pipeline.exports.projects.late import Lateness, look_for_late_days
+from export_pipeline.exports.projects.changed import Lateness, look_for_late_days
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import standing_export
 from export_pipeline.object_store.config import Credentials, DestinationConfig
@@ -52,7 +53,7 @@ class Exported:
             DayRequest(self.export, DayWindow(day, Window.of_day(day)), owner="process:test:1")
             for day in wanted or (DAY,)
         ]
-        found = dict(publish_days(requests, control=self.control, store=self.bucket, source=self.source))
+        found = dict(publish_days(Publisher(control=self.control, store=self.bucket, source=self.source), requests))
         return [
             result.outcome if isinstance(result, DayOutcome) else type(result).__name__
             for _, result in sorted(found.items())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.exports.control.records import DayRecord
-from export_pipeline.exports.projects.late import LateDay, change_of, compare, reason
+from export_pipeline.exports.projects.changed import LateDay, change_of, compare, reason
 from export_pipeline.sources.protocol import DayFingerprint
 
 DAY = date(2026, 3, 14)

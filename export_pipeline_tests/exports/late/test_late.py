@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.exports.control.tables import days
-from export_pipeline.exports.projects.late import Lateness, reason
+from export_pipeline.exports.projects.changed import Lateness, reason
 from export_pipeline_tests.exports.late.conftest import AT, CHANGES, Exported
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, uuid
 

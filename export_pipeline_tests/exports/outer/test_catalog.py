@@ -15,9 +15,9 @@ import pytest
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.projects.catalog import write_catalog, write_catalogs
 from export_pipeline.exports.projects.registry import sync_projects
-from export_pipeline.exports.proof.changes_in_bucket import days_in_bucket
-from export_pipeline.exports.proof.recover import recover
-from export_pipeline.exports.proof.verify import NO_KEYS
+from export_pipeline.exports.proof.changes import days_in_bucket
+from export_pipeline.exports.proof.recover.bucket import recover
+from export_pipeline.exports.proof.verify.export import NO_KEYS
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.schema import DEFAULT_FIELDS

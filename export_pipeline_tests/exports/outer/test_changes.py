@@ -12,15 +12,14 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import InputError
 from export_pipeline.exports.commit.manifest import instant
-from export_pipeline.exports.commit.record import FinishedCommit, append_commits
+from export_pipeline.exports.commit.transitions import FinishedCommit, append_commits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.control.tables import commits
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import standing_export
-from export_pipeline.exports.proof.changes import all_changes_since, changes_since
-from export_pipeline.exports.proof.changes_in_bucket import days_in_bucket
-from export_pipeline.exports.proof.verify import NO_KEYS
+from export_pipeline.exports.proof.changes import all_changes_since, changes_since, days_in_bucket
+from export_pipeline.exports.proof.verify.export import NO_KEYS
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.outer.conftest import project
 from export_pipeline_tests.exports.outer.stores import MemorySource, rows_of_day

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.tables import exports
-from export_pipeline.exports.proof.verify import NO_KEYS, What, exports_in_bucket, verify_export
-from export_pipeline.exports.proof.verify_report import VerifyReport
+from export_pipeline.exports.proof.verify.export import NO_KEYS, What, exports_in_bucket, verify_export
+from export_pipeline.exports.proof.verify.report import VerifyReport
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.sources.factory import open_source

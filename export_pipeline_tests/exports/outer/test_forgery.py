@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import audit_log, days
-from export_pipeline.exports.proof.keeping import restore
-from export_pipeline.exports.proof.recover import recover
-from export_pipeline.exports.proof.verify import What
+from export_pipeline.exports.proof.manifest_repair import restore
+from export_pipeline.exports.proof.recover.bucket import recover
+from export_pipeline.exports.proof.verify.export import What
 from export_pipeline.files.manifest import read_manifest
 from export_pipeline.files.signing import PublicKeys, Signer, new_key_pair
 from export_pipeline.settings import load_settings

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import notices
+from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.registry import sync_projects
 from export_pipeline.exports.watch import notices_send
 from export_pipeline.exports.watch.notices import Notice, add_notice, due_notices, export_ended, schedule_missed
@@ -296,7 +297,7 @@ def test_a_webhook_without_a_key_is_refused(make_settings: MakeSettings) -> None
 
 
 def test_a_notice_goes_with_the_change_that_it_tells_of(control: ControlDatabase) -> None:
-    def fail(connection: sa.Connection) -> None:
+    def fail(connection: Transaction) -> None:
         export_ended(connection, "export.failed", bulk_id=BULK, tenant_id=TENANT, error="why", at=1)
         raise RuntimeError("undone")
 

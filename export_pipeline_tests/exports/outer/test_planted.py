@@ -16,15 +16,17 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import ConflictError, ForeignCommitError, InputError
 from export_pipeline.exports.access.audit import read_audit
-from export_pipeline.exports.commit.publish import DayRequest, publish_day
+from export_pipeline.exports.commit.day import DayRequest
+from export_pipeline.exports.commit.publish import publish_day
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, read_day, read_days
 from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.projects.registry import find_project, partitions_start, sync_projects
 from export_pipeline.exports.projects.standing import list_exports, standing_export
-from export_pipeline.exports.proof.keeping import find_manifests, retire
-from export_pipeline.exports.proof.recover import RecoverReport, recover
-from export_pipeline.exports.proof.verify import NO_KEYS, What, exports_in_bucket, verify_export
+from export_pipeline.exports.proof.manifest_repair import find_manifests, retire
+from export_pipeline.exports.proof.recover.bucket import RecoverReport, recover
+from export_pipeline.exports.proof.verify.export import NO_KEYS, What, exports_in_bucket, verify_export
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES
 from export_pipeline.files.paths import manifests_root
 from export_pipeline.runs.window import DayWindow, Window
@@ -56,7 +58,7 @@ def request(world: World, day: date) -> DayRequest:
 
 
 def publish_one(world: World, day: date) -> Any:
-    return publish_day(request(world, day), control=world.control, store=world.store, source=world.source)
+    return publish_day(Publisher(control=world.control, store=world.store, source=world.source), request(world, day))
 
 
 def retired(world: World, name: str) -> int:
@@ -249,7 +251,7 @@ def test_an_object_that_appears_where_a_decided_manifest_is_to_be_written_can_be
     try:
         parts: dict[str, Any] = {"control": world.control, "store": world.store, "source": world.source}
         with pytest.raises(ForeignCommitError, match=rf"export-pipeline manifests retire {key}`"):
-            publish_day(request(world, FIRST), **parts, on_step=plant)
+            publish_day(Publisher(**parts, on_step=plant), request(world, FIRST))
         assert planted == [key]
         with world.control.begin() as connection:
             connection.execute(sa.update(days).values(manifest_key=key))

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import ForeignCommitError, ShrunkError
 from export_pipeline.exports.access.audit import read_audit
-from export_pipeline.exports.commit.publish import DayRequest, publish_day
+from export_pipeline.exports.commit.day import DayRequest
+from export_pipeline.exports.commit.publish import publish_day
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, read_day, read_days
 from export_pipeline.exports.control.tables import days
@@ -19,8 +21,8 @@ from export_pipeline.exports.projects.planning import completed_days_of
 from export_pipeline.exports.projects.registry import find_project, list_projects, partitions_start, sync_projects
 from export_pipeline.exports.projects.standing import list_exports, standing_export
 from export_pipeline.exports.proof.changes import changes_since
-from export_pipeline.exports.proof.recover import RecoverReport, recover
-from export_pipeline.exports.proof.verify import verify_export
+from export_pipeline.exports.proof.recover.bucket import RecoverReport, recover
+from export_pipeline.exports.proof.verify.export import verify_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import DAYS, EMPTY, FIRST, LAST, PROJECT, ROWS, World, resealed
@@ -85,9 +87,9 @@ def test_without_recovering_a_day_of_another_database_is_refused_and_then_not(wo
     request = DayRequest(lost.export, DayWindow(FIRST, Window.of_day(FIRST)), owner="process:test:2")
     parts: dict[str, Any] = {"control": lost.control, "store": lost.store, "source": lost.source}
     with pytest.raises(ForeignCommitError, match="export-pipeline recover"):
-        publish_day(request, **parts)
+        publish_day(Publisher(**parts), request)
     assert recovered(lost).days == 3
-    assert publish_day(request, **parts).outcome == "unchanged"
+    assert publish_day(Publisher(**parts), request).outcome == "unchanged"
 
 
 def test_recovering_again_changes_nothing(world: World, lost: World) -> None:
@@ -184,7 +186,7 @@ def test_a_damaged_day_is_still_guarded_against_shrinking(world: World, lost: Wo
     for day in (FIRST, LAST):
         request = DayRequest(lost.export, DayWindow(day, Window.of_day(day)), owner="process:test:2")
         with pytest.raises(ShrunkError, match="gives 199 rows, 200 are committed"):
-            publish_day(request, control=lost.control, store=lost.store, source=lost.source)
+            publish_day(Publisher(control=lost.control, store=lost.store, source=lost.source), request)
     assert completed_days_of(lost.control, lost.export.export_id) == {EMPTY}
 
 
@@ -242,7 +244,7 @@ def test_a_bulk_export_of_whole_days_does_not_become_a_standing_export(world: Wo
 def test_a_day_that_is_being_exported_is_left_alone(world: World) -> None:
     here = sa.and_(days.c.export_id == str(world.export.export_id), days.c.day == FIRST)
     with world.control.begin() as connection:
-        until = world.control.now_sql + 60_000_000
+        until = connection.now_sql + 60_000_000
         connection.execute(
             sa.update(days).where(here).values(lease_until=until, owner="process:x:1", commit_epoch=None, manifest=None)
         )

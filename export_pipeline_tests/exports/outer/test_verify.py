@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.proof.verify import NO_KEYS, What, exports_in_bucket, verify_export
+from export_pipeline.exports.proof.verify.export import NO_KEYS, What, exports_in_bucket, verify_export
 from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import EMPTY, FIRST, LAST, PROJECT, ROWS, World, flipped, resealed
 from export_pipeline_tests.servers import S3Server
@@ -241,8 +241,8 @@ def test_deep_names_the_ids_that_trace_store_and_file_do_not_share(world: World)
 
 
 def test_a_file_is_read_in_blocks_and_the_newest_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export_pipeline.exports.proof.verify_file.BLOCK_BYTES", 1000)
-    monkeypatch.setattr("export_pipeline.exports.proof.verify_file.BLOCKS_HELD", 2)
+    monkeypatch.setattr("export_pipeline.exports.proof.verify.file.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("export_pipeline.exports.proof.verify.file.BLOCKS_HELD", 2)
     assert world.verify(deep=True).ok
 
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.tables import days
-from export_pipeline.exports.proof.verify import What, verify_export
+from export_pipeline.exports.proof.verify.export import What, verify_export
 from export_pipeline_tests.exports.outer.stores import rows_of_day
 from export_pipeline_tests.exports.outer.world import DAYS, EMPTY, FIRST, LAST, PROJECT, ROWS, World
 from export_pipeline_tests.servers import S3Server
@@ -46,7 +46,7 @@ def test_records_that_lag_behind_the_bucket_are_found(world: World) -> None:
 def test_a_day_that_is_being_exported_is_left_out(world: World) -> None:
     here = sa.and_(days.c.export_id == str(world.export.export_id), days.c.day == FIRST)
     with world.control.begin() as connection:
-        connection.execute(sa.update(days).where(here).values(lease_until=world.control.now_sql + 60_000_000))
+        connection.execute(sa.update(days).where(here).values(lease_until=connection.now_sql + 60_000_000))
     try:
         with world.replaced(world.data(FIRST), None):
             report = world.verify()

@@ -8,14 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from export_pipeline.exports.commit.job import PublishLimits
-from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import standing_export
-from export_pipeline.exports.proof.verify import VerifyReport, verify_export
+from export_pipeline.exports.proof.verify.export import VerifyReport, verify_export
 from export_pipeline.files.manifest import canonical_json
 from export_pipeline.files.paths import data_key, manifest_key
 from export_pipeline.files.signing import Signer
@@ -86,7 +86,7 @@ class World:
         ]
         limits = PublishLimits(lease_seconds=5.0, patience=10.0, settle=0.3)
         parts: dict[str, Any] = {"control": self.control, "store": self.store, "source": self.source}
-        found = dict(publish_days(requests, limits=limits, signer=self.signer, **parts))
+        found = dict(publish_days(Publisher(limits=limits, signer=self.signer, **parts), requests))
         outcomes = {day: result for day, result in found.items() if isinstance(result, DayOutcome)}
         assert outcomes.keys() == found.keys(), found
         return outcomes

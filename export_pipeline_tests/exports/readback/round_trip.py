@@ -11,11 +11,12 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord
-from export_pipeline.exports.proof.verify import verify_export
+from export_pipeline.exports.proof.verify.export import verify_export
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import manifests_root, project_root
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, FormatVersion, Kind
@@ -107,7 +108,7 @@ def published(
     export = new_export(control, bucket, project=project, tenant_key=owner, format_version=format_version, fields=NAMES)
     requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in days]
     with closing(control), closing(store), closing(source):
-        found = dict(publish_days(requests, control=control, store=store, source=source, limits=QUICK))
+        found = dict(publish_days(Publisher(control=control, store=store, source=source, limits=QUICK), requests))
         outcomes = {day: result for day, result in found.items() if isinstance(result, DayOutcome)}
         assert outcomes.keys() == found.keys(), found
         report = verify_export(export, store=store, source=source, control=control, deep=True)

@@ -8,8 +8,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from export_pipeline.exports.commit.publish import DayOutcome, DayRequest
+from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ExportRecord, ProjectRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
@@ -115,7 +116,9 @@ class House:
         wanted = days or [EMPTY, *(FIRST + timedelta(days=number) for number in range(3))]
         requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in wanted]
         with closing(source), closing(store):
-            found = dict(publish_days(requests, control=self.control, store=store, source=source, limits=QUICK))
+            found = dict(
+                publish_days(Publisher(control=self.control, store=store, source=source, limits=QUICK), requests)
+            )
         assert all(isinstance(outcome, DayOutcome) for outcome in found.values()), found
 
     def table(self, version: FormatVersion, compression: Compression, *, day: date | None = None) -> Table:

@@ -1,0 +1,246 @@
+"""Which committed days the trace store has changed since they were read.
+
+A day is compared by what the store says without reading rows: how many there are, the greatest `modified_at`, and the
+same of their feedback. That shows rows that came late, changed rows where the store has `modified_at`, and rows and
+feedback that are gone. It does not show, whatever is looked at:
+
+- a changed row in a store without `modified_at`, and a row that another one has taken the place of there;
+- a change that a transaction made before the day was read and committed afterwards, where the row was there already and
+  its `modified_at` is smaller than one that was seen. Hence a day with a change less than `OVERLAP` before its reading
+  is read once more when `SETTLED` has passed. Rows that such a transaction has added are counted, and seen at once;
+- anything in days older than the look-back.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from export_pipeline.exports.control.database import ControlDatabase
+from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_days
+from export_pipeline.runs.filter import read_filter
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import DayFingerprint, RunSource
+
+OVERLAP = timedelta(minutes=15)
+"""A transaction may commit so long after the instant that it has written into `modified_at`."""
+SETTLED = timedelta(hours=3)
+"""How long after its reading a day is read once more, where something had changed just before."""
+
+_FEEDBACK_FIELDS = frozenset({"feedbacks", "feedback_stats"})
+"""Fields of a run that a change of its feedback can change, perhaps without touching the run's `modified_at`."""
+_NOTHING = DayFingerprint(rows=0)
+
+
+@dataclass(frozen=True)
+class LateDay:
+    """A committed day to be read again.
+
+    `rows` and `feedbacks` are how many more there are (fewer, where negative); `runs_moved` and `feedbacks_moved`:
+    their greatest `modified_at` differs. `seen` is the one of the runs that was read. `modified`: how many rows have a
+    later one, new rows too; None where that is not known. `again`: nothing differs, the day is read once more. `since`
+    is when it was last read. `change` names the change: the same text as long as neither side moves. `failed`: the
+    last attempt at the day did.
+    """
+
+    day: date
+    rows: int
+    feedbacks: int
+    again: bool
+    since: datetime
+    change: str
+    runs_moved: bool = False
+    feedbacks_moved: bool = False
+    seen: datetime | None = None
+    modified: int | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class ShrunkDay:
+    """A day of which the store has fewer rows than were read for its commit; the committed file is kept."""
+
+    day: date
+    committed: int
+    found: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """What a comparison has found, oldest day first."""
+
+    late: tuple[LateDay, ...] = ()
+    shrunk: tuple[ShrunkDay, ...] = ()
+
+
+def look_for_late_days(
+    control: ControlDatabase,
+    source: RunSource,
+    export: ExportRecord,
+    window: Window,
+    *,
+    busy: Iterable[date] = (),
+    seconds: float | None = None,
+) -> Lateness:
+    """Compares the export's committed days within the window with the trace store.
+
+    `busy` days, and those that a process holds, are left out. The store is asked once, not at all where there is
+    nothing to compare, and once more for each late day, how many of its rows changed. Raises what the source raises,
+    also where comparing takes more than `seconds`: a read that failed says nothing about any day.
+    """
+    last = (window.end - timedelta(microseconds=1)).date()
+    now = control.now()
+    # The records come first: whatever is published in between is newer than they say, and never looks shrunk.
+    with control.read() as transaction:
+        records = read_days(transaction, export.export_id, first=window.start.date(), last=last)
+    left_out = set(busy)
+    watched = [record for record in records if record.day not in left_out and _is_at_rest(record, now)]
+    if not watched:
+        return Lateness()
+    tree = None if export.filter is None else read_filter(export.filter)
+    found = source.days(export.project_key, window, filter=tree, seconds=seconds)
+    if not _FEEDBACK_FIELDS & set(export.fields):
+        found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}
+    result = compare(watched, found, now=now)
+    parts = {part.day: part.window for part in window.days()}
+
+    def counted(day: LateDay) -> LateDay:
+        if not day.runs_moved or day.seen is None:
+            return day
+        return replace(day, modified=source.changed(export.project_key, parts[day.day], day.seen, filter=tree))
+
+    return replace(result, late=tuple(counted(day) for day in result.late))
+
+
+def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], *, now: int) -> Lateness:
+    """The days whose fingerprint in the store is not the one that was last read and agreed with the commit.
+
+    `records` are of finished commits; days that `found` lacks have no rows; `now` is control database microseconds.
+    """
+    late, shrunk = [], []
+    for record in records:
+        there = found.get(record.day, _NOTHING)
+        if there.rows < record.rows_of_source:
+            shrunk.append(ShrunkDay(record.day, record.rows_of_source, there.rows, record.commit_epoch or 0))
+        elif (day := _late(record, there, now)) is not None:
+            late.append(day)
+    return Lateness(tuple(late), tuple(shrunk))
+
+
+def reason(days: Sequence[LateDay]) -> str:
+    """Why days are exported again, in a few words: "312 rows changed since …", "3 rows more, 9 changed, since …".
+
+    Rows that are new count as more; those beyond them whose `modified_at` is later than any that was read as changed.
+    """
+    parts = _more_and_fewer([day.rows for day in days], "row")
+    if any(day.runs_moved for day in days):
+        changed = [_changed(day) for day in days if day.runs_moved]
+        number = None if None in changed else sum(each for each in changed if each is not None)
+        if number:
+            parts.append(f"{number:,} changed" if parts else f"{_many(number, 'row')} changed")
+        elif not parts:
+            parts.append("rows changed")
+    feedback = _more_and_fewer([day.feedbacks for day in days], "feedback")
+    if not feedback and any(day.feedbacks_moved for day in days):
+        feedback.append("feedback changed")
+    parts += feedback
+    since = _second(min(day.since for day in days))
+    if not parts:
+        return f"read once more: rows had changed shortly before {since}, others may have been committed later"
+    return f"{', '.join(parts)}{',' if len(parts) > 1 else ''} since {since}"
+
+
+def change_of(days: Iterable[LateDay]) -> str:
+    """Names the changes of several days together, in 16 characters."""
+    return _digest([day.change for day in days])
+
+
+def _late(record: DayRecord, there: DayFingerprint, now: int) -> LateDay | None:
+    known = _known(record.fingerprint or {})
+    rows = there.rows - known.rows
+    # No feedback table is none at all: one that comes later is a change only where it holds something.
+    feedbacks = 0 if there.feedbacks is None else there.feedbacks - (known.feedbacks or 0)
+    runs_moved = _moved(there.max_modified_at, known.max_modified_at)
+    feedbacks_moved = _moved(there.max_feedback_modified_at, known.max_feedback_modified_at)
+    changed = bool(rows or feedbacks or runs_moved or feedbacks_moved)
+    if not changed and not _is_unsettled(record, known, now):
+        return None
+    seen = _shown(there) if changed else "again"
+    return LateDay(
+        day=record.day,
+        rows=rows,
+        feedbacks=feedbacks,
+        runs_moved=runs_moved,
+        feedbacks_moved=feedbacks_moved,
+        seen=known.max_modified_at,
+        modified=None if known.rows else there.rows,
+        again=not changed,
+        since=_instant(record.snapshot_at or 0),
+        # The epoch lets a state that comes back after another was published count as a new change.
+        change=_digest([str(record.export_id), str(record.day), record.commit_epoch, _shown(known), seen]),
+        failed=record.error is not None,
+    )
+
+
+def _moved(here: datetime | None, before: datetime | None) -> bool:
+    """Whether a greatest `modified_at` differs; a column that the store has lost says nothing."""
+    return here is not None and here != before
+
+
+def _changed(day: LateDay) -> int | None:
+    """How many rows changed beside those that are new."""
+    return None if day.modified is None else max(0, day.modified - max(0, day.rows))
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _more_and_fewer(numbers: Sequence[int], what: str) -> list[str]:
+    more, fewer = sum(max(0, number) for number in numbers), -sum(min(0, number) for number in numbers)
+    return [f"{_many(count, what)} {how}" for count, how in ((more, "more"), (fewer, "fewer")) if count]
+
+
+def _is_unsettled(record: DayRecord, known: DayFingerprint, now: int) -> bool:
+    read = _instant(record.snapshot_at or 0)
+    newest = max((at for at in (known.max_modified_at, known.max_feedback_modified_at) if at is not None), default=None)
+    return newest is not None and newest > read - OVERLAP and _instant(now) >= read + SETTLED
+
+
+def _is_at_rest(record: DayRecord, now: int) -> bool:
+    """Whether the day's commit is finished and nobody works on another one."""
+    return record.completed_at is not None and not record.pending and (record.lease_until or 0) <= now
+
+
+def _known(recorded: Mapping[str, Any]) -> DayFingerprint:
+    def instant(name: str) -> datetime | None:
+        text = recorded.get(name)
+        return None if text is None else datetime.fromisoformat(text)
+
+    return DayFingerprint(
+        rows=recorded.get("rows", 0),
+        max_modified_at=instant("max_modified_at"),
+        feedbacks=recorded.get("feedbacks"),
+        max_feedback_modified_at=instant("max_feedback_modified_at"),
+    )
+
+
+def _shown(found: DayFingerprint) -> str:
+    at = (found.max_modified_at, found.max_feedback_modified_at)
+    texts = [None if value is None else value.astimezone(UTC).isoformat() for value in at]
+    return json.dumps([found.rows, found.feedbacks, *texts])
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _instant(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+def _second(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

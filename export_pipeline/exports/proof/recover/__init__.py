@@ -1,0 +1,1 @@
+"""Rebuilding the control database's records from the manifests of a bucket."""
