@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Owner = TypeVar("Owner", bound=Hashable)
 
 
 def in_turns(items: Iterable[Item], owner: Callable[[Item], Hashable], *, by_lot: bool = False) -> Iterator[Item]:
@@ -26,7 +27,7 @@ def in_turns(items: Iterable[Item], owner: Callable[[Item], Hashable], *, by_lot
                 del queues[key]
 
 
-def in_shares(queues: Mapping[Hashable, deque[Item]], *, seconds: float, at_most: float) -> Iterator[deque[Item]]:
+def in_shares(queues: Mapping[Owner, deque[Item]], *, seconds: float, at_most: float) -> Iterator[deque[Item]]:
     """The queue of the owner whose turn it is, again and again, until all are empty or the time is over.
 
     A turn is what the caller does until it asks for the next one; always the owner goes on that has used least of the

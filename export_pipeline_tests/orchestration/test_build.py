@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -131,10 +132,12 @@ def test_no_secret_is_in_what_dagster_stores_or_shows_of_the_location(house: Hou
     house.sync()
     definitions = house.definitions()
     job = definitions.resolve_job_def("export_runs")
-    stored = dg.serialize_value(RepositorySnap.from_def(definitions.get_repository_def()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Dagster reads a property of its own that it will remove
+        stored = dg.serialize_value(RepositorySnap.from_def(definitions.get_repository_def()))
     shown = "".join(map(repr, (definitions, job.get_job_snapshot(), definitions.resources))) + stored
     assert "day_files" in stored
-    assert house.settings.bucket not in stored.replace(f"s3://{house.settings.bucket}", "")
+    assert "traces.db" not in stored
     assert house.server.access_key_id not in shown
     assert house.server.secret_access_key not in shown
 

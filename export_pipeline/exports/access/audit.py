@@ -38,17 +38,17 @@ def record(
     """Adds a line, in the caller's transaction.
 
     `action` is a thing and a verb ("destination.create"), `subject` the id of what was changed, `detail` what was
-    asked for, in JSON's types and without anything secret.
+    asked for, in JSON's types or UUIDs, which become text, and without anything secret.
     """
     transaction.execute(
         sa.insert(audit_log).values(
-            id=str(uuid.uuid4()),
+            id=uuid.uuid4(),
             at=at,
-            tenant_id=str(tenant_id),
+            tenant_id=tenant_id,
             actor=actor,
             action=action,
             subject=str(subject),
-            detail=dict(detail),
+            detail={name: str(value) if isinstance(value, uuid.UUID) else value for name, value in detail.items()},
         )
     )
 
@@ -62,12 +62,10 @@ def read_audit(
     offset: int = 0,
 ) -> list[AuditRecord]:
     """The workspace's lines, newest first; with `subject` those about one thing."""
-    query = sa.select(audit_log).where(audit_log.c.tenant_id == str(tenant_id))
+    query = sa.select(audit_log).where(audit_log.c.tenant_id == tenant_id)
     if subject is not None:
         query = query.where(audit_log.c.subject == str(subject))
     query = query.order_by(audit_log.c.at.desc(), audit_log.c.id).limit(limit).offset(offset)
     with control.read() as transaction:
         rows = transaction.execute(query).mappings().all()
-    return [
-        AuditRecord(**{**row, "id": uuid.UUID(row["id"]), "tenant_id": uuid.UUID(row["tenant_id"])}) for row in rows
-    ]
+    return [AuditRecord(**row) for row in rows]

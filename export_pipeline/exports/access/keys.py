@@ -80,7 +80,7 @@ def create_key(
         now = transaction.now()
         if ends is not None and ends <= now:
             raise InputError("a key's expiry lies in the future")
-        values: dict[str, Any] = {"id": str(key_id), "tenant_id": str(tenant_id), "name": name, "hint": text[-4:]}
+        values: dict[str, Any] = {"id": key_id, "tenant_id": tenant_id, "name": name, "hint": text[-4:]}
         values |= {"hash": _hash(text), "scopes": sorted(set(scopes)), "created_at": now, "expires_at": ends}
         transaction.execute(sa.insert(api_keys).values(values))
         detail = {"name": name, "scopes": values["scopes"], "expires_at": ends}
@@ -104,7 +104,7 @@ def list_keys(control: ControlDatabase, *, tenant_id: uuid.UUID | None = None) -
     """The keys of a workspace, or of all, the newest first."""
     query = sa.select(*_COLUMNS).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
     if tenant_id is not None:
-        query = query.where(api_keys.c.tenant_id == str(tenant_id))
+        query = query.where(api_keys.c.tenant_id == tenant_id)
     with control.read() as transaction:
         return [_key_of(row) for row in transaction.execute(query).mappings()]
 
@@ -117,7 +117,7 @@ def revoke_key(control: ControlDatabase, key_id: uuid.UUID, *, actor: str) -> Ap
         if found.revoked_at is not None:
             return found
         now = transaction.now()
-        transaction.execute(sa.update(api_keys).where(api_keys.c.id == str(key_id)).values(revoked_at=now))
+        transaction.execute(sa.update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
         record(
             transaction,
             at=now,
@@ -161,7 +161,7 @@ def _note_use(control: ControlDatabase, key: ApiKey, now: int) -> None:
     unchanged = api_keys.c.last_used_at.is_not_distinct_from(key.last_used_at)
     # A note that cannot be written must not refuse a key that is valid.
     with contextlib.suppress(ControlUnreachableError), control.begin() as transaction:
-        transaction.execute(sa.update(api_keys).where(api_keys.c.id == str(key.id), unchanged).values(last_used_at=now))
+        transaction.execute(sa.update(api_keys).where(api_keys.c.id == key.id, unchanged).values(last_used_at=now))
 
 
 _COLUMNS = [column for column in api_keys.columns if column.name != "hash"]
@@ -169,7 +169,7 @@ _BY_HASH = sa.select(api_keys).where(api_keys.c.hash == sa.bindparam("asked"))
 
 
 def _by_id(transaction: Transaction, key_id: uuid.UUID) -> ApiKey | None:
-    row = transaction.execute(sa.select(*_COLUMNS).where(api_keys.c.id == str(key_id))).mappings().one_or_none()
+    row = transaction.execute(sa.select(*_COLUMNS).where(api_keys.c.id == key_id)).mappings().one_or_none()
     return None if row is None else _key_of(row)
 
 
@@ -182,7 +182,6 @@ def _one(transaction: Transaction, key_id: uuid.UUID) -> ApiKey:
 
 def _key_of(row: Mapping[Any, Any]) -> ApiKey:
     values = {str(name): value for name, value in row.items()}
-    values |= {"id": uuid.UUID(values["id"]), "tenant_id": uuid.UUID(values["tenant_id"])}
     return ApiKey(**{**values, "scopes": tuple(values["scopes"])})
 
 

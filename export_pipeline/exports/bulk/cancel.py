@@ -40,15 +40,15 @@ def end_export(
     The caller holds the export's row.
     """
     ended = {"status": status, "error": error, "finished_at": now, "updated_at": now}
-    transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(ended))
+    transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == export.id).values(ended))
     if status != "Cancelled":
         kind: EndKind = "export.timed_out" if status == "TimedOut" else "export.failed"
         export_ended(transaction, kind, bulk_id=export.id, tenant_id=export.tenant_id, error=error, at=now)
-    here = bulk_units.c.bulk_id == str(export.id)
+    here = bulk_units.c.bulk_id == export.id
     # Days without rows are committed together by the run that has taken them, without a word that they begin.
     taken = sa.or_(bulk_units.c.status == "Running", bulk_units.c.dagster_run_id.is_not(None))
     at_work = read_units(transaction, here, bulk_units.c.status.in_(UNFINISHED_UNITS), taken)
-    decided = [str(unit.id) for unit in at_work if not stop_unit(transaction, unit, now=now)]
+    decided = [unit.id for unit in at_work if not stop_unit(transaction, unit, now=now)]
     stoppable = sa.and_(here, bulk_units.c.status.in_(UNFINISHED_UNITS), bulk_units.c.id.not_in(decided))
     transaction.execute(sa.update(bulk_units).where(stoppable).values(status=status, finished_at=now, updated_at=now))
 
@@ -71,7 +71,7 @@ def stop_unit(transaction: Transaction, unit: BulkUnit, *, now: int) -> bool:
     if answer in {"stopping", "too late"}:
         return answer == "stopping"
     # The worker may be about to claim the day: then the claim finds the flag.
-    day = {"export_id": str(unit.export_id), "day": unit.day, "status": CANCELLED, "epoch": 0, "updated_at": now}
+    day = {"export_id": unit.export_id, "day": unit.day, "status": CANCELLED, "epoch": 0, "updated_at": now}
     transaction.insert_missing(days, day)
     free = sa.and_(is_day(unit.export_id, unit.day), days.c.commit_epoch.is_(None), days.c.intent.is_(None))
     return bool(transaction.execute(sa.update(days).where(free).values(cancel_requested=True)).rowcount)

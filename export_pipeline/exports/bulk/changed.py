@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,7 @@ def follow_late_changes(
                 tables.clear()  # perhaps it was this very table that ended the connection
     if unreachable is not None and not found.looked_at:
         raise unreachable
-    found.cursor = json.dumps(reached) if reached else ""
+    found.cursor = json.dumps({str(tenant): str(last) for tenant, last in reached.items()}) if reached else ""
     return found
 
 
@@ -81,7 +81,7 @@ def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", f
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == watched.table_id)).mappings().one()
         table = export_of(row)  # type: ignore[arg-type]
-        export = read_export(transaction, uuid.UUID(watched.bulk_id))
+        export = read_export(transaction, watched.bulk_id)
     name = f"export {export.id}"
     lateness = look_for_late_days(control, source, table, export.window, seconds=COMPARING_SECONDS)
     if shrunk := lateness.shrunk:
@@ -102,7 +102,7 @@ def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, la
         if export.status != "Completed" or _is_known(transaction, bulk_id, change):
             return False
         now = transaction.now()
-        here = sa.and_(bulk_units.c.export_id == str(table_id), bulk_units.c.day.in_([day.day for day in late]))
+        here = sa.and_(bulk_units.c.export_id == table_id, bulk_units.c.day.in_([day.day for day in late]))
         again = bulk_units.c.attempt + 1
         fresh = dict.fromkeys(("not_before", "dagster_run_id", "started_at", "finished_at"))
         transaction.execute(
@@ -111,7 +111,7 @@ def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, la
             .values(status="Created", attempt=again, first_attempt=again, updated_at=now, **fresh)
         )
         values = {"status": "Created", "error": None, "started_at": None, "finished_at": None, "updated_at": now}
-        transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(values))
+        transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == bulk_id).values(values))
         days = [day.day.isoformat() for day in late]
         audit.record(
             transaction,
@@ -134,7 +134,7 @@ def read_again(transaction: Transaction, export: BulkExport) -> Mapping[str, Any
     query = (
         sa.select(audit_log.c.action, audit_log.c.detail)
         .where(
-            audit_log.c.tenant_id == str(export.tenant_id),
+            audit_log.c.tenant_id == export.tenant_id,
             audit_log.c.at >= export.created_at,
             audit_log.c.subject == str(export.id),
             audit_log.c.action.in_((LATE, RETRY)),
@@ -153,14 +153,14 @@ def _is_known(transaction: Transaction, bulk_id: uuid.UUID, change: str) -> bool
 
 @dataclass(frozen=True)
 class _Watched:
-    """A table to be looked at; ids as the control database has them."""
+    """A table to be looked at."""
 
-    table_id: str
-    bulk_id: str
-    tenant_id: str
+    table_id: uuid.UUID
+    bulk_id: uuid.UUID
+    tenant_id: uuid.UUID
 
 
-def _watched(control: ControlDatabase, *, since: int) -> dict[Hashable, deque[_Watched]]:
+def _watched(control: ControlDatabase, *, since: int) -> dict[uuid.UUID, deque[_Watched]]:
     """By workspace the tables of the exports that are looked at, by id."""
     schedules = bulk_exports.alias("schedules")
     query = (
@@ -175,17 +175,16 @@ def _watched(control: ControlDatabase, *, since: int) -> dict[Hashable, deque[_W
         )
         .order_by(exports.c.export_id)
     )
-    queues: dict[Hashable, deque[_Watched]] = {}
+    queues: dict[uuid.UUID, deque[_Watched]] = {}
     with control.read() as transaction:
         for row in transaction.execute(query):
             queues.setdefault(row.tenant_id, deque()).append(_Watched(*row))
     return queues
 
 
-def _read_cursor(cursor: str) -> dict[str, str]:
+def _read_cursor(cursor: str) -> dict[uuid.UUID, uuid.UUID]:
     """By workspace the last table that was looked at; nothing where the cursor is none of this version."""
     try:
-        found = json.loads(cursor)
-    except ValueError:
+        return {uuid.UUID(tenant): uuid.UUID(last) for tenant, last in json.loads(cursor).items()}
+    except (ValueError, AttributeError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -35,8 +35,8 @@ def clean_up(worker: Worker, bulk_id: uuid.UUID, unit_ids: Collection[uuid.UUID]
     """
     with worker.control.read() as transaction:
         export = read_export(transaction, bulk_id)
-        chosen = bulk_units.c.id.in_([str(unit_id) for unit_id in unit_ids])
-        units = read_units(transaction, bulk_units.c.bulk_id == str(bulk_id), chosen)
+        chosen = bulk_units.c.id.in_(unit_ids)
+        units = read_units(transaction, bulk_units.c.bulk_id == bulk_id, chosen)
     worked = Worked(taken=len(units))
     if export.status in UNFINISHED_EXPORTS:
         return Worked()
@@ -70,7 +70,7 @@ def _record(worker: Worker, unit: BulkUnit, result: DayOutcome | ExportPipelineE
         return
 
     def record(transaction: Transaction) -> None:
-        here = bulk_units.c.id == str(unit.id)
+        here = bulk_units.c.id == unit.id
         ended = read_export(transaction, unit.bulk_id, lock=True)
         if ended.status in UNFINISHED_EXPORTS:
             return
@@ -82,9 +82,7 @@ def _record(worker: Worker, unit: BulkUnit, result: DayOutcome | ExportPipelineE
             values["status"] = "Cancelled" if ended.status == "Completed" else ended.status
             here = sa.and_(here, bulk_units.c.status.in_(UNFINISHED_UNITS))
         transaction.execute(sa.update(bulk_units).where(here).values(values))
-        transaction.execute(
-            sa.update(bulk_exports).where(bulk_exports.c.id == str(unit.bulk_id)).values(updated_at=now)
-        )
+        transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == unit.bulk_id).values(updated_at=now))
 
     worker.control.run(record)
 

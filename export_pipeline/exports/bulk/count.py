@@ -141,7 +141,7 @@ class _Counting:
 
     def _begin(self) -> bool:
         """Takes up the table where earlier rounds have left it; False where they have given it up."""
-        here = bulk_units.c.export_id == str(self.table.table_id)
+        here = bulk_units.c.export_id == self.table.table_id
         limits = sa.func.count().filter(bulk_units.c.planned_rows < 0)
         slow = sa.func.count().filter(bulk_units.c.planned_rows == UNKNOWN)
         with self._control.read() as transaction:
@@ -168,7 +168,7 @@ class _Counting:
         return True
 
     def _next_units(self) -> list[BulkUnit]:
-        waiting = sa.and_(bulk_units.c.export_id == str(self.table.table_id), bulk_units.c.planned_rows.is_(None))
+        waiting = sa.and_(bulk_units.c.export_id == self.table.table_id, bulk_units.c.planned_rows.is_(None))
         query = sa.select(bulk_units).where(waiting).order_by(bulk_units.c.day).limit(self._days)
         with self._control.read() as transaction:
             return [unit_of_row(row) for row in transaction.execute(query).mappings()]

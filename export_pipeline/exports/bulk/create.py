@@ -94,9 +94,9 @@ def insert_export(
     """Adds a row of `bulk_exports` in the caller's transaction."""
     row = {
         **values,
-        "id": str(bulk_id),
-        "tenant_id": str(tenant_id),
-        "source_id": None if source_id is None else str(source_id),
+        "id": bulk_id,
+        "tenant_id": tenant_id,
+        "source_id": source_id,
         "status": "Created" if values["end_at"] is not None else "IntervalScheduled",
         "created_by": actor,
         "created_at": now,
@@ -107,7 +107,7 @@ def insert_export(
 
 
 def _find(transaction: Transaction, bulk_id: uuid.UUID) -> BulkExport | None:
-    row = transaction.execute(sa.select(bulk_exports).where(bulk_exports.c.id == str(bulk_id))).mappings().one_or_none()
+    row = transaction.execute(sa.select(bulk_exports).where(bulk_exports.c.id == bulk_id)).mappings().one_or_none()
     return None if row is None else export_of_row(row)
 
 
@@ -170,17 +170,16 @@ def open_days(transaction: Transaction, *, tenant_id: uuid.UUID) -> int:
     """The days, of each project, of the workspace's exports that have not ended; those that are done already too."""
     tables = sa.select(sa.func.count()).where(exports.c.bulk_id == bulk_exports.c.id).scalar_subquery()
     query = sa.select(bulk_exports, tables.label("tables")).where(
-        bulk_exports.c.tenant_id == str(tenant_id), bulk_exports.c.status.in_(UNFINISHED_EXPORTS)
+        bulk_exports.c.tenant_id == tenant_id, bulk_exports.c.status.in_(UNFINISHED_EXPORTS)
     )
-    total, unplanned = 0, Counter[str | None]()
+    total, unplanned = 0, Counter[uuid.UUID | None]()
     for row in transaction.execute(query):
         days = Window(instant(row.start_at), instant(row.end_at)).day_count
         if row.planned_at is None:  # its tables are not recorded yet, or not all of them
             unplanned[row.session_id] += days
         else:
             total += days * row.tables
-    for session, days in unplanned.items():
-        session_id = None if session is None else uuid.UUID(session)
+    for session_id, days in unplanned.items():
         total += days * len(covered_projects(transaction, tenant_id=tenant_id, session_id=session_id))
     return total
 
@@ -194,7 +193,7 @@ def _refuse_longer_window(window: Window, settings: Settings) -> None:
 
 
 def _refuse_more_schedules(transaction: Transaction, *, tenant_id: uuid.UUID, settings: Settings) -> None:
-    mine = bulk_exports.c.tenant_id == str(tenant_id)
+    mine = bulk_exports.c.tenant_id == tenant_id
     scheduled = sa.select(sa.func.count()).where(mine, bulk_exports.c.status == "IntervalScheduled")
     if transaction.execute(scheduled).scalar_one() >= settings.max_schedules:
         raise LimitError(
@@ -206,7 +205,7 @@ def _refuse_more_schedules(transaction: Transaction, *, tenant_id: uuid.UUID, se
 
 def _refuse_more_exports(transaction: Transaction, *, tenant_id: uuid.UUID, settings: Settings, now: int) -> None:
     recent = sa.select(sa.func.min(bulk_exports.c.created_at), sa.func.count()).where(
-        bulk_exports.c.tenant_id == str(tenant_id),
+        bulk_exports.c.tenant_id == tenant_id,
         bulk_exports.c.source_id.is_(None),
         bulk_exports.c.created_at > now - _HOUR * _MICROSECONDS,
     )
@@ -273,8 +272,8 @@ def _bytes_per_row(transaction: Transaction, project: ProjectRecord) -> float | 
         sa.select(sa.func.sum(days.c.bytes), sa.func.sum(days.c.rows))
         .join(exports, exports.c.export_id == days.c.export_id)
         .where(
-            exports.c.tenant_id == str(project.tenant_id),
-            exports.c.session_id == str(project.session_id),
+            exports.c.tenant_id == project.tenant_id,
+            exports.c.session_id == project.session_id,
             days.c.rows > 0,
         )
     )

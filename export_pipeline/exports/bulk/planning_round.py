@@ -112,7 +112,7 @@ def _may_be_under_way(exports: Iterable[BulkExport], most: int) -> list[BulkExpo
 
 def _unfinished(transaction: Transaction, bulk_id: uuid.UUID, *, limit: int) -> list[BulkUnit]:
     """The units that a run has, and of those that wait the next ones: an export may have very many."""
-    here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status.in_(UNFINISHED_UNITS))
+    here = sa.and_(bulk_units.c.bulk_id == bulk_id, bulk_units.c.status.in_(UNFINISHED_UNITS))
     taken = bulk_units.c.dagster_run_id.is_not(None)
     found = read_units(transaction, here, taken)
     soonest = (sa.func.coalesce(bulk_units.c.not_before, 0), bulk_units.c.day, bulk_units.c.session_id)
@@ -148,7 +148,7 @@ def last_heard(control: ControlDatabase, runs: Collection[str], exports: Collect
     if not runs:
         return {}
     query = sa.select(bulk_units.c.dagster_run_id, sa.func.max(bulk_units.c.updated_at)).where(
-        bulk_units.c.bulk_id.in_([str(bulk_id) for bulk_id in exports]), bulk_units.c.dagster_run_id.in_(runs)
+        bulk_units.c.bulk_id.in_(exports), bulk_units.c.dagster_run_id.in_(runs)
     )
     with control.read() as transaction:
         return {run_id: at for run_id, at in transaction.execute(query.group_by(bulk_units.c.dagster_run_id))}  # noqa: C416 - typed
@@ -169,10 +169,10 @@ def leftovers(control: ControlDatabase) -> list[BulkUnit]:
 
 def workspaces_of(control: ControlDatabase, exports: Iterable[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
     """Whose each of the exports is."""
-    chosen = bulk_exports.c.id.in_([str(bulk_id) for bulk_id in exports])
+    chosen = bulk_exports.c.id.in_(exports)
     with control.read() as transaction:
         rows = transaction.execute(sa.select(bulk_exports.c.id, bulk_exports.c.tenant_id).where(chosen)).all()
-    return {uuid.UUID(row.id): uuid.UUID(row.tenant_id) for row in rows}
+    return {row.id: row.tenant_id for row in rows}
 
 
 def _fail(

@@ -73,7 +73,7 @@ def list_bulk_exports(
     """The workspace's exports, schedules and their children too, the newest first."""
     query = (
         sa.select(bulk_exports)
-        .where(bulk_exports.c.tenant_id == str(tenant_id))
+        .where(bulk_exports.c.tenant_id == tenant_id)
         .order_by(bulk_exports.c.created_at.desc(), bulk_exports.c.id)
         .limit(limit)
         .offset(offset)
@@ -94,14 +94,14 @@ def list_units(
     """The units of an export, by day and project; raises `NotFoundError`."""
     with control.read() as transaction:
         read_export(transaction, bulk_id, tenant_id=tenant_id)
-        return _units(transaction, bulk_units.c.bulk_id == str(bulk_id), limit=limit, offset=offset)
+        return _units(transaction, bulk_units.c.bulk_id == bulk_id, limit=limit, offset=offset)
 
 
 def get_unit(control: ControlDatabase, bulk_id: uuid.UUID, unit_id: uuid.UUID, *, tenant_id: uuid.UUID) -> BulkUnit:
     """A unit of an export; raises `NotFoundError`."""
     with control.read() as transaction:
         read_export(transaction, bulk_id, tenant_id=tenant_id)
-        here = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.id == str(unit_id))
+        here = sa.and_(bulk_units.c.bulk_id == bulk_id, bulk_units.c.id == unit_id)
         for unit in _units(transaction, here, limit=1, offset=0):
             return unit
     raise NotFoundError(f"The export {bulk_id} has no run {unit_id}.")
@@ -111,7 +111,7 @@ def list_child_units(
     control: ControlDatabase, source_id: uuid.UUID, *, tenant_id: uuid.UUID, limit: int | None = None, offset: int = 0
 ) -> list[BulkUnit]:
     """The units of all exports that a schedule has spawned; raises `NotFoundError`."""
-    children = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == str(source_id))
+    children = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == source_id)
     with control.read() as transaction:
         read_export(transaction, source_id, tenant_id=tenant_id)
         return _units(transaction, bulk_units.c.bulk_id.in_(children), limit=limit, offset=offset)
@@ -119,14 +119,14 @@ def list_child_units(
 
 def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[ExportRecord]:
     """The tables of an export, one for each project; none where there is no such export."""
-    query = sa.select(exports).where(exports.c.bulk_id == str(bulk_id)).order_by(exports.c.session_id)
+    query = sa.select(exports).where(exports.c.bulk_id == bulk_id).order_by(exports.c.session_id)
     with control.read() as transaction:
         return [table_of_row(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
 
 
 def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list[ExportRecord]:
     """The tables of all exports that a schedule has spawned, the oldest first; none where there is no such schedule."""
-    spawned = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == str(schedule_id))
+    spawned = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == schedule_id)
     query = sa.select(exports).where(exports.c.bulk_id.in_(spawned))
     with control.read() as transaction:
         rows = transaction.execute(query.order_by(exports.c.created_at, exports.c.session_id)).mappings()
@@ -137,7 +137,7 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
     """How far an export is; raises `NotFoundError`."""
     with control.read() as transaction:
         export = read_export(transaction, bulk_id, tenant_id=tenant_id)
-        found = transaction.execute(_PROGRESS, {"bulk_id": str(bulk_id)}).one()
+        found = transaction.execute(_PROGRESS, {"bulk_id": bulk_id}).one()
         rejected = rejected_of(transaction, bulk_id)
         now = transaction.now()
     total, ended, committed, reading, planned, limits, planned_done, size = found
@@ -212,7 +212,7 @@ def run_details(control: ControlDatabase, units: Sequence[BulkUnit]) -> list[Run
             rows = sa.select(days.c.export_id, days.c.day, days.c.rows_read)
             running = rows.where(days.c.export_id.in_(ids), days.c.status == "Running")
             for row in transaction.execute(running):
-                live[uuid.UUID(row.export_id), row.day] = row.rows_read
+                live[row.export_id, row.day] = row.rows_read
     return [RunDetails(unit, tables[unit.export_id], live.get((unit.export_id, unit.day))) for unit in units]
 
 
@@ -228,7 +228,7 @@ def read_run_manifest(
     return manifest
 
 
-def _slices(ids: Iterable[uuid.UUID]) -> Iterable[list[str]]:
-    texts = iter(sorted(map(str, ids)))
-    while part := list(itertools.islice(texts, _AT_ONCE)):
+def _slices(ids: Iterable[uuid.UUID]) -> Iterable[list[uuid.UUID]]:
+    in_order = iter(sorted(ids))
+    while part := list(itertools.islice(in_order, _AT_ONCE)):
         yield part

@@ -165,23 +165,23 @@ def unit_id(bulk_id: uuid.UUID, session_id: uuid.UUID, day: date) -> uuid.UUID:
 
 def export_of_row(row: Mapping[Any, Any]) -> BulkExport:
     """A row of `bulk_exports`, as a record."""
-    values = _with_uuids(row, "id", "tenant_id", "destination_id", "session_id", "source_id")
+    values = {str(name): value for name, value in row.items()}
     fields = values["export_fields"]
     return BulkExport(**{**values, "export_fields": None if fields is None else tuple(fields)})
 
 
 def unit_of_row(row: Mapping[Any, Any]) -> BulkUnit:
     """A row of `bulk_units`, as a record."""
-    return BulkUnit(**_with_uuids(row, "id", "bulk_id", "export_id", "session_id"))
+    return BulkUnit(**{str(name): value for name, value in row.items()})
 
 
 def read_export(
     transaction: Transaction, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID | None = None, lock: bool = False
 ) -> BulkExport:
     """A bulk export, of any workspace where `tenant_id` is None; raises `NotFoundError`."""
-    query = sa.select(bulk_exports).where(bulk_exports.c.id == str(bulk_id))
+    query = sa.select(bulk_exports).where(bulk_exports.c.id == bulk_id)
     if tenant_id is not None:
-        query = query.where(bulk_exports.c.tenant_id == str(tenant_id))
+        query = query.where(bulk_exports.c.tenant_id == tenant_id)
     row = transaction.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None:
         where = "" if tenant_id is None else f" in workspace {tenant_id}"
@@ -195,13 +195,8 @@ def read_units(transaction: Transaction, *conditions: sa.ColumnElement[bool]) ->
     return [unit_of_row(row) for row in transaction.execute(query).mappings()]
 
 
-def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
-    values = {str(name): value for name, value in row.items()}
-    return {**values, **{name: uuid.UUID(values[name]) for name in names if values[name] is not None}}
-
-
 def rejected_of(transaction: Transaction, bulk_id: uuid.UUID) -> Counter[str]:
     """The rows that the commits of an export have set aside, by reason."""
     told = bulk_units.c.rejected.is_not(None)
-    found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == str(bulk_id), told)
+    found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == bulk_id, told)
     return total_rejected(transaction.execute(found).scalars())

@@ -50,8 +50,8 @@ def row_values(request: BulkExportRequest) -> dict[str, Any]:
     if request.export_fields is not None:
         fields = [field.name for field in select_fields(request.export_fields)]
     return {
-        "destination_id": str(request.destination_id),
-        "session_id": None if request.session_id is None else str(request.session_id),
+        "destination_id": request.destination_id,
+        "session_id": request.session_id,
         "all_experiments": request.all_experiments,
         "start_at": microseconds(start),
         "end_at": None if end is None else microseconds(end),

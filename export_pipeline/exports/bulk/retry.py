@@ -33,7 +33,7 @@ def retry_failed(
         read_destination(transaction, export.destination_id, tenant_id=tenant_id, hold=True)
         refuse_more_days(transaction, units_to_plan(transaction, export), tenant_id=tenant_id, settings=settings)
         now = transaction.now()
-        undone = sa.and_(bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status.in_(("Failed", "TimedOut")))
+        undone = sa.and_(bulk_units.c.bulk_id == bulk_id, bulk_units.c.status.in_(("Failed", "TimedOut")))
         again = bulk_units.c.attempt + 1
         transaction.execute(
             sa.update(bulk_units)
@@ -48,7 +48,7 @@ def retry_failed(
                 updated_at=now,
             )
         )
-        mine = sa.select(exports.c.export_id).where(exports.c.bulk_id == str(bulk_id))
+        mine = sa.select(exports.c.export_id).where(exports.c.bulk_id == bulk_id)
         left = sa.and_(days.c.export_id.in_(mine), days.c.cancel_requested, days.c.claim_id.is_(None))
         transaction.execute(sa.update(days).where(left).values(cancel_requested=False))
         values = {
@@ -59,7 +59,7 @@ def retry_failed(
             "finished_at": None,
             "updated_at": now,
         }
-        transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(values))
+        transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == bulk_id).values(values))
         audit.record(transaction, at=now, tenant_id=tenant_id, actor=actor, action=RETRY, subject=bulk_id, detail={})
         return read_export(transaction, bulk_id)
 

@@ -115,8 +115,8 @@ def _values(schedule: BulkExport, window: tuple[int, int]) -> dict[str, Any]:
     fields = schedule.export_fields
     return {
         **{name: value for name, value in asdict(schedule).items() if name in _INHERITED},
-        "destination_id": str(schedule.destination_id),
-        "session_id": None if schedule.session_id is None else str(schedule.session_id),
+        "destination_id": schedule.destination_id,
+        "session_id": schedule.session_id,
         "export_fields": None if fields is None else list(fields),
         "start_at": window[0],
         "end_at": window[1],
@@ -159,7 +159,7 @@ def _note_failure(control: ControlDatabase, schedule_id: uuid.UUID, error: Excep
 
 
 def _set_error(transaction: Transaction, schedule: BulkExport, text: str | None, *, now: int) -> None:
-    here = bulk_exports.c.id == str(schedule.id)
+    here = bulk_exports.c.id == schedule.id
     transaction.execute(sa.update(bulk_exports).where(here).values(error=text, updated_at=now))
 
 
@@ -180,7 +180,7 @@ def _due(control: ControlDatabase) -> list[BulkExport]:
 
 
 def _next(transaction: Transaction, schedule: BulkExport, now: int) -> tuple[int, int] | None:
-    last = sa.select(sa.func.max(bulk_exports.c.start_at)).where(bulk_exports.c.source_id == str(schedule.id))
+    last = sa.select(sa.func.max(bulk_exports.c.start_at)).where(bulk_exports.c.source_id == schedule.id)
     return _window(schedule, transaction.execute(last).scalar_one(), now)
 
 

@@ -30,9 +30,9 @@ def covered_projects(
     transaction: Transaction, *, tenant_id: uuid.UUID, session_id: uuid.UUID | None
 ) -> list[ProjectRecord]:
     """The workspace's project of this id, or every experiment of it where there is no id."""
-    query = sa.select(projects).where(projects.c.tenant_id == str(tenant_id))
+    query = sa.select(projects).where(projects.c.tenant_id == tenant_id)
     if session_id is not None:
-        query = query.where(projects.c.session_id == str(session_id))
+        query = query.where(projects.c.session_id == session_id)
     else:
         query = query.where(projects.c.is_experiment, projects.c.removed_at.is_(None))
     rows = transaction.execute(query.order_by(projects.c.session_id)).mappings()
@@ -68,19 +68,17 @@ def plan_all(transaction: Transaction, export: BulkExport) -> None:
 
 def finish_planning(transaction: Transaction, export: BulkExport) -> None:
     """Says that all units are recorded; an export of no project at all is Completed with that."""
-    here = sa.and_(bulk_exports.c.id == str(export.id), bulk_exports.c.planned_at.is_(None))
+    here = sa.and_(bulk_exports.c.id == export.id, bulk_exports.c.planned_at.is_(None))
     changed = transaction.execute(sa.update(bulk_exports).where(here).values(planned_at=transaction.now_sql))
-    units = sa.select(bulk_units.c.id).where(bulk_units.c.bulk_id == str(export.id)).limit(1)
+    units = sa.select(bulk_units.c.id).where(bulk_units.c.bulk_id == export.id).limit(1)
     if changed.rowcount and transaction.execute(units).first() is None:
         ended = {"status": "Completed", "finished_at": transaction.now_sql, "updated_at": transaction.now_sql}
         unfinished = bulk_exports.c.status == "Created"
-        transaction.execute(
-            sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id), unfinished).values(ended)
-        )
+        transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == export.id, unfinished).values(ended))
 
 
 def _plan_project(transaction: Transaction, export: BulkExport, project: ProjectRecord) -> None:
-    export_id = str(uuid.uuid5(export.id, str(project.session_id)))
+    export_id = uuid.uuid5(export.id, str(project.session_id))
     if transaction.execute(sa.select(exports.c.export_id).where(exports.c.export_id == export_id)).first():
         return
     now = transaction.now()
@@ -92,8 +90,8 @@ def _plan_project(transaction: Transaction, export: BulkExport, project: Project
             project=project.project,
             tenant_key=project.tenant_key,
             untold=project.untold,
-            tenant_id=str(project.tenant_id),
-            session_id=str(project.session_id),
+            tenant_id=project.tenant_id,
+            session_id=project.session_id,
             bucket=place.bucket,
             prefix=place.prefix,
             endpoint_url=place.endpoint_url,
@@ -102,23 +100,23 @@ def _plan_project(transaction: Transaction, export: BulkExport, project: Project
             compression=export.compression,
             fields=[field.name for field in select_fields(export.export_fields)],
             created_at=now,
-            layout_id=str(export.id),
+            layout_id=export.id,
             filter=export.filter,
-            bulk_id=str(export.id),
-            destination_id=str(export.destination_id),
+            bulk_id=export.id,
+            destination_id=export.destination_id,
         )
     )
     for rows in _in_chunks(_unit_rows(export, project, export_id, now)):
         transaction.execute(sa.insert(bulk_units), rows)
 
 
-def _unit_rows(export: BulkExport, project: ProjectRecord, export_id: str, now: int) -> Iterator[dict[str, Any]]:
+def _unit_rows(export: BulkExport, project: ProjectRecord, export_id: uuid.UUID, now: int) -> Iterator[dict[str, Any]]:
     for day in export.window.days():
         yield {
-            "id": str(unit_id(export.id, project.session_id, day.day)),
-            "bulk_id": str(export.id),
+            "id": unit_id(export.id, project.session_id, day.day),
+            "bulk_id": export.id,
             "export_id": export_id,
-            "session_id": str(project.session_id),
+            "session_id": project.session_id,
             "day": day.day,
             "start_at": microseconds(day.window.start),
             "end_at": microseconds(day.window.end),

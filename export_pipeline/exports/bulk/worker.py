@@ -238,12 +238,12 @@ def take_units(
         now = transaction.now()
         if export.status == "Created":
             begun = {"status": "Running", "started_at": now, "updated_at": now}
-            transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(bulk_id)).values(begun))
+            transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == bulk_id).values(begun))
             export = replace(export, status="Running", started_at=now)
         free = sa.or_(bulk_units.c.dagster_run_id.is_(None), bulk_units.c.dagster_run_id == dagster_run_id)
-        waiting = read_units(transaction, bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status == "Created", free)
+        waiting = read_units(transaction, bulk_units.c.bulk_id == bulk_id, bulk_units.c.status == "Created", free)
         mine = [unit for unit in waiting if attempts.get(unit.id) == unit.attempt]
-        taken = bulk_units.c.id.in_([str(unit.id) for unit in mine])
+        taken = bulk_units.c.id.in_([unit.id for unit in mine])
         transaction.execute(sa.update(bulk_units).where(taken).values(dagster_run_id=dagster_run_id, updated_at=now))
         return export, mine
 
@@ -255,7 +255,7 @@ def begin_unit(control: ControlDatabase, unit: BulkUnit) -> None:
 
     def begin(transaction: Transaction) -> bool:
         # Held so that a cancel sees either a unit that has not begun, or one that it must stop.
-        held = sa.select(bulk_exports.c.status).where(bulk_exports.c.id == str(unit.bulk_id))
+        held = sa.select(bulk_exports.c.status).where(bulk_exports.c.id == unit.bulk_id)
         if transaction.execute(held.with_for_update(read=True)).scalar_one() not in UNFINISHED_EXPORTS:
             return False
         here = sa.and_(is_attempt(unit.id, unit.attempt), bulk_units.c.status.in_(UNFINISHED_UNITS))
@@ -331,7 +331,7 @@ def end_if_done(transaction: Transaction, export: BulkExport, *, now: int) -> No
     """Ends an export whose units have all ended; the caller holds its row."""
     if export.status not in UNFINISHED_EXPORTS or export.planned_at is None:
         return
-    statuses = sa.select(bulk_units.c.status, sa.func.count()).where(bulk_units.c.bulk_id == str(export.id))
+    statuses = sa.select(bulk_units.c.status, sa.func.count()).where(bulk_units.c.bulk_id == export.id)
     counts = {status: count for status, count in transaction.execute(statuses.group_by(bulk_units.c.status))}  # noqa: C416 - typed
     status = status_of_ended(counts.keys())
     if status is None:
@@ -342,7 +342,7 @@ def end_if_done(transaction: Transaction, export: BulkExport, *, now: int) -> No
     rejected = rejected_of(transaction, export.id)
     warning = _warning(transaction, export, rejected)
     values = {"status": status, "error": why, "warning": warning, "finished_at": now, "updated_at": now}
-    transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == str(export.id)).values(values))
+    transaction.execute(sa.update(bulk_exports).where(bulk_exports.c.id == export.id).values(values))
     if (kind := _NOTICES.get(status)) is not None:
         detail = {
             "days": total,
@@ -366,7 +366,7 @@ def end_if_done(transaction: Transaction, export: BulkExport, *, now: int) -> No
 
 def is_attempt(unit_id: uuid.UUID, attempt: int) -> sa.ColumnElement[bool]:
     """The condition for a unit that is still at this attempt."""
-    return sa.and_(bulk_units.c.id == str(unit_id), bulk_units.c.attempt == attempt)
+    return sa.and_(bulk_units.c.id == unit_id, bulk_units.c.attempt == attempt)
 
 
 def completed_values(outcome: DayOutcome) -> dict[str, Any]:
@@ -388,13 +388,13 @@ def _complete(transaction: Transaction, unit: BulkUnit, outcome: DayOutcome, *, 
         "finished_at": now,
         "updated_at": now,
     }
-    here = sa.and_(bulk_units.c.id == str(unit.id), bulk_units.c.status.in_(UNFINISHED_UNITS))
+    here = sa.and_(bulk_units.c.id == unit.id, bulk_units.c.status.in_(UNFINISHED_UNITS))
     transaction.execute(sa.update(bulk_units).where(here).values(done))
 
 
 def _fail_waiting(transaction: Transaction, bulk_id: uuid.UUID, error: ExportPipelineError, *, now: int) -> None:
     """A destination that refuses one day refuses all: those that wait are not tried."""
-    waiting = read_units(transaction, bulk_units.c.bulk_id == str(bulk_id), bulk_units.c.status == "Created")
+    waiting = read_units(transaction, bulk_units.c.bulk_id == bulk_id, bulk_units.c.status == "Created")
     for unit in waiting:
         fail_unit(transaction, unit, error, retries=Retries(0, 0), now=now)
 
@@ -404,7 +404,7 @@ def _warning(transaction: Transaction, export: BulkExport, rejected: Mapping[str
     read = bulk_units.c.rows + sa.func.coalesce(bulk_units.c.rows_rejected, 0)
     counted = bulk_units.c.planned_rows >= 0
     done = sa.select(sa.func.sum(read), sa.func.sum(bulk_units.c.planned_rows)).where(
-        bulk_units.c.bulk_id == str(export.id), bulk_units.c.status == "Completed", counted
+        bulk_units.c.bulk_id == export.id, bulk_units.c.status == "Completed", counted
     )
     there, planned = (int(total or 0) for total in transaction.execute(done).one())
     parts = [describe_rejected(rejected)] if rejected else []
@@ -415,6 +415,6 @@ def _warning(transaction: Transaction, export: BulkExport, rejected: Mapping[str
 
 def _why(transaction: Transaction, export: BulkExport, *, undone: int, total: int) -> str:
     ended = bulk_units.c.status.in_(("Failed", "TimedOut", "Cancelled"))
-    first = read_units(transaction, bulk_units.c.bulk_id == str(export.id), ended)[0]
+    first = read_units(transaction, bulk_units.c.bulk_id == export.id, ended)[0]
     cause = first.errors.get(f"retry_{first.attempt}", "it was stopped")
     return f"{undone} of {total} days are not exported, the first of them {first.day}: {cause}"

@@ -80,9 +80,9 @@ def claim_day(
     for, should that be paused and go on later. `taken` are the epochs of manifests in the bucket: one that lies ahead
     of the record would stand where this claim's own is to be written.
     """
-    holder = {"owner": owner, "claim_id": str(claim_id)}
+    holder = {"owner": owner, "claim_id": claim_id}
     lease = int(lease_seconds * MICROSECONDS)
-    new = {"export_id": str(export_id), "day": day, "status": RUNNING, "epoch": _next(0, taken), **holder}
+    new = {"export_id": export_id, "day": day, "status": RUNNING, "epoch": _next(0, taken), **holder}
     clock = {"lease_until": transaction.now_sql + lease, "updated_at": transaction.now_sql}
     if row := transaction.insert_missing(days, {**new, **clock}):
         return claim_of(transaction, row, claim_id)
@@ -93,7 +93,7 @@ def claim_day(
         .one()
     )
     committed, now = committed_of(row), row["now"]
-    if row["claim_id"] == str(claim_id):
+    if row["claim_id"] == claim_id:
         return claim_of(transaction, row, claim_id)
     if row["intent"] is None and committed is not None and satisfies(committed, launched_at):
         return Satisfied(committed, row["epoch"])
@@ -128,7 +128,7 @@ def read_satisfying(
     if not launches:
         return {}
     newer = days.c.snapshot_at > min(launches.values())
-    here = (days.c.export_id == str(export_id), days.c.day.between(min(launches), max(launches)))
+    here = (days.c.export_id == export_id, days.c.day.between(min(launches), max(launches)))
     rows = transaction.execute(sa.select(days).where(*here, days.c.intent.is_(None), newer)).mappings()
     found = {row["day"]: committed for row in rows if (committed := committed_of(row)) is not None}
     return {day: done for day, done in found.items() if day in launches and satisfies(done, launches[day])}
@@ -137,7 +137,7 @@ def read_satisfying(
 def claim_of(transaction: Transaction, row: Mapping[Any, Any], claim_id: uuid.UUID) -> Claim:
     """The claim that a row of `days` holds."""
     return Claim(
-        export_id=uuid.UUID(row["export_id"]),
+        export_id=row["export_id"],
         day=row["day"],
         epoch=row["epoch"],
         claim_id=claim_id,
@@ -196,4 +196,4 @@ def freed(now: Any) -> dict[str, Any]:
 
 def is_day(export_id: uuid.UUID, day: date) -> sa.ColumnElement[bool]:
     """The condition for one row of `days`."""
-    return sa.and_(days.c.export_id == str(export_id), days.c.day == day)
+    return sa.and_(days.c.export_id == export_id, days.c.day == day)

@@ -110,7 +110,7 @@ class _Commit:
         self._limits = committer.limits
         self._commit_id = uuid.uuid4()
         self._committed_at = committer.control.now(patience=committer.limits.patience)
-        self._mine = sa.and_(days.c.export_id == str(export.export_id), days.c.claim_id == str(self._commit_id))
+        self._mine = sa.and_(days.c.export_id == export.export_id, days.c.claim_id == self._commit_id)
 
     def manifest(self, taken: Mapping[date, int]) -> tuple[Manifest, str]:
         """The manifest of the days that were taken, and its key."""
@@ -137,13 +137,13 @@ class _Commit:
 
     def decide(self, transaction: Transaction) -> dict[date, int]:
         """The commit point: takes the days that are free and records the intent of each; returns their epochs."""
-        export_id, wanted = str(self._export.export_id), sorted(self._windows)
+        export_id, wanted = self._export.export_id, sorted(self._windows)
         for day in wanted:
             new = {"export_id": export_id, "day": day, "status": FAILED, "epoch": 0, "updated_at": 0}
             transaction.insert_missing(days, new)
         here = _of(self._export.export_id, wanted)
         rows = transaction.execute(sa.select(days).where(here).order_by(days.c.day).with_for_update()).all()
-        if already := {row.day: row.epoch for row in rows if row.claim_id == str(self._commit_id)}:
+        if already := {row.day: row.epoch for row in rows if row.claim_id == self._commit_id}:
             return already
         now = transaction.now()
         with_uploads = transaction.execute(
@@ -177,7 +177,7 @@ class _Commit:
                 "status": RUNNING,
                 "epoch": epoch,
                 "owner": self._owner,
-                "claim_id": str(self._commit_id),
+                "claim_id": self._commit_id,
                 "lease_until": now + int(self._limits.lease_seconds * MICROSECONDS),
                 "intent": intent.to_json(),
             }
@@ -209,7 +209,7 @@ class _Commit:
                 values = completed_values(commit, now)
                 transaction.execute(sa.update(days).where(self._mine, days.c.day == day).values(**values))
             append_commits(transaction, self._export.export_id, finished, now=now)
-        done = sa.select(days.c.day).where(days.c.export_id == str(self._export.export_id), days.c.manifest_key == key)
+        done = sa.select(days.c.day).where(days.c.export_id == self._export.export_id, days.c.manifest_key == key)
         return tuple(transaction.execute(done.order_by(days.c.day)).scalars())
 
     def give_back(self, transaction: Transaction) -> None:
@@ -220,7 +220,7 @@ class _Commit:
 
 
 def _of(export_id: uuid.UUID, wanted: Sequence[date]) -> sa.ColumnElement[bool]:
-    return sa.and_(days.c.export_id == str(export_id), days.c.day.in_(wanted))
+    return sa.and_(days.c.export_id == export_id, days.c.day.in_(wanted))
 
 
 def _is_free(row: Any, now: int) -> bool:

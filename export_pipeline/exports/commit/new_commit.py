@@ -120,9 +120,7 @@ class NewCommit:
             epoch_unit=source.epoch_unit,
             window=self._day.window,
         )
-        footer = footer_of(
-            commit_id=str(self.commit_id), export_id=str(export.layout_id), day=self._day.day, epoch=self._epoch
-        )
+        footer = footer_of(commit_id=self.commit_id, export_id=export.layout_id, day=self._day.day, epoch=self._epoch)
         file = DayFile(
             self._sink,
             schema=self._schema,

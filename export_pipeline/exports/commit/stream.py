@@ -1,6 +1,7 @@
 """Reading a day: source, transform, file, upload, in one pass from one snapshot, and the counts that must agree."""
 
 import secrets
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -159,6 +160,6 @@ def check_counts(day: date, *, counted: int, read: int, written: int, rejected: 
         )
 
 
-def footer_of(*, commit_id: str, export_id: str, day: date, epoch: int) -> Mapping[str, str]:
+def footer_of(*, commit_id: uuid.UUID, export_id: uuid.UUID, day: date, epoch: int) -> Mapping[str, str]:
     """What a data file says about its commit, in its Parquet footer."""
-    return {"commit_id": commit_id, "export_id": export_id, "day": day.isoformat(), "epoch": str(epoch)}
+    return {"commit_id": str(commit_id), "export_id": str(export_id), "day": day.isoformat(), "epoch": str(epoch)}

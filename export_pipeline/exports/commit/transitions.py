@@ -70,7 +70,7 @@ def forget_any_epoch(transaction: Transaction, claim: Claim, *, upload_id: str) 
     """Forgets the upload of an intent, which another epoch of the day may have created."""
     transaction.execute(
         sa.delete(uploads).where(
-            uploads.c.export_id == str(claim.export_id), uploads.c.day == claim.day, uploads.c.upload_id == upload_id
+            uploads.c.export_id == claim.export_id, uploads.c.day == claim.day, uploads.c.upload_id == upload_id
         )
     )
 
@@ -103,13 +103,13 @@ def drop_intent(transaction: Transaction, claim: Claim, *, commit_id: uuid.UUID,
         .mappings()
         .one()
     )
-    if row["claim_id"] != str(new_claim_id):
-        if (row["epoch"], row["claim_id"]) != (claim.epoch, str(claim.claim_id)):
+    if row["claim_id"] != new_claim_id:
+        if (row["epoch"], row["claim_id"]) != (claim.epoch, claim.claim_id):
             raise lost(claim)
         intent = row["intent"]
         if intent is not None and intent["commit_id"] == str(commit_id) and intent["upload"] is not None:
             forget_any_epoch(transaction, claim, upload_id=intent["upload"]["upload_id"])
-        values = {"intent": None, "epoch": claim.epoch + 1, "claim_id": str(new_claim_id)}
+        values = {"intent": None, "epoch": claim.epoch + 1, "claim_id": new_claim_id}
         transaction.execute(sa.update(days).where(_holds(claim)).values(**values))
         row = {**row, **values}
     return claim_of(transaction, row, new_claim_id)
@@ -172,7 +172,7 @@ def _find(transaction: Transaction, here: sa.ColumnElement[bool]) -> Mapping[Any
 
 def _holds(claim: Claim) -> sa.ColumnElement[bool]:
     """Whether the day is still held under this claim."""
-    return sa.and_(_has_epoch(claim), days.c.claim_id == str(claim.claim_id))
+    return sa.and_(_has_epoch(claim), days.c.claim_id == claim.claim_id)
 
 
 def _has_epoch(claim: Claim) -> sa.ColumnElement[bool]:
@@ -181,12 +181,12 @@ def _has_epoch(claim: Claim) -> sa.ColumnElement[bool]:
 
 
 def _upload(claim: Claim, upload_id: str) -> dict[str, Any]:
-    return {"export_id": str(claim.export_id), "day": claim.day, "epoch": claim.epoch, "upload_id": upload_id}
+    return {"export_id": claim.export_id, "day": claim.day, "epoch": claim.epoch, "upload_id": upload_id}
 
 
 def _uploads(claim: Claim, *, epoch: int, upload_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(
-        uploads.c.export_id == str(claim.export_id),
+        uploads.c.export_id == claim.export_id,
         uploads.c.day == claim.day,
         uploads.c.epoch == epoch,
         uploads.c.upload_id == upload_id,
@@ -223,7 +223,7 @@ def take_sequence(transaction: Transaction, count: int) -> int:
 
 def record_commit(transaction: Transaction, claim: Claim, commit: FinishedCommit, *, keep_lease: bool) -> None:
     """Marks the claimed day Completed and appends to `commits`; once, however often it is called."""
-    where = sa.and_(days.c.export_id == str(claim.export_id), days.c.day == claim.day, days.c.epoch == claim.epoch)
+    where = sa.and_(days.c.export_id == claim.export_id, days.c.day == claim.day, days.c.epoch == claim.epoch)
     found = sa.select(days, transaction.now_sql.label("now")).where(where).with_for_update()
     row = transaction.execute(found).mappings().one_or_none()
     if row is None:
@@ -277,10 +277,10 @@ def append_commits(
         [
             {
                 "sequence": first + offset,
-                "export_id": str(export_id),
+                "export_id": export_id,
                 "day": day,
                 "epoch": commit.epoch,
-                "commit_id": str(commit.commit_id),
+                "commit_id": commit.commit_id,
                 "rows": commit.rows,
                 "bytes": commit.bytes,
                 "key": commit.key,

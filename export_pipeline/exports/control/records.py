@@ -143,14 +143,13 @@ _DAY_COLUMNS = (
 
 def project_of(row: Mapping[str, Any]) -> ProjectRecord:
     """A row of `projects`, as a record."""
-    return ProjectRecord(**_with_uuids(row, "session_id", "tenant_id"))
+    return ProjectRecord(**row)
 
 
 def export_of(row: Mapping[str, Any]) -> ExportRecord:
     """A row of `exports`, as a record."""
     values = {"layout_id": None, **row}
     values["layout_id"] = values["layout_id"] or values["export_id"]
-    values = _with_uuids(values, "export_id", "tenant_id", "session_id", "layout_id", "bulk_id", "destination_id")
     return ExportRecord(**{**values, "fields": tuple(values["fields"])})
 
 
@@ -158,7 +157,7 @@ def read_days(
     transaction: Transaction, export_id: uuid.UUID, *, first: date | None = None, last: date | None = None
 ) -> list[DayRecord]:
     """The days of an export that have a record, oldest first, between `first` and `last`, both included."""
-    query = sa.select(*_DAY_COLUMNS).where(days.c.export_id == str(export_id)).order_by(days.c.day)
+    query = sa.select(*_DAY_COLUMNS).where(days.c.export_id == export_id).order_by(days.c.day)
     if first is not None:
         query = query.where(days.c.day >= first)
     if last is not None:
@@ -173,23 +172,16 @@ def read_day(transaction: Transaction, export_id: uuid.UUID, day: date) -> DayRe
 
 def read_rejected(transaction: Transaction, export_id: uuid.UUID) -> dict[date, Mapping[str, int]]:
     """The rows that the commits of an export have set aside, by day and reason; days without any are left out."""
-    query = sa.select(days.c.day, days.c.rejected).where(
-        days.c.export_id == str(export_id), days.c.rejected.is_not(None)
-    )
+    query = sa.select(days.c.day, days.c.rejected).where(days.c.export_id == export_id, days.c.rejected.is_not(None))
     return {row.day: row.rejected for row in transaction.execute(query.order_by(days.c.day))}
 
 
 def read_commit(transaction: Transaction, export_id: uuid.UUID, day: date) -> Mapping[str, Any] | None:
     """The manifest's content of a day's last finished commit."""
-    query = sa.select(days.c.manifest).where(days.c.export_id == str(export_id), days.c.day == day)
+    query = sa.select(days.c.manifest).where(days.c.export_id == export_id, days.c.day == day)
     return cast("Mapping[str, Any] | None", transaction.execute(query).scalar_one_or_none())
 
 
 def _day_of(row: Mapping[Any, Any]) -> DayRecord:
-    values = _with_uuids(row, "export_id")
-    return DayRecord(**{**values, "pending": bool(values["pending"])})
-
-
-def _with_uuids(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
     values = {str(name): value for name, value in row.items()}
-    return {**values, **{name: uuid.UUID(values[name]) for name in names if values.get(name) is not None}}
+    return DayRecord(**{**values, "pending": bool(values["pending"])})

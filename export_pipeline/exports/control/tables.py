@@ -1,13 +1,14 @@
 """The tables of the control database, as SQLAlchemy Core.
 
 Instants are BIGINT microseconds since 1970-01-01 UTC, always taken from the database's clock
-(`ControlDatabase.now`), so that hosts whose clocks differ agree on leases. UUIDs are text of 36 characters.
+(`Transaction.now`), so that hosts whose clocks differ agree on leases.
+UUIDs are text of 36 characters, `uuid.UUID` in Python.
 `exports/migrations` brings a database to this form; a test compares the two.
 """
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.control.texts import ErrorText, ErrorTexts
+from export_pipeline.exports.control.column_types import ErrorText, ErrorTexts, UuidText
 
 JSON = sa.JSON(none_as_null=True)
 
@@ -31,8 +32,8 @@ facts = sa.Table(
 projects = sa.Table(
     "projects",
     metadata,
-    sa.Column("tenant_id", sa.String(36), primary_key=True),
-    sa.Column("session_id", sa.String(36), primary_key=True, comment="the id as a UUID"),
+    sa.Column("tenant_id", UuidText(), primary_key=True),
+    sa.Column("session_id", UuidText(), primary_key=True, comment="the id as a UUID"),
     sa.Column("project", sa.Text, nullable=False, comment="the id as the trace store writes it"),
     sa.Column("tenant_key", sa.Text, comment="the tenant as the trace store writes it; null: it names none"),
     sa.Column("untold", sa.Boolean, nullable=False, comment="rows that name no tenant are this project's"),
@@ -49,11 +50,11 @@ projects = sa.Table(
 exports = sa.Table(
     "exports",
     metadata,
-    sa.Column("export_id", sa.String(36), primary_key=True),
+    sa.Column("export_id", UuidText(), primary_key=True),
     sa.Column("kind", sa.String(16), nullable=False, comment="standing or bulk"),
     sa.Column("project", sa.Text, nullable=False),
-    sa.Column("tenant_id", sa.String(36), nullable=False),
-    sa.Column("session_id", sa.String(36), nullable=False),
+    sa.Column("tenant_id", UuidText(), nullable=False),
+    sa.Column("session_id", UuidText(), nullable=False),
     sa.Column("bucket", sa.Text, nullable=False),
     sa.Column("prefix", sa.Text, nullable=False),
     sa.Column("endpoint_url", sa.Text),
@@ -63,10 +64,10 @@ exports = sa.Table(
     sa.Column("fields", JSON, nullable=False, comment="column names, in the schema's order"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("superseded_at", sa.BigInteger, comment="when a changed setting began a new table"),
-    sa.Column("layout_id", sa.String(36), comment="the id in `export_id=…` of its paths; null: export_id itself"),
+    sa.Column("layout_id", UuidText(), comment="the id in `export_id=…` of its paths; null: export_id itself"),
     sa.Column("filter", sa.Text, comment="canonical text of the filter; null: every row"),
-    sa.Column("bulk_id", sa.String(36), comment="the bulk export that it is a part of; null for standing ones"),
-    sa.Column("destination_id", sa.String(36), comment="a stored destination; null: the settings name the bucket"),
+    sa.Column("bulk_id", UuidText(), comment="the bulk export that it is a part of; null for standing ones"),
+    sa.Column("destination_id", UuidText(), comment="a stored destination; null: the settings name the bucket"),
     sa.Column("tenant_key", sa.Text, comment="as the project has it"),
     sa.Column("untold", sa.Boolean, nullable=False, server_default=sa.false(), comment="as the project has it"),
     sa.Index(None, "project", "kind"),
@@ -76,12 +77,12 @@ exports = sa.Table(
 days = sa.Table(
     "days",
     metadata,
-    sa.Column("export_id", sa.String(36), sa.ForeignKey("exports.export_id"), primary_key=True),
+    sa.Column("export_id", UuidText(), sa.ForeignKey("exports.export_id"), primary_key=True),
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("status", sa.String(16), nullable=False, comment="Running, Completed, Failed, Cancelled"),
     sa.Column("epoch", sa.BigInteger, nullable=False, comment="the fencing token; grows at every claim"),
     sa.Column("owner", sa.Text, comment="who holds the lease: dagster:<run id> or process:<host>:<pid>"),
-    sa.Column("claim_id", sa.String(36), comment="one claim; finds its own claim again when an answer was lost"),
+    sa.Column("claim_id", UuidText(), comment="one claim; finds its own claim again when an answer was lost"),
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("rows_read", sa.BigInteger, comment="progress of the attempt under way"),
@@ -109,7 +110,7 @@ days = sa.Table(
 uploads = sa.Table(
     "uploads",
     metadata,
-    sa.Column("export_id", sa.String(36), primary_key=True),
+    sa.Column("export_id", UuidText(), primary_key=True),
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("epoch", sa.BigInteger, primary_key=True),
     sa.Column("upload_id", sa.String(1024), primary_key=True),
@@ -123,10 +124,10 @@ commits = sa.Table(
     "commits",
     metadata,
     sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False, comment="dense, in order of commit"),
-    sa.Column("export_id", sa.String(36), nullable=False),
+    sa.Column("export_id", UuidText(), nullable=False),
     sa.Column("day", sa.Date, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("commit_id", sa.String(36), nullable=False),
+    sa.Column("commit_id", UuidText(), nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("key", sa.Text, comment="null where the day is empty"),
@@ -139,8 +140,8 @@ commits = sa.Table(
 destinations = sa.Table(
     "destinations",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("tenant_id", sa.String(36), nullable=False),
+    sa.Column("id", UuidText(), primary_key=True),
+    sa.Column("tenant_id", UuidText(), nullable=False),
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("config", JSON, nullable=False, comment="destinations.config.DestinationConfig, without anything secret"),
     sa.Column("credentials", sa.Text, comment="Fernet token; null: a role, or the process's own credentials"),
@@ -155,10 +156,10 @@ destinations = sa.Table(
 bulk_exports = sa.Table(
     "bulk_exports",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("tenant_id", sa.String(36), nullable=False),
-    sa.Column("destination_id", sa.String(36), nullable=False),
-    sa.Column("session_id", sa.String(36), comment="null where all experiments are exported"),
+    sa.Column("id", UuidText(), primary_key=True),
+    sa.Column("tenant_id", UuidText(), nullable=False),
+    sa.Column("destination_id", UuidText(), nullable=False),
+    sa.Column("session_id", UuidText(), comment="null where all experiments are exported"),
     sa.Column("all_experiments", sa.Boolean, nullable=False),
     sa.Column("start_at", sa.BigInteger, nullable=False),
     sa.Column("end_at", sa.BigInteger, comment="null for a schedule"),
@@ -168,7 +169,7 @@ bulk_exports = sa.Table(
     sa.Column("export_fields", JSON, comment="as asked for; null: the default columns"),
     sa.Column("interval_hours", sa.Integer, comment="set for a schedule only"),
     sa.Column("reexport_late", sa.Boolean, nullable=False, comment="a schedule whose days follow late changes"),
-    sa.Column("source_id", sa.String(36), comment="the schedule that spawned it"),
+    sa.Column("source_id", UuidText(), comment="the schedule that spawned it"),
     sa.Column("status", sa.String(24), nullable=False, comment="the contract's words: exports.bulk"),
     sa.Column("error", ErrorText),
     sa.Column("warning", ErrorText, comment="what of its rows is not in the files although it is Completed"),
@@ -186,10 +187,10 @@ bulk_exports = sa.Table(
 bulk_units = sa.Table(
     "bulk_units",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True, comment="the API's run id"),
-    sa.Column("bulk_id", sa.String(36), sa.ForeignKey("bulk_exports.id"), nullable=False),
-    sa.Column("export_id", sa.String(36), sa.ForeignKey("exports.export_id"), nullable=False),
-    sa.Column("session_id", sa.String(36), nullable=False),
+    sa.Column("id", UuidText(), primary_key=True, comment="the API's run id"),
+    sa.Column("bulk_id", UuidText(), sa.ForeignKey("bulk_exports.id"), nullable=False),
+    sa.Column("export_id", UuidText(), sa.ForeignKey("exports.export_id"), nullable=False),
+    sa.Column("session_id", UuidText(), nullable=False),
     sa.Column("day", sa.Date, nullable=False),
     sa.Column("start_at", sa.BigInteger, nullable=False, comment="the day, cut at the window's ends"),
     sa.Column("end_at", sa.BigInteger, nullable=False),
@@ -218,8 +219,8 @@ bulk_units = sa.Table(
 api_keys = sa.Table(
     "api_keys",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("tenant_id", sa.String(36), nullable=False),
+    sa.Column("id", UuidText(), primary_key=True),
+    sa.Column("tenant_id", UuidText(), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("hash", sa.String(64), nullable=False, unique=True, comment="sha256 of the key, in hexadecimal"),
     sa.Column("hint", sa.String(16), nullable=False, comment="its last characters"),
@@ -233,9 +234,9 @@ api_keys = sa.Table(
 audit_log = sa.Table(
     "audit_log",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("id", UuidText(), primary_key=True),
     sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("tenant_id", sa.String(36), nullable=False),
+    sa.Column("tenant_id", UuidText(), nullable=False),
     sa.Column("actor", sa.Text, nullable=False, comment="cli, key:<id>, schedule"),
     sa.Column("action", sa.String(64), nullable=False, comment="destination.create, export.cancel, …"),
     sa.Column("subject", sa.Text, nullable=False, comment="id of what was changed"),
@@ -247,7 +248,7 @@ audit_log = sa.Table(
 notices = sa.Table(
     "notices",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("id", UuidText(), primary_key=True),
     sa.Column("kind", sa.String(64), nullable=False, comment="export.failed, day.overdue, …"),
     sa.Column("subject", sa.Text, nullable=False, comment="what it is about; told once for each kind"),
     sa.Column("body", ErrorTexts, nullable=False),

@@ -40,7 +40,7 @@ def unlock(
 
     Raises `SecretsError`, and `DestinationRefusedError` where the workspace may not write in this way (any more).
     """
-    query = sa.select(destinations.c.credentials).where(destinations.c.id == str(found.id))
+    query = sa.select(destinations.c.credentials).where(destinations.c.id == found.id)
     sealed = transaction.execute(query).scalar_one()
     credentials = None
     if sealed is not None:

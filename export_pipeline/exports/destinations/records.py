@@ -44,7 +44,7 @@ def list_destinations(
     """The workspace's destinations, the newest first."""
     query = (
         sa.select(*_COLUMNS)
-        .where(destinations.c.tenant_id == str(tenant_id))
+        .where(destinations.c.tenant_id == tenant_id)
         .order_by(destinations.c.created_at.desc(), destinations.c.id)
         .limit(limit)
         .offset(offset)
@@ -66,9 +66,9 @@ def read_destination(
 
     With `hold` it cannot be deleted before the transaction ends: for those who store a reference to it.
     """
-    query = sa.select(*_COLUMNS).where(destinations.c.id == str(destination_id))
+    query = sa.select(*_COLUMNS).where(destinations.c.id == destination_id)
     if tenant_id is not None:
-        query = query.where(destinations.c.tenant_id == str(tenant_id))
+        query = query.where(destinations.c.tenant_id == tenant_id)
     if hold:
         query = query.with_for_update(read=True)
     row = transaction.execute(query).mappings().one_or_none()
@@ -88,8 +88,8 @@ def unknown(destination_id: uuid.UUID, tenant_id: uuid.UUID | None) -> NotFoundE
 
 def _record_of(row: Mapping[str, Any]) -> DestinationRecord:
     return DestinationRecord(
-        id=uuid.UUID(row["id"]),
-        tenant_id=uuid.UUID(row["tenant_id"]),
+        id=row["id"],
+        tenant_id=row["tenant_id"],
         display_name=row["display_name"],
         config=parse_config(row["config"]),
         credentials_keys=tuple(row["credentials_keys"]),

@@ -1,7 +1,5 @@
 """Encrypts all stored credentials with the newest key, so that older ones can be given up."""
 
-import uuid
-
 import sqlalchemy as sa
 
 from export_pipeline.exports.access.audit import record
@@ -26,7 +24,7 @@ def rotate_secrets(control: ControlDatabase, *, settings: Settings, actor: str) 
         query = sa.select(*columns).where(destinations.c.credentials.is_not(None)).with_for_update()
         rows = transaction.execute(query.order_by(destinations.c.id)).all()
         for row_id, tenant_id, sealed in rows:
-            row, tenant = uuid.UUID(row_id), uuid.UUID(tenant_id)
+            row, tenant = row_id, tenant_id
             new = vault.reseal(sealed, row_id=row, tenant_id=tenant)
             transaction.execute(sa.update(destinations).where(destinations.c.id == row_id).values(credentials=new))
             record(transaction, at=now, tenant_id=tenant, actor=actor, action="secrets.rotate", subject=row, detail={})

@@ -78,14 +78,14 @@ def create_destination(
     can = _capabilities(effective(config, new.credentials, tenant_id=tenant_id, settings=settings), new.credentials)
 
     def insert(transaction: Transaction) -> None:
-        if transaction.execute(sa.select(destinations.c.id).where(destinations.c.id == str(row_id))).first():
+        if transaction.execute(sa.select(destinations.c.id).where(destinations.c.id == row_id)).first():
             return  # the answer of the commit was lost
         _refuse_beyond_limit(transaction, tenant_id=tenant_id, settings=settings)
         now = transaction.now()
         keys = _keys(new.credentials)
-        values = {"tenant_id": str(tenant_id), "display_name": new.display_name, "created_at": now}
+        values = {"tenant_id": tenant_id, "display_name": new.display_name, "created_at": now}
         changed = _changed(config, sealed, keys, can, now)
-        transaction.execute(sa.insert(destinations).values(id=str(row_id), **values, **changed))
+        transaction.execute(sa.insert(destinations).values(id=row_id, **values, **changed))
         detail = {"display_name": new.display_name, "config": config_values(config), "credentials_keys": keys}
         note(transaction, at=now, action="destination.create", detail=detail)
 
@@ -121,7 +121,7 @@ def rotate_credentials(
         now = transaction.now()
         keys = _keys(credentials)
         changed = _changed(config, sealed, keys, can, now)
-        transaction.execute(sa.update(destinations).where(destinations.c.id == str(destination_id)).values(**changed))
+        transaction.execute(sa.update(destinations).where(destinations.c.id == destination_id).values(**changed))
         detail = {"aws_role_arn": aws_role_arn, "credentials_keys": keys}
         note(transaction, at=now, action="destination.rotate", detail=detail)
 
@@ -149,12 +149,12 @@ def delete_destination(
 
     def delete(transaction: Transaction) -> None:
         locked = sa.select(destinations.c.id).where(
-            destinations.c.id == str(destination_id), destinations.c.tenant_id == str(tenant_id)
+            destinations.c.id == destination_id, destinations.c.tenant_id == tenant_id
         )
         if transaction.execute(locked.with_for_update()).first() is None:
             raise unknown(destination_id, tenant_id)
         _refuse_used(transaction, destination_id)
-        transaction.execute(sa.delete(destinations).where(destinations.c.id == str(destination_id)))
+        transaction.execute(sa.delete(destinations).where(destinations.c.id == destination_id))
         now = transaction.now()
         note(transaction, at=now, action="destination.delete", detail={})
 
@@ -179,7 +179,7 @@ def check_stored(
         with control.begin() as transaction:
             read_destination(transaction, destination_id, tenant_id=tenant_id, hold=True)
             now = transaction.now()
-            here = destinations.c.id == str(destination_id)
+            here = destinations.c.id == destination_id
             transaction.execute(sa.update(destinations).where(here).values(capabilities=can, checked_at=now))
             note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
             note(transaction, at=now, action="destination.check", detail={"capabilities": can})
@@ -187,7 +187,7 @@ def check_stored(
 
 
 def _refuse_beyond_limit(transaction: Transaction, *, tenant_id: uuid.UUID, settings: Settings) -> None:
-    mine = sa.select(sa.func.count()).where(destinations.c.tenant_id == str(tenant_id))
+    mine = sa.select(sa.func.count()).where(destinations.c.tenant_id == tenant_id)
     if (count := transaction.execute(mine).scalar_one()) >= settings.max_destinations:
         raise LimitError(
             f"This workspace has {count:,} destinations, as many as {PREFIX}MAX_DESTINATIONS allows: delete one first.",
@@ -244,10 +244,10 @@ def _changed(
 
 def _refuse_used(transaction: Transaction, destination_id: uuid.UUID) -> None:
     bulk = sa.select(sa.func.count()).where(
-        bulk_exports.c.destination_id == str(destination_id), bulk_exports.c.status.in_(UNFINISHED)
+        bulk_exports.c.destination_id == destination_id, bulk_exports.c.status.in_(UNFINISHED)
     )
     standing = sa.select(sa.func.count()).where(
-        exports.c.destination_id == str(destination_id),
+        exports.c.destination_id == destination_id,
         exports.c.kind == "standing",
         exports.c.superseded_at.is_(None),
     )

@@ -130,12 +130,12 @@ def _known(control: ControlDatabase, store: ObjectStore, prefix: str) -> _Known:
     here = (_place_of(store), prefix)
     return _Known(
         tables=tuple(_table_of(row) for row in rows if row["name"] is not None and _place(row) == here),
-        superseded=frozenset(uuid.UUID(row["export_id"]) for row in rows if row["superseded_at"] is not None),
+        superseded=frozenset(row["export_id"] for row in rows if row["superseded_at"] is not None),
     )
 
 
 def _table_of(row: sa.RowMapping) -> CatalogTable:
-    export_id, tenant_id, session_id = (uuid.UUID(row[name]) for name in ("export_id", "tenant_id", "session_id"))
+    export_id, tenant_id, session_id = (row[name] for name in ("export_id", "tenant_id", "session_id"))
     root = project_root(row["prefix"], export_id, tenant_id, session_id, row["format_version"])
     return CatalogTable(
         name=row["name"],

@@ -17,14 +17,14 @@ from export_pipeline.exports.watch.notices import add_notice
 
 def is_project(id_: ProjectId) -> sa.ColumnElement[bool]:
     """The condition that a row of `projects` is this one."""
-    return sa.and_(projects.c.tenant_id == str(id_[0]), projects.c.session_id == str(id_[1]))
+    return sa.and_(projects.c.tenant_id == id_[0], projects.c.session_id == id_[1])
 
 
 def follow_project(transaction: Transaction, id_: ProjectId) -> None:
     """Makes the exports of a project find its rows as the project does now."""
     query = sa.select(projects.c.project, projects.c.tenant_key, projects.c.untold).where(is_project(id_))
     row = transaction.execute(query).mappings().one()
-    mine = sa.and_(exports.c.tenant_id == str(id_[0]), exports.c.session_id == str(id_[1]))
+    mine = sa.and_(exports.c.tenant_id == id_[0], exports.c.session_id == id_[1])
     transaction.execute(sa.update(exports).where(mine).values(**row))
 
 

@@ -78,7 +78,7 @@ def completed_days_of(control: ControlDatabase, export_id: uuid.UUID) -> set[dat
     A commit that `recover` found damaged is not a finished one.
     """
     query = sa.select(days.c.day).where(
-        days.c.export_id == str(export_id), days.c.completed_at.is_not(None), days.c.intent.is_(None)
+        days.c.export_id == export_id, days.c.completed_at.is_not(None), days.c.intent.is_(None)
     )
     with control.read() as transaction:
         return set(transaction.execute(query).scalars())

@@ -87,7 +87,7 @@ def project_by_session(
     transaction: Transaction, session_id: uuid.UUID, *, tenant_id: uuid.UUID
 ) -> ProjectRecord | None:
     """The tenant's project with this id."""
-    here = sa.and_(projects.c.session_id == str(session_id), projects.c.tenant_id == str(tenant_id))
+    here = sa.and_(projects.c.session_id == session_id, projects.c.tenant_id == tenant_id)
     query = sa.select(projects).where(here)
     row = transaction.execute(query).mappings().one_or_none()
     return None if row is None else project_of(row)  # type: ignore[arg-type]

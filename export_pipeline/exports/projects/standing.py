@@ -65,7 +65,7 @@ def list_exports(control: ControlDatabase, project: ProjectRecord | None = None)
 def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord | None:
     """An export of any kind by its id."""
     with control.read() as transaction:
-        row = transaction.execute(sa.select(exports).where(exports.c.export_id == str(export_id))).mappings().first()
+        row = transaction.execute(sa.select(exports).where(exports.c.export_id == export_id)).mappings().first()
     return None if row is None else export_of(row)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ def changed_exports(control: ControlDatabase, settings: Settings) -> list[Change
 
 def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: Settings) -> ExportRecord:
     # The project's row is the lock: SQLite holds the whole database, PostgreSQL this row, until the transaction ends.
-    here = sa.and_(projects.c.tenant_id == str(project.tenant_id), projects.c.session_id == str(project.session_id))
+    here = sa.and_(projects.c.tenant_id == project.tenant_id, projects.c.session_id == project.session_id)
     locked = sa.select(projects.c.session_id).where(here).with_for_update()
     if transaction.execute(locked).first() is None:
         raise UnknownProjectError(
@@ -109,9 +109,8 @@ def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: S
         return begun
     if fitting.superseded_at is not None:
         _audit(transaction, "export.use", fitting, at=now)
-    destination = None if settings.destination_id is None else str(settings.destination_id)
-    _set(transaction, fitting, superseded_at=None, destination_id=destination)
-    row = transaction.execute(sa.select(exports).where(exports.c.export_id == str(fitting.export_id))).mappings().one()
+    _set(transaction, fitting, superseded_at=None, destination_id=settings.destination_id)
+    row = transaction.execute(sa.select(exports).where(exports.c.export_id == fitting.export_id)).mappings().one()
     return export_of(row)  # type: ignore[arg-type]
 
 
@@ -128,16 +127,14 @@ def _audit(transaction: Transaction, action: str, export: ExportRecord, *, at: i
 
 
 def _set(transaction: Transaction, export: ExportRecord, **values: object) -> None:
-    transaction.execute(sa.update(exports).where(exports.c.export_id == str(export.export_id)).values(**values))
+    transaction.execute(sa.update(exports).where(exports.c.export_id == export.export_id).values(**values))
 
 
 def _standing(transaction: Transaction, project: ProjectRecord | None) -> list[ExportRecord]:
     """Standing exports, the one in use first, then the newest first."""
     query = sa.select(exports).where(exports.c.kind == STANDING)
     if project is not None:
-        query = query.where(
-            exports.c.tenant_id == str(project.tenant_id), exports.c.session_id == str(project.session_id)
-        )
+        query = query.where(exports.c.tenant_id == project.tenant_id, exports.c.session_id == project.session_id)
     query = query.order_by(
         exports.c.superseded_at.is_not(None), exports.c.superseded_at.desc(), exports.c.created_at.desc()
     )
@@ -181,15 +178,15 @@ def _new_export(project: ProjectRecord, settings: Settings, now: int) -> dict[st
         raise SettingsError(f"{PREFIX}BUCKET is not set")
     return {
         **_place_and_form(project, settings),
-        "export_id": str(uuid.uuid4()),
+        "export_id": uuid.uuid4(),
         "kind": STANDING,
         "project": project.project,
         "tenant_key": project.tenant_key,
         "untold": project.untold,
-        "tenant_id": str(project.tenant_id),
-        "session_id": str(project.session_id),
+        "tenant_id": project.tenant_id,
+        "session_id": project.session_id,
         "region": settings.region,
-        "destination_id": None if settings.destination_id is None else str(settings.destination_id),
+        "destination_id": settings.destination_id,
         "fields": list(DEFAULT_FIELDS),
         "created_at": now,
         "superseded_at": None,

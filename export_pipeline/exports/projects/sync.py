@@ -178,7 +178,7 @@ class _Writing:
     """
 
     def __init__(self, transaction: Transaction, *, began: int, settings: Settings) -> None:
-        self._connection = transaction
+        self._transaction = transaction
         self._began = began
         self._default = settings.tenant_id
         records = transaction.execute(sa.select(projects)).mappings().all()
@@ -197,7 +197,7 @@ class _Writing:
         for id_, claim in placed.projects.items():
             record = self._known.get(id_)
             if record is None:
-                self._connection.execute(sa.insert(projects).values(**self._new(id_, claim)))
+                self._transaction.execute(sa.insert(projects).values(**self._new(id_, claim)))
                 self.added.append(claim.name)
             elif record.last_seen_at <= self._began:
                 self._update(id_, claim, record)
@@ -215,8 +215,8 @@ class _Writing:
         name = asset_name(claim.name, id_[1], taken=self._taken)
         self._taken.add(name)
         return {
-            "tenant_id": str(id_[0]),
-            "session_id": str(id_[1]),
+            "tenant_id": id_[0],
+            "session_id": id_[1],
             "asset_name": name,
             "group_name": EXPERIMENTS_GROUP if claim.is_experiment else GROUP,
             "first_seen_at": self._began,
@@ -242,23 +242,23 @@ class _Writing:
             self.renamed.append((record.name, claim.name))
         self._change(id_, self._new(id_, claim) if never_seen else self._seen(claim))
         if (record.project, record.tenant_key, record.untold) != (claim.project, claim.tenant_key, claim.untold):
-            follow_project(self._connection, id_)
+            follow_project(self._transaction, id_)
 
     def _move(self, former: ProjectId, id_: ProjectId) -> None:
         """The settings name another tenant for what names none; its standing table ends, as one of the former."""
-        self._connection.execute(sa.update(projects).where(is_project(former)).values(tenant_id=str(id_[0])))
-        table = sa.and_(exports.c.tenant_id == str(former[0]), exports.c.session_id == str(former[1]))
+        self._transaction.execute(sa.update(projects).where(is_project(former)).values(tenant_id=id_[0]))
+        table = sa.and_(exports.c.tenant_id == former[0], exports.c.session_id == former[1])
         ends = sa.update(exports).where(table, exports.c.superseded_at.is_(None))
-        self._connection.execute(ends.values(superseded_at=self._began, untold=False))
+        self._transaction.execute(ends.values(superseded_at=self._began, untold=False))
         self._known[id_] = replace(self._known.pop(former), tenant_id=id_[0])
-        record_move(self._connection, self._known[id_], former=former[0], actor="settings", at=self._began)
+        record_move(self._transaction, self._known[id_], former=former[0], actor="settings", at=self._began)
 
     def _tell_of_claimant(self, id_: ProjectId, claim: Claim, owner: ProjectRecord) -> None:
-        project = self._connection.execute(sa.select(projects).where(is_project(id_))).mappings().one()
+        project = self._transaction.execute(sa.select(projects).where(is_project(id_))).mappings().one()
         text = claimant_sentence(project_of(project), owner)  # type: ignore[arg-type]
         self.warnings.append(text)
         add_notice(
-            self._connection,
+            self._transaction,
             "project.claimed",
             subject=f"{id_[0]}:{id_[1]}",
             text=text,
@@ -272,4 +272,4 @@ class _Writing:
         )
 
     def _change(self, id_: ProjectId, values: Mapping[str, Any]) -> None:
-        self._connection.execute(sa.update(projects).where(is_project(id_)).values(**values))
+        self._transaction.execute(sa.update(projects).where(is_project(id_)).values(**values))

@@ -27,7 +27,7 @@ def workspace_of(control: ControlDatabase, settings: Settings) -> uuid.UUID:
         .order_by(sa.func.count().desc(), projects.c.tenant_id)
     )
     with control.read() as transaction:
-        found = [uuid.UUID(tenant_id) for tenant_id in transaction.execute(query).scalars()]
+        found: list[uuid.UUID] = list(transaction.execute(query).scalars())
     if not found or settings.tenant_id in found:
         return settings.tenant_id
     if len(found) > 1:
@@ -41,9 +41,8 @@ def workspace_of(control: ControlDatabase, settings: Settings) -> uuid.UUID:
 def owner_of(control: ControlDatabase, id_: uuid.UUID) -> uuid.UUID | None:
     """The workspace of the project, destination or bulk export with this id; for operators, who may see all of them."""
     owner = sa.union_all(
-        sa.select(projects.c.tenant_id).where(projects.c.session_id == str(id_)),
-        *(sa.select(table.c.tenant_id).where(table.c.id == str(id_)) for table in (destinations, bulk_exports)),
+        sa.select(projects.c.tenant_id).where(projects.c.session_id == id_),
+        *(sa.select(table.c.tenant_id).where(table.c.id == id_) for table in (destinations, bulk_exports)),
     )
     with control.read() as transaction:
-        found = transaction.execute(owner).scalars().first()
-    return None if found is None else uuid.UUID(found)
+        return transaction.execute(owner).scalars().first()

@@ -68,9 +68,9 @@ def changes_since(
     database: after `recover` on an empty one begin anew.
     """
     with control.read() as transaction:
-        if transaction.execute(sa.select(exports.c.kind).where(exports.c.export_id == str(export_id))).first() is None:
+        if transaction.execute(sa.select(exports.c.kind).where(exports.c.export_id == export_id)).first() is None:
             raise InputError(f"unknown export {export_id}; `export-pipeline projects list` shows the exports")
-        return _since(transaction, exports.c.export_id == str(export_id), cursor, limit, current=current)
+        return _since(transaction, exports.c.export_id == export_id, cursor, limit, current=current)
 
 
 def all_changes_since(
@@ -93,7 +93,7 @@ def bulk_changes_since(
 ) -> tuple[list[Change], str | None]:
     """The same of a bulk export, or of all that a schedule has spawned; raises `NotFoundError` where there is none."""
     parts = sa.select(bulk_exports.c.id).where(
-        sa.or_(bulk_exports.c.id == str(bulk_id), bulk_exports.c.source_id == str(bulk_id))
+        sa.or_(bulk_exports.c.id == bulk_id, bulk_exports.c.source_id == bulk_id)
     )
     with control.read() as transaction:
         read_export(transaction, bulk_id, tenant_id=tenant_id)
@@ -139,7 +139,7 @@ def _since(
     if cursor is not None:
         query = query.where(commits.c.sequence > _position(transaction, cursor))
     rows = transaction.execute(query).all()
-    after = f"{rows[-1].sequence}-{uuid.UUID(rows[-1].commit_id).hex[:8]}" if rows else cursor
+    after = f"{rows[-1].sequence}-{rows[-1].commit_id.hex[:8]}" if rows else cursor
     return [_change(row) for row in rows], after
 
 
@@ -150,7 +150,7 @@ def _position(transaction: Transaction, cursor: str) -> int:
         raise InputError(f"{cursor!r} is not a cursor; take the one that the last answer gave, or none to begin anew")
     sequence = int(match["sequence"])
     commit_id = transaction.execute(sa.select(commits.c.commit_id).where(commits.c.sequence == sequence)).scalar()
-    if commit_id is None or not commit_id.startswith(match["commit"]):
+    if commit_id is None or not commit_id.hex.startswith(match["commit"]):
         raise InputError(
             f"the cursor {cursor!r} is not of this control database, or of one that was lost and rebuilt since; "
             "begin anew without a cursor"
@@ -164,12 +164,12 @@ def _change(row: sa.Row[tuple[object, ...]]) -> Change:
     return Change(
         sequence=row.sequence,
         project=row.project,
-        export_id=uuid.UUID(row.export_id),
-        tenant_id=uuid.UUID(row.tenant_id),
-        session_id=uuid.UUID(row.session_id),
+        export_id=row.export_id,
+        tenant_id=row.tenant_id,
+        session_id=row.session_id,
         day=row.day,
         epoch=row.epoch,
-        commit_id=uuid.UUID(row.commit_id),
+        commit_id=row.commit_id,
         superseded=superseded,
         rows=row.rows,
         bytes=row.bytes,

@@ -109,7 +109,7 @@ def restore(
     With a signer also those that it has not signed. What is written is what the control database has committed; of a
     commit that `recover` found damaged nothing is.
     """
-    mine = sa.and_(days.c.export_id == str(export.export_id), days.c.completed_at.is_not(None))
+    mine = sa.and_(days.c.export_id == export.export_id, days.c.completed_at.is_not(None))
     with control.read() as transaction:
         keys = transaction.execute(sa.select(days.c.manifest_key).where(mine).distinct().order_by(days.c.manifest_key))
         wanted = [key for key in keys.scalars() if key is not None]
@@ -147,7 +147,7 @@ def _note(
     manifest: Manifest,
     actor: str,
 ) -> None:
-    here = sa.and_(days.c.export_id == str(export.export_id), days.c.manifest_key == key)
+    here = sa.and_(days.c.export_id == export.export_id, days.c.manifest_key == key)
     transaction.execute(sa.update(days).where(here).values(manifest=manifest.model_dump(mode="json")))
     record(
         transaction,

@@ -60,7 +60,7 @@ def add_notice(
     and nothing secret.
     """
     row = {
-        "id": str(uuid.uuid4()),
+        "id": uuid.uuid4(),
         "kind": kind,
         "subject": subject,
         "body": {"text": text, "detail": dict(detail)},
@@ -183,7 +183,7 @@ def due_notices(control: ControlDatabase, *, limit: int, oldest: int) -> list[No
         rows = transaction.execute(query.order_by(notices.c.created_at, notices.c.id)).all()
     return [
         Notice(
-            id=uuid.UUID(row.id),
+            id=row.id,
             kind=row.kind,
             subject=row.subject,
             text=row.body["text"],
@@ -215,4 +215,4 @@ def mark_failed(control: ControlDatabase, notice: Notice, *, pause: float) -> No
 
 
 def _update(notice: Notice) -> sa.Update:
-    return sa.update(notices).where(notices.c.id == str(notice.id))
+    return sa.update(notices).where(notices.c.id == notice.id)

@@ -363,7 +363,7 @@ def exported_schedules(desk: Desk, number: int) -> list[uuid.UUID]:
         desk.ask(start=start, end=None, interval_hours=1, reexport_late=True)
     with desk.control.read() as connection:
         schedules = connection.execute(sa.select(bulk_exports.c.id).where(bulk_exports.c.tenant_id == str(desk.tenant)))
-        ids = [uuid.UUID(each) for each in schedules.scalars()]
+        ids = list(schedules.scalars())
     tables = []
     for each in ids:
         child = spawn_child(desk.control, each, settings=desk.settings)

@@ -58,7 +58,7 @@ class TableWriter:
         if not self._export_is_there(transaction):
             return
         now = transaction.now()
-        query = sa.select(days).where(days.c.export_id == str(self._export.export_id)).with_for_update()
+        query = sa.select(days).where(days.c.export_id == self._export.export_id).with_for_update()
         known = {row["day"]: row for row in transaction.execute(query).mappings()}
         appended = []
         for found in self._days:
@@ -88,16 +88,15 @@ class TableWriter:
 
     def _export_is_there(self, transaction: Transaction) -> bool:
         export = self._export
-        query = sa.select(exports.c.tenant_id, exports.c.session_id).where(exports.c.export_id == str(export.export_id))
+        query = sa.select(exports.c.tenant_id, exports.c.session_id).where(exports.c.export_id == export.export_id)
         row = transaction.execute(query).first()
         if row is None:
             found_by = self._project(transaction)
             values = {item.name: getattr(export, item.name) for item in exports.columns}
-            ids = {name: str(value) for name, value in values.items() if isinstance(value, uuid.UUID)}
-            transaction.execute(sa.insert(exports).values({**values, **ids, **found_by, "fields": list(export.fields)}))
+            transaction.execute(sa.insert(exports).values({**values, **found_by, "fields": list(export.fields)}))
             self.result.new_export = True
             return True
-        if (row.tenant_id, row.session_id) == (str(export.tenant_id), str(export.session_id)):
+        if (row.tenant_id, row.session_id) == (export.tenant_id, export.session_id):
             return True
         self.result.problems.append(
             f"export {export.export_id} is known as one of project {row.session_id} in workspace {row.tenant_id}; its "
@@ -107,7 +106,7 @@ class TableWriter:
 
     def _project(self, transaction: Transaction) -> dict[str, Any]:
         """By what the project's rows are found; one that is unknown is noted, without rows, until a sync names it."""
-        session_id, tenant_id = str(self._export.session_id), str(self._export.tenant_id)
+        session_id, tenant_id = self._export.session_id, self._export.tenant_id
         here = sa.and_(projects.c.session_id == session_id, projects.c.tenant_id == tenant_id)
         query = sa.select(projects.c.project, projects.c.tenant_key, projects.c.untold).where(here)
         found = transaction.execute(query).mappings().first()
@@ -115,12 +114,12 @@ class TableWriter:
             return dict(found)
         now = transaction.now()
         values = {
-            "project": session_id,
+            "project": str(session_id),
             "session_id": session_id,
             "tenant_id": tenant_id,
             "tenant_key": None,
             "untold": False,
-            "name": session_id,
+            "name": str(session_id),
             "is_experiment": False,
             "asset_name": f"recovered_{self._export.session_id.hex}_{self._export.tenant_id.hex}",
             "group_name": GROUP,
@@ -170,7 +169,7 @@ class TableWriter:
     def _save(
         self, transaction: Transaction, found: RecoveredDay, row: Mapping[Any, Any] | None, values: dict[str, Any]
     ) -> None:
-        here = {"export_id": str(self._export.export_id), "day": found.day}
+        here = {"export_id": self._export.export_id, "day": found.day}
         if row is None:
             transaction.execute(sa.insert(days).values(**here, **values, epoch=found.epoch))
             return
@@ -188,10 +187,10 @@ class TableWriter:
         rows = [
             {
                 "sequence": first + offset,
-                "export_id": str(manifest.export_id),
+                "export_id": manifest.export_id,
                 "day": found.day,
                 "epoch": found.epoch,
-                "commit_id": str(manifest.commit_id),
+                "commit_id": manifest.commit_id,
                 "rows": manifest.rows,
                 "bytes": manifest.file.bytes if manifest.file else 0,
                 "key": manifest.file.key if manifest.file else None,
@@ -223,7 +222,7 @@ def choose_in_use(transaction: Transaction, *, actor: str) -> None:
         .order_by(sa.func.coalesce(newest, -1).desc(), exports.c.created_at.desc())
     )
     now = transaction.now()
-    chosen: set[tuple[str, str]] = set()
+    chosen: set[tuple[uuid.UUID, uuid.UUID]] = set()
     for row in transaction.execute(query).all():
         superseded_at = None if (row.tenant_id, row.session_id) not in chosen else (row.superseded_at or now)
         chosen.add((row.tenant_id, row.session_id))
@@ -234,7 +233,7 @@ def choose_in_use(transaction: Transaction, *, actor: str) -> None:
             record(
                 transaction,
                 at=now,
-                tenant_id=uuid.UUID(row.tenant_id),
+                tenant_id=row.tenant_id,
                 actor=actor,
                 action="export.use" if superseded_at is None else "export.supersede",
                 subject=row.export_id,

@@ -175,12 +175,12 @@ class _Verification:
         if self._control is None:
             return {}
         query = sa.select(commits.c.day, commits.c.epoch, commits.c.commit_id).where(
-            commits.c.export_id == str(self._export.export_id)
+            commits.c.export_id == self._export.export_id
         )
         if day is not None:
             query = query.where(commits.c.day == day)
         with self._control.read() as transaction:
-            ids = {(row.day, row.epoch): uuid.UUID(row.commit_id) for row in transaction.execute(query)}
+            ids = {(row.day, row.epoch): row.commit_id for row in transaction.execute(query)}
             found = read_days(transaction, self._export.export_id, first=day, last=day)
         return {record.day: (record, ids.get((record.day, record.commit_epoch or -1))) for record in found}
 
@@ -278,7 +278,7 @@ def _siblings(control: ControlDatabase | None, export: ExportRecord) -> set[uuid
     if control is None or export.bulk_id is None:
         return set()
     query = sa.select(exports.c.session_id).where(
-        exports.c.bulk_id == str(export.bulk_id), exports.c.export_id != str(export.export_id)
+        exports.c.bulk_id == export.bulk_id, exports.c.export_id != export.export_id
     )
     with control.read() as transaction:
-        return {uuid.UUID(session_id) for session_id in transaction.execute(query).scalars()}
+        return set(transaction.execute(query).scalars())

@@ -1,11 +1,27 @@
-"""Columns for what others say: errors, warnings and notices, cut to what every database takes and a person reads."""
+"""Column types: UUIDs as text, and what others say, cut to what every database takes and a person reads."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from export_pipeline.errors import shortened
+
+
+class UuidText(sa.TypeDecorator[uuid.UUID]):
+    """A UUID, kept as its 36 characters: the same on every database, and readable in all of them."""
+
+    impl = sa.String(36)
+    cache_ok = True
+
+    def process_bind_param(self, value: uuid.UUID | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 -- SQLAlchemy calls it so
+        """As text."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> uuid.UUID | None:  # noqa: ARG002 -- SQLAlchemy calls it so
+        """As a UUID."""
+        return None if value is None else uuid.UUID(value)
 
 
 class ErrorText(sa.TypeDecorator[str]):
