@@ -83,7 +83,7 @@ def _resources(settings: Settings) -> dict[str, object]:
     return {
         CONNECTIONS: connections,
         IO_MANAGER: DayFiles(connections=connections),
-        S3: StandingS3(settings=settings, max_attempts=5),
+        S3: StandingS3(settings=settings),
     }
 
 

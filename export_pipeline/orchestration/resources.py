@@ -7,12 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster_aws.s3.resources import S3Resource
 from pydantic import PrivateAttr
 
 from export_pipeline.exports.control.database import ControlDatabase, open_control
-from export_pipeline.object_store.config import Credentials, DestinationConfig
-from export_pipeline.object_store.s3.client import make_client
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,6 +62,7 @@ class Connections(dg.ConfigurableResource[Any]):
     @cached_property
     def _bucket(self) -> "StandingBucket":
         from export_pipeline.exports.projects.standing_place import StandingBucket
+        from export_pipeline.orchestration.s3 import DestinationS3
 
         return StandingBucket(
             self.control, self.settings, make=lambda *access: DestinationS3.of(*access, max_attempts=1).open_store()
@@ -89,46 +87,18 @@ class Connections(dg.ConfigurableResource[Any]):
                 part.close()
 
 
-class DestinationS3(S3Resource):
-    """An `S3Resource` whose client is made by the rules for destinations.
+class StandingS3(dg.ConfigurableResource[Any]):
+    """dagster-aws's `S3Resource` of the bucket of the standing tables, for assets of your own.
 
-    The rules (time-outs, checksums for stores that are not AWS, endpoints that are allowed, no ambient credentials
-    beside given ones) are those of `destinations.client`. The keys are no fields, so no `repr` and no configuration
-    shows them.
+    It is made when it is used, so that a location loads without dagster-aws, which brings boto3.
     """
-
-    _destination: DestinationConfig = PrivateAttr()
-    _credentials: Credentials | None = PrivateAttr(default=None)
-
-    @classmethod
-    def of(
-        cls, destination: DestinationConfig, credentials: Credentials | None, *, max_attempts: int
-    ) -> "DestinationS3":
-        """The resource of a bucket."""
-        made = cls(region_name=destination.region, endpoint_url=destination.endpoint_url, max_attempts=max_attempts)
-        made._destination = destination
-        made._credentials = credentials
-        return made
-
-    def get_client(self) -> Any:
-        """A new botocore S3 client; raises `DestinationRefusedError` for endpoints that are not allowed."""
-        return make_client(self._destination, self._credentials, attempts=self.max_attempts)
-
-    def open_store(self) -> "ObjectStore":
-        """The bucket as publishing uses it; it repeats calls by itself, so its client makes one attempt."""
-        from export_pipeline.object_store.s3.store import S3Store
-
-        return S3Store(self._destination, self._credentials, client=self.get_client())
-
-
-class StandingS3(S3Resource):
-    """dagster-aws's `S3Resource` for the bucket of the standing tables, for assets of your own."""
 
     settings: dg.ResourceDependency[Settings]
 
-    def get_client(self) -> Any:
-        """A new botocore S3 client by the rules for destinations."""
+    def create_resource(self, context: dg.InitResourceContext) -> Any:  # noqa: ARG002 - Dagster calls it so
+        """The resource, with its own retries."""
         from export_pipeline.exports.projects.standing_place import standing_access
+        from export_pipeline.orchestration.s3 import DestinationS3
 
         with closing(open_control(self.settings)) as control:
-            return make_client(*standing_access(control, self.settings), attempts=self.max_attempts)
+            return DestinationS3.of(*standing_access(control, self.settings), max_attempts=5)

@@ -172,3 +172,19 @@ def test_both_ways_of_starting_dagster_name_the_location_alike() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]
     assert module["location_name"] == project["code_location_name"] == LOCATION
     assert module["module_name"] == project["module_name"] == "export_pipeline.definitions"
+
+
+def test_the_resource_s3_opens_the_bucket_for_assets_of_ones_own(house: House, instance: dg.DagsterInstance) -> None:
+    house.add_project("chat", days=[START])
+    house.sync()
+    listed: list[int] = []
+
+    @dg.asset(required_resource_keys={"s3"})
+    def mine(context: dg.AssetExecutionContext) -> None:
+        client = context.resources.s3.get_client()
+        client.put_object(Bucket=house.bucket, Key="mine", Body=b"x")
+        listed.append(client.list_objects_v2(Bucket=house.bucket)["KeyCount"])
+
+    job = house.definitions(extra_assets=[mine]).resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance, asset_selection=[mine.key]).success
+    assert (listed, house.keys()) == ([1], ["mine"])

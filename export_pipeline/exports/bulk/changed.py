@@ -80,7 +80,7 @@ def follow_late_changes(
 def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", found: LateRound) -> None:
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == watched.table_id)).mappings().one()
-        table = export_of(row)  # type: ignore[arg-type]
+        table = export_of(row)
         export = read_export(transaction, watched.bulk_id)
     name = f"export {export.id}"
     lateness = look_for_late_days(control, source, table, export.window, seconds=COMPARING_SECONDS)

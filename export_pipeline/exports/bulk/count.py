@@ -107,7 +107,7 @@ def uncounted(control: ControlDatabase) -> list[Uncounted]:
         .order_by(bulk_exports.c.created_at, exports.c.export_id)
     )
     with control.read() as transaction:
-        rows = [export_of(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
+        rows = [export_of(row) for row in transaction.execute(query).mappings()]
     return [Uncounted(row.export_id, row.layout_id, row.tenant_id, row.project_key, row.filter) for row in rows]
 
 

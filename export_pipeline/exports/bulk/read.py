@@ -121,7 +121,7 @@ def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[ExportRecord
     """The tables of an export, one for each project; none where there is no such export."""
     query = sa.select(exports).where(exports.c.bulk_id == bulk_id).order_by(exports.c.session_id)
     with control.read() as transaction:
-        return [table_of_row(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
+        return [table_of_row(row) for row in transaction.execute(query).mappings()]
 
 
 def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list[ExportRecord]:
@@ -130,7 +130,7 @@ def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list
     query = sa.select(exports).where(exports.c.bulk_id.in_(spawned))
     with control.read() as transaction:
         rows = transaction.execute(query.order_by(exports.c.created_at, exports.c.session_id)).mappings()
-        return [table_of_row(row) for row in rows]  # type: ignore[arg-type]
+        return [table_of_row(row) for row in rows]
 
 
 def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid.UUID) -> Progress:
@@ -206,7 +206,7 @@ def run_details(control: ControlDatabase, units: Sequence[BulkUnit]) -> list[Run
     with control.read() as transaction:
         for ids in _slices({unit.export_id for unit in units}):
             query = sa.select(exports).where(exports.c.export_id.in_(ids))
-            found = (export_of(row) for row in transaction.execute(query).mappings())  # type: ignore[arg-type]
+            found = (export_of(row) for row in transaction.execute(query).mappings())
             tables.update({table.export_id: table for table in found})
         for ids in _slices({unit.export_id for unit in units if unit.status == "Running"}):
             rows = sa.select(days.c.export_id, days.c.day, days.c.rows_read)

@@ -4,6 +4,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,7 +37,7 @@ def covered_projects(
     else:
         query = query.where(projects.c.is_experiment, projects.c.removed_at.is_(None))
     rows = transaction.execute(query.order_by(projects.c.session_id)).mappings()
-    return [project_of(row) for row in rows]  # type: ignore[arg-type]
+    return [project_of(row) for row in rows]
 
 
 def units_to_plan(transaction: Transaction, export: BulkExport) -> int:
@@ -55,7 +56,7 @@ def plan_units(control: ControlDatabase, export: BulkExport, *, seconds: float =
     for project in covered:
         if time.monotonic() > deadline:
             return
-        control.run(lambda transaction, project=project: _plan_project(transaction, export, project))  # type: ignore[misc]
+        control.run(partial(_plan_project, export=export, project=project))
     control.run(lambda transaction: finish_planning(transaction, export))
 
 

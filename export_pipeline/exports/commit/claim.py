@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import sqlalchemy as sa
 
 from export_pipeline.errors import LeaseLostError
+from export_pipeline.exports.commit.day_row import DayRow, committed_of, freed, is_day, lock_day
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.rules import RUNNING, Committed, satisfies
 from export_pipeline.exports.control.tables import days, uploads
@@ -51,7 +51,7 @@ class Held:
     """Another process holds the day; `claim_id` names its claim."""
 
     owner: str
-    claim_id: str
+    claim_id: uuid.UUID | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def claim_day(
     claim_id: uuid.UUID,
     lease_seconds: float,
     launched_at: int | None,
-    ended_claim: str | None = None,
+    ended_claim: uuid.UUID | None = None,
     taken: Collection[int] = (),
 ) -> Claim | Held | Satisfied:
     """Takes the day where it is free, its lease has expired, or its holder's claim is known to have ended.
@@ -84,31 +84,28 @@ def claim_day(
     lease = int(lease_seconds * MICROSECONDS)
     new = {"export_id": export_id, "day": day, "status": RUNNING, "epoch": _next(0, taken), **holder}
     clock = {"lease_until": transaction.now_sql + lease, "updated_at": transaction.now_sql}
-    if row := transaction.insert_missing(days, {**new, **clock}):
-        return claim_of(transaction, row, claim_id)
+    if inserted := transaction.insert_missing(days, {**new, **clock}):
+        return claim_of(transaction, DayRow.of(inserted), claim_id)
     here = is_day(export_id, day)
-    row = (
-        transaction.execute(sa.select(days, transaction.now_sql.label("now")).where(here).with_for_update())
-        .mappings()
-        .one()
-    )
-    committed, now = committed_of(row), row["now"]
-    if row["claim_id"] == claim_id:
+    row = lock_day(transaction, here)
+    if row is None:
+        raise AssertionError(f"{day} was found there and is not")
+    if row.claim_id == claim_id:
         return claim_of(transaction, row, claim_id)
-    if row["intent"] is None and committed is not None and satisfies(committed, launched_at):
-        return Satisfied(committed, row["epoch"])
-    if (row["lease_until"] or 0) > now and row["claim_id"] != ended_claim:
-        return Held(row["owner"], row["claim_id"])
+    if row.intent is None and row.committed is not None and satisfies(row.committed, launched_at):
+        return Satisfied(row.committed, row.epoch)
+    if (row.lease_until or 0) > row.now and row.claim_id != ended_claim:
+        return Held(row.owner or "", row.claim_id)
     values = {
-        **freed(now),
+        **freed(row.now),
         **holder,
-        "cancel_requested": row["cancel_requested"] and row["intent"] is None,
+        "cancel_requested": row.cancel_requested and row.intent is None,
         "status": RUNNING,
-        "epoch": _next(row["epoch"], taken),
-        "lease_until": now + lease,
+        "epoch": _next(row.epoch, taken),
+        "lease_until": row.now + lease,
     }
-    transaction.execute(sa.update(days).where(here).values(**values))
-    return claim_of(transaction, {**row, **values}, claim_id)
+    taken_over = transaction.execute(sa.update(days).where(here).values(**values).returning(days)).mappings().one()
+    return claim_of(transaction, DayRow.of(taken_over), claim_id)
 
 
 def _next(epoch: int, taken: Collection[int]) -> int:
@@ -134,28 +131,26 @@ def read_satisfying(
     return {day: done for day, done in found.items() if day in launches and satisfies(done, launches[day])}
 
 
-def claim_of(transaction: Transaction, row: Mapping[Any, Any], claim_id: uuid.UUID) -> Claim:
+def claim_of(transaction: Transaction, row: DayRow, claim_id: uuid.UUID) -> Claim:
     """The claim that a row of `days` holds."""
     return Claim(
-        export_id=row["export_id"],
-        day=row["day"],
-        epoch=row["epoch"],
+        export_id=row.export_id,
+        day=row.day,
+        epoch=row.epoch,
         claim_id=claim_id,
-        taken_at=row["updated_at"],
-        committed=committed_of(row),
-        intent=None if row["intent"] is None else Intent.from_json(row["intent"]),
-        stale_uploads=() if row["epoch"] == 1 else _stale_uploads(transaction, row),
-        cancelled=row["cancel_requested"],
+        taken_at=row.updated_at,
+        committed=row.committed,
+        intent=row.intent,
+        stale_uploads=() if row.epoch == 1 else _stale_uploads(transaction, row),
+        cancelled=row.cancel_requested,
     )
 
 
-def _stale_uploads(transaction: Transaction, row: Mapping[Any, Any]) -> tuple[StaleUpload, ...]:
-    found = transaction.execute(
-        sa.select(uploads.c.epoch, uploads.c.upload_id, uploads.c.key).where(
-            uploads.c.export_id == row["export_id"], uploads.c.day == row["day"], uploads.c.epoch < row["epoch"]
-        )
+def _stale_uploads(transaction: Transaction, row: DayRow) -> tuple[StaleUpload, ...]:
+    query = sa.select(uploads.c.epoch, uploads.c.upload_id, uploads.c.key).where(
+        uploads.c.export_id == row.export_id, uploads.c.day == row.day, uploads.c.epoch < row.epoch
     )
-    return tuple(StaleUpload(upload.epoch, upload.upload_id, upload.key) for upload in found)
+    return tuple(StaleUpload(*upload) for upload in transaction.execute(query))
 
 
 def lost(claim: Claim) -> LeaseLostError:
@@ -164,36 +159,3 @@ def lost(claim: Claim) -> LeaseLostError:
         f"{claim.day}: another process has taken the day over from this one (epoch {claim.epoch}), "
         "which was not heard of for a whole lease; this one has stopped writing"
     )
-
-
-def committed_of(row: Mapping[Any, Any]) -> Committed | None:
-    """The last finished commit in a row of `days`."""
-    if row["commit_epoch"] is None:
-        return None
-    return Committed(
-        epoch=row["commit_epoch"],
-        rows=row["rows"],
-        rows_read=row["rows"] + (row["rows_rejected"] or 0),
-        bytes=row["bytes"],
-        manifest_key=row["manifest_key"],
-        manifest=row["manifest"],
-        snapshot_at=row["snapshot_at"],
-    )
-
-
-def freed(now: Any) -> dict[str, Any]:
-    """The columns of a day that nobody holds."""
-    return {
-        "owner": None,
-        "claim_id": None,
-        "lease_until": None,
-        "cancel_requested": False,
-        "rows_read": None,
-        "bytes_uploaded": None,
-        "updated_at": now,
-    }
-
-
-def is_day(export_id: uuid.UUID, day: date) -> sa.ColumnElement[bool]:
-    """The condition for one row of `days`."""
-    return sa.and_(days.c.export_id == export_id, days.c.day == day)

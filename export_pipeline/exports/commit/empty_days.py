@@ -12,7 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.commit.claim import MICROSECONDS, freed
+from export_pipeline.exports.commit.claim import MICROSECONDS
+from export_pipeline.exports.commit.day_row import freed
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.manifest import empty_days_manifest
 from export_pipeline.exports.commit.publisher import Committer
@@ -179,7 +180,7 @@ class _Commit:
                 "owner": self._owner,
                 "claim_id": self._commit_id,
                 "lease_until": now + int(self._limits.lease_seconds * MICROSECONDS),
-                "intent": intent.to_json(),
+                "intent": intent.model_dump(mode="json"),
             }
             transaction.execute(sa.update(days).where(_of(self._export.export_id, [day])).values(**values))
 

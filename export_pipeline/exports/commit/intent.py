@@ -7,13 +7,17 @@ object to delete where the day has become empty.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
 
-@dataclass(frozen=True)
-class PlannedUpload:
-    """A multipart upload whose parts all lie in the store, to be completed into the object `key`."""
+
+class _Planned(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class PlannedUpload(_Planned):
+    """A multipart upload whose parts (number, ETag) lie in the store; completed, it is the object `key`."""
 
     key: str
     upload_id: str
@@ -21,8 +25,7 @@ class PlannedUpload:
     bytes: int
 
 
-@dataclass(frozen=True)
-class PlannedDelete:
+class PlannedDelete(_Planned):
     """The committed object of a day that has become empty; only the object of this commit is deleted."""
 
     key: str
@@ -30,8 +33,7 @@ class PlannedDelete:
     bytes: int
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(_Planned):
     """A commit that was decided on. `manifest` is the manifest's content without what only Complete tells."""
 
     commit_id: uuid.UUID
@@ -48,42 +50,3 @@ class Intent:
     def rows_read(self) -> int:
         """The rows that were read: those of the file and those that were rejected."""
         return self.rows + int(self.manifest["rejected"]["count"])
-
-    def to_json(self) -> dict[str, Any]:
-        """As the control database keeps it."""
-        upload, delete = self.upload, self.delete
-        return {
-            "commit_id": str(self.commit_id),
-            "epoch": self.epoch,
-            "rows": self.rows,
-            "manifest_key": self.manifest_key,
-            "manifest": dict(self.manifest),
-            "snapshot_at": self.snapshot_at,
-            "fingerprint": dict(self.fingerprint),
-            "upload": upload
-            and {"key": upload.key, "upload_id": upload.upload_id, "parts": upload.parts, "bytes": upload.bytes},
-            "delete": delete and {"key": delete.key, "commit_id": str(delete.commit_id), "bytes": delete.bytes},
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Intent":
-        """The inverse of `to_json`."""
-        upload, delete = value["upload"], value["delete"]
-        return cls(
-            commit_id=uuid.UUID(value["commit_id"]),
-            epoch=value["epoch"],
-            rows=value["rows"],
-            manifest_key=value["manifest_key"],
-            manifest=value["manifest"],
-            snapshot_at=value["snapshot_at"],
-            fingerprint=value["fingerprint"],
-            upload=upload
-            and PlannedUpload(
-                key=upload["key"],
-                upload_id=upload["upload_id"],
-                parts=tuple((number, etag) for number, etag in upload["parts"]),
-                bytes=upload["bytes"],
-            ),
-            delete=delete
-            and PlannedDelete(key=delete["key"], commit_id=uuid.UUID(delete["commit_id"]), bytes=delete["bytes"]),
-        )

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection
 from datetime import date
+from functools import partial
 from types import TracebackType
 
 from export_pipeline.errors import (
@@ -54,22 +55,20 @@ def wait_for_claim(
     """
     claim_id = uuid.uuid4()
     deadline = time.monotonic() + wait_seconds
-    ended_claim: str | None = None
+    ended_claim: uuid.UUID | None = None
     while True:
-        answer = control.run(
-            lambda transaction, ended=ended_claim: claim_day(  # type: ignore[misc]
-                transaction,
-                export_id=export_id,
-                day=day,
-                owner=owner,
-                claim_id=claim_id,
-                lease_seconds=lease_seconds,
-                launched_at=launched_at,
-                ended_claim=ended,
-                taken=taken,
-            ),
-            patience=patience,
+        claim = partial(
+            claim_day,
+            export_id=export_id,
+            day=day,
+            owner=owner,
+            claim_id=claim_id,
+            lease_seconds=lease_seconds,
+            launched_at=launched_at,
+            ended_claim=ended_claim,
+            taken=taken,
         )
+        answer = control.run(claim, patience=patience)
         if not isinstance(answer, Held):
             return answer
         if ended_claim != answer.claim_id and owner_ended is not None and owner_ended(answer.owner):

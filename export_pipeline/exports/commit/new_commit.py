@@ -167,9 +167,11 @@ class NewCommit:
         planned, delete = None, None
         if uploaded is not None:
             manifest = with_upload(manifest, sha256=uploaded.sha256)
-            planned = PlannedUpload(self._key, uploaded.upload_id, tuple(uploaded.parts), uploaded.bytes)
+            planned = PlannedUpload(
+                key=self._key, upload_id=uploaded.upload_id, parts=tuple(uploaded.parts), bytes=uploaded.bytes
+            )
         elif self._committed is not None and (old := self._committed.manifest["file"]) is not None:
-            delete = PlannedDelete(old["key"], uuid.UUID(self._committed.manifest["commit_id"]), old["bytes"])
+            delete = PlannedDelete(key=old["key"], commit_id=self._committed.manifest["commit_id"], bytes=old["bytes"])
         content = manifest.model_dump(mode="json")
         return Intent(
             commit_id=self.commit_id,

@@ -2,14 +2,15 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError
-from export_pipeline.exports.commit.claim import MICROSECONDS, Claim, claim_of, freed, is_day, lost
+from export_pipeline.exports.commit.claim import MICROSECONDS, Claim, claim_of, lost
+from export_pipeline.exports.commit.day_row import DayRow, freed, is_day, lock_day
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.rules import COMPLETED, RUNNING, refuse_shrinking, status_at_rest
 from export_pipeline.exports.control.tables import commits, days, facts, uploads
@@ -81,37 +82,34 @@ def record_intent(transaction: Transaction, claim: Claim, intent: Intent, *, all
     if not allow_shrink:
         read = days.c.rows + sa.func.coalesce(days.c.rows_rejected, 0)
         free.append(sa.or_(days.c.rows.is_(None), read <= intent.rows_read))
-    decided = sa.update(days).where(_holds(claim)).values(intent=intent.to_json())
+    decided = sa.update(days).where(_holds(claim)).values(intent=intent.model_dump(mode="json"))
     if transaction.execute(decided.where(*free)).rowcount:
         return
     row = _lock(transaction, claim)
-    if row["intent"] is not None:
-        if row["intent"]["commit_id"] != str(intent.commit_id):
+    if row.intent is not None:
+        if row.intent.commit_id != intent.commit_id:
             raise lost(claim)
         return
-    if row["cancel_requested"]:
+    if row.cancel_requested:
         raise DayCancelledError(f"{claim.day} was cancelled before its commit")
-    committed = None if row["rows"] is None else row["rows"] + (row["rows_rejected"] or 0)
+    committed = None if row.committed is None else row.committed.rows_read
     refuse_shrinking(claim.day, committed=committed, read=intent.rows_read, allow_shrink=allow_shrink)
     transaction.execute(decided)
 
 
 def drop_intent(transaction: Transaction, claim: Claim, *, commit_id: uuid.UUID, new_claim_id: uuid.UUID) -> Claim:
     """Gives up a commit whose upload the store no longer has, and begins again with a new epoch."""
-    row: Mapping[Any, Any] = (
-        transaction.execute(sa.select(days).where(is_day(claim.export_id, claim.day)).with_for_update())
-        .mappings()
-        .one()
-    )
-    if row["claim_id"] != new_claim_id:
-        if (row["epoch"], row["claim_id"]) != (claim.epoch, claim.claim_id):
+    row = lock_day(transaction, is_day(claim.export_id, claim.day))
+    if row is None:
+        raise lost(claim)
+    if row.claim_id != new_claim_id:
+        if (row.epoch, row.claim_id) != (claim.epoch, claim.claim_id):
             raise lost(claim)
-        intent = row["intent"]
-        if intent is not None and intent["commit_id"] == str(commit_id) and intent["upload"] is not None:
-            forget_any_epoch(transaction, claim, upload_id=intent["upload"]["upload_id"])
+        if row.intent is not None and row.intent.commit_id == commit_id and row.intent.upload is not None:
+            forget_any_epoch(transaction, claim, upload_id=row.intent.upload.upload_id)
         values = {"intent": None, "epoch": claim.epoch + 1, "claim_id": new_claim_id}
         transaction.execute(sa.update(days).where(_holds(claim)).values(**values))
-        row = {**row, **values}
+        row = replace(row, intent=None, epoch=claim.epoch + 1, claim_id=new_claim_id)
     return claim_of(transaction, row, new_claim_id)
 
 
@@ -123,10 +121,10 @@ def record_unchanged(
     fingerprint: Mapping[str, Any],
 ) -> None:
     """The source agrees with the commit: nothing is published, and launches before `snapshot_at` are satisfied."""
-    row = _find(transaction, _has_epoch(claim))
+    row = lock_day(transaction, _has_epoch(claim))
     if row is None:
         raise lost(claim)
-    if row["cancel_requested"]:
+    if row.cancel_requested:
         raise DayCancelledError(f"{claim.day} was cancelled; its committed file stays as it was")
     transaction.execute(
         sa.update(days)
@@ -146,28 +144,24 @@ def record_failure(transaction: Transaction, claim: Claim, *, error: str, cancel
 
     A cancel that came while the attempt failed by itself is answered too.
     """
-    row = _find(transaction, _has_epoch(claim))
+    row = lock_day(transaction, _has_epoch(claim))
     if row is None:
         return False
     status = status_at_rest(
-        committed=row["commit_epoch"] is not None,
-        pending=row["intent"] is not None,
-        cancelled=cancelled or row["cancel_requested"],
+        committed=row.committed is not None,
+        pending=row.intent is not None,
+        cancelled=cancelled or row.cancel_requested,
     )
     values = {**freed(transaction.now_sql), "status": status, "error": error}
     transaction.execute(sa.update(days).where(_has_epoch(claim)).values(**values))
     return True
 
 
-def _lock(transaction: Transaction, claim: Claim) -> Mapping[Any, Any]:
-    row = _find(transaction, _holds(claim))
+def _lock(transaction: Transaction, claim: Claim) -> DayRow:
+    row = lock_day(transaction, _holds(claim))
     if row is None:
         raise lost(claim)
     return row
-
-
-def _find(transaction: Transaction, here: sa.ColumnElement[bool]) -> Mapping[Any, Any] | None:
-    return transaction.execute(sa.select(days).where(here).with_for_update()).mappings().one_or_none()
 
 
 def _holds(claim: Claim) -> sa.ColumnElement[bool]:
@@ -223,23 +217,21 @@ def take_sequence(transaction: Transaction, count: int) -> int:
 
 def record_commit(transaction: Transaction, claim: Claim, commit: FinishedCommit, *, keep_lease: bool) -> None:
     """Marks the claimed day Completed and appends to `commits`; once, however often it is called."""
-    where = sa.and_(days.c.export_id == claim.export_id, days.c.day == claim.day, days.c.epoch == claim.epoch)
-    found = sa.select(days, transaction.now_sql.label("now")).where(where).with_for_update()
-    row = transaction.execute(found).mappings().one_or_none()
+    row = lock_day(transaction, _has_epoch(claim))
     if row is None:
         raise lost(claim)
-    if row["intent"] is None or row["intent"]["commit_id"] != str(commit.commit_id):
-        if row["commit_epoch"] == commit.epoch:
+    if row.intent is None or row.intent.commit_id != commit.commit_id:
+        if row.committed is not None and row.committed.epoch == commit.epoch:
             return
         raise lost(claim)
-    upload = row["intent"]["upload"]
-    if upload is not None:
-        forget_any_epoch(transaction, claim, upload_id=upload["upload_id"])
-    values = completed_values(commit, row["now"])
+    if row.intent.upload is not None:
+        forget_any_epoch(transaction, claim, upload_id=row.intent.upload.upload_id)
+    values = completed_values(commit, row.now)
     if keep_lease:
-        values = {**values, "status": RUNNING, **{name: row[name] for name in ("owner", "claim_id", "lease_until")}}
-    transaction.execute(sa.update(days).where(where).values(**values))
-    append_commits(transaction, claim.export_id, {claim.day: commit}, now=row["now"])
+        held = {"owner": row.owner, "claim_id": row.claim_id, "lease_until": row.lease_until}
+        values = {**values, "status": RUNNING, **held}
+    transaction.execute(sa.update(days).where(_has_epoch(claim)).values(**values))
+    append_commits(transaction, claim.export_id, {claim.day: commit}, now=row.now)
 
 
 def completed_values(commit: FinishedCommit, now: int) -> dict[str, Any]:
@@ -299,17 +291,16 @@ def cancel_in(transaction: Transaction, *, export_id: uuid.UUID, day: date) -> C
     commit. "too late": its commit is decided, it will be there. "nothing to cancel": the day is done or unknown.
     """
     here = is_day(export_id, day)
-    row = transaction.execute(sa.select(days).where(here).with_for_update()).mappings().one_or_none()
+    row = lock_day(transaction, here)
     if row is None:
         return "nothing to cancel"
-    if row["intent"] is not None:
+    if row.intent is not None:
         return "too late"
-    running, committed = row["claim_id"] is not None, row["commit_epoch"] is not None
+    running, committed = row.claim_id is not None, row.committed is not None
     if not running and committed:
         return "nothing to cancel"
-    now = transaction.now()
-    if running and row["lease_until"] > now:
-        transaction.execute(sa.update(days).where(here).values(cancel_requested=True, updated_at=now))
+    if running and (row.lease_until or 0) > row.now:
+        transaction.execute(sa.update(days).where(here).values(cancel_requested=True, updated_at=row.now))
         return "stopping"
     # The new epoch fences a process that was only paused and would otherwise go on to commit.
     transaction.execute(
@@ -317,8 +308,8 @@ def cancel_in(transaction: Transaction, *, export_id: uuid.UUID, day: date) -> C
         .where(here)
         .values(
             status=status_at_rest(committed=committed, pending=False, cancelled=True),
-            epoch=row["epoch"] + 1,
-            **freed(now),
+            epoch=row.epoch + 1,
+            **freed(row.now),
         )
     )
     return "cancelled"

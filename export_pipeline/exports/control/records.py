@@ -141,12 +141,12 @@ _DAY_COLUMNS = (
 )
 
 
-def project_of(row: Mapping[str, Any]) -> ProjectRecord:
+def project_of(row: Mapping[Any, Any]) -> ProjectRecord:
     """A row of `projects`, as a record."""
     return ProjectRecord(**row)
 
 
-def export_of(row: Mapping[str, Any]) -> ExportRecord:
+def export_of(row: Mapping[Any, Any]) -> ExportRecord:
     """A row of `exports`, as a record."""
     values = {"layout_id": None, **row}
     values["layout_id"] = values["layout_id"] or values["export_id"]

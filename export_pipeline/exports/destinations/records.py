@@ -50,7 +50,7 @@ def list_destinations(
         .offset(offset)
     )
     with control.read() as transaction:
-        return [_record_of(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
+        return [_record_of(row) for row in transaction.execute(query).mappings()]
 
 
 def get_destination(control: ControlDatabase, destination_id: uuid.UUID, *, tenant_id: uuid.UUID) -> DestinationRecord:
@@ -74,7 +74,7 @@ def read_destination(
     row = transaction.execute(query).mappings().one_or_none()
     if row is None:
         raise unknown(destination_id, tenant_id)
-    return _record_of(row)  # type: ignore[arg-type]
+    return _record_of(row)
 
 
 def unknown(destination_id: uuid.UUID, tenant_id: uuid.UUID | None) -> NotFoundError:
@@ -86,7 +86,7 @@ def unknown(destination_id: uuid.UUID, tenant_id: uuid.UUID | None) -> NotFoundE
     )
 
 
-def _record_of(row: Mapping[str, Any]) -> DestinationRecord:
+def _record_of(row: Mapping[Any, Any]) -> DestinationRecord:
     return DestinationRecord(
         id=row["id"],
         tenant_id=row["tenant_id"],

@@ -34,7 +34,7 @@ def list_projects(control: ControlDatabase, *, only_assets: bool, settings: Sett
     """The known projects, in the order of their asset names: all, or those that become assets."""
     with control.read() as transaction:
         rows = transaction.execute(sa.select(projects).order_by(projects.c.asset_name)).mappings().all()
-    found = [project_of(row) for row in rows]  # type: ignore[arg-type]
+    found = [project_of(row) for row in rows]
     return [project for project in found if not only_assets or is_asset(project, settings)]
 
 
@@ -56,7 +56,7 @@ def find_project(control: ControlDatabase, name_or_id: str) -> ProjectRecord:
     """
     with control.read() as transaction:
         rows = transaction.execute(sa.select(projects).order_by(projects.c.first_seen_at)).mappings().all()
-    known = [project_of(row) for row in rows]  # type: ignore[arg-type]
+    known = [project_of(row) for row in rows]
     as_uuid = parse_uuid(name_or_id)
     by_id = [project for project in known if name_or_id == project.project or project.session_id == as_uuid]
     by_asset = [project for project in known if project.asset_name == name_or_id.removeprefix("runs/")]
@@ -90,7 +90,7 @@ def project_by_session(
     here = sa.and_(projects.c.session_id == session_id, projects.c.tenant_id == tenant_id)
     query = sa.select(projects).where(here)
     row = transaction.execute(query).mappings().one_or_none()
-    return None if row is None else project_of(row)  # type: ignore[arg-type]
+    return None if row is None else project_of(row)
 
 
 def partitions_start(control: ControlDatabase) -> date | None:

@@ -66,7 +66,7 @@ def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord 
     """An export of any kind by its id."""
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == export_id)).mappings().first()
-    return None if row is None else export_of(row)  # type: ignore[arg-type]
+    return None if row is None else export_of(row)
 
 
 def changed_exports(control: ControlDatabase, settings: Settings) -> list[ChangedExport]:
@@ -111,7 +111,7 @@ def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: S
         _audit(transaction, "export.use", fitting, at=now)
     _set(transaction, fitting, superseded_at=None, destination_id=settings.destination_id)
     row = transaction.execute(sa.select(exports).where(exports.c.export_id == fitting.export_id)).mappings().one()
-    return export_of(row)  # type: ignore[arg-type]
+    return export_of(row)
 
 
 def _audit(transaction: Transaction, action: str, export: ExportRecord, *, at: int) -> None:
@@ -138,7 +138,7 @@ def _standing(transaction: Transaction, project: ProjectRecord | None) -> list[E
     query = query.order_by(
         exports.c.superseded_at.is_not(None), exports.c.superseded_at.desc(), exports.c.created_at.desc()
     )
-    return [export_of(row) for row in transaction.execute(query).mappings()]  # type: ignore[arg-type]
+    return [export_of(row) for row in transaction.execute(query).mappings()]
 
 
 def _place_and_form(project: ProjectRecord, settings: Settings) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class _Writing:
         self._began = began
         self._default = settings.tenant_id
         records = transaction.execute(sa.select(projects)).mappings().all()
-        self._known = {(found.tenant_id, found.session_id): found for found in map(project_of, records)}  # type: ignore[arg-type]
+        self._known = {(found.tenant_id, found.session_id): found for found in map(project_of, records)}
         self._taken = {record.asset_name for record in self._known.values()}
         self.added: list[str] = []
         self.renamed: list[tuple[str, str]] = []
@@ -255,7 +255,7 @@ class _Writing:
 
     def _tell_of_claimant(self, id_: ProjectId, claim: Claim, owner: ProjectRecord) -> None:
         project = self._transaction.execute(sa.select(projects).where(is_project(id_))).mappings().one()
-        text = claimant_sentence(project_of(project), owner)  # type: ignore[arg-type]
+        text = claimant_sentence(project_of(project), owner)
         self.warnings.append(text)
         add_notice(
             self._transaction,

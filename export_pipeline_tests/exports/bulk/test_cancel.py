@@ -11,6 +11,7 @@ from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.retry import retry_failed
 from export_pipeline.exports.commit.claim import Claim, claim_day
+from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.control.tables import days
 from export_pipeline_tests.exports.bulk.desk import Desk
 
@@ -66,9 +67,14 @@ def test_a_cancel_while_a_day_is_held_tells_its_worker(any_desk: Desk) -> None:
     assert day_flag(any_desk, claimed)
 
 
+DECIDED = Intent(
+    commit_id=uuid.uuid4(), epoch=1, rows=0, manifest_key="day.json", manifest={}, snapshot_at=0, fingerprint={}
+).model_dump(mode="json")
+
+
 def test_a_cancel_after_the_commit_point_leaves_that_day_to_its_worker(any_desk: Desk) -> None:
     export = any_desk.ask()
-    set_day(any_desk, claim(any_desk, export.id), intent={"commit_id": "1"})
+    set_day(any_desk, claim(any_desk, export.id), intent=DECIDED)
     assert cancel(any_desk, export.id).status == "Cancelled"
     assert [unit.status for unit in any_desk.units(export.id)] == ["Running", "Cancelled", "Cancelled"]
 

@@ -142,7 +142,7 @@ def test_among_many_slow_workspaces_each_is_counted_in_the_end(desk: Desk, count
             break
         before = counting.now
         count_rows(desk.control, counting, seconds=5)
-        assert counting.now - before < 3 * 5 + 2 * count.STATEMENT_SECONDS
+        assert counting.now - before <= 3 * 5 + 2 * count.STATEMENT_SECONDS
     assert planned_rows(desk, asked) == [7, 7, 7]
 
 

@@ -23,6 +23,7 @@ from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.publish import publish_day
+from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.projects.standing import find_export
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
@@ -35,7 +36,7 @@ config = DestinationConfig(bucket=export.bucket, region=region, endpoint_url=end
 source = open_source(load_settings(source_url=url, control_url="sqlite:///c", bucket="any"))
 request = DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1")
 store = S3Store(config, Credentials(key, secret))
-outcome = publish_day(request, control=control, store=store, source=source)
+outcome = publish_day(Publisher(control=control, store=store, source=source), request)
 # Not getrusage: its maximum counts what the parent held when it started this process.
 status = Path("/proc/self/status").read_text()
 peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
