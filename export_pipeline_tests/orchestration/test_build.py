@@ -181,7 +181,7 @@ def test_the_resource_s3_opens_the_bucket_for_assets_of_ones_own(house: House, i
 
     @dg.asset(required_resource_keys={"s3"})
     def mine(context: dg.AssetExecutionContext) -> None:
-        client = context.resources.s3.get_client()
+        client = context.resources.s3  # dagster-aws puts the client itself there
         client.put_object(Bucket=house.bucket, Key="mine", Body=b"x")
         listed.append(client.list_objects_v2(Bucket=house.bucket)["KeyCount"])
 
