@@ -19,8 +19,8 @@ sys.path[:0] = [str(HERE / "peers"), str(HERE)]
 
 import measured
 
-from export_pipeline.exports.commit.buffered_upload import DaySink
-from export_pipeline.exports.commit.stream import OnlyOnce
+from export_pipeline.exports.commit.buffered_upload import BufferedUpload
+from export_pipeline.exports.commit.stream import DuplicateFilter
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.object_store.protocol import ObjectStore
@@ -65,10 +65,10 @@ def _pools() -> dict[str, float]:
 
 timed(RunTransform, "_together", "transform")
 timed(ContentHash, "update", "content hash")
-timed(OnlyOnce, "kept", "duplicate check")
-timed(OnlyOnce, "found_more", "duplicate check")
+timed(DuplicateFilter, "kept", "duplicate check")
+timed(DuplicateFilter, "found_more", "duplicate check")
 timed(DayFile, "_flush", "encode")
-timed(DaySink, "write", "copy into parts, wait for upload")
+timed(BufferedUpload, "write", "copy into parts, wait for upload")
 timed(PartUpload, "_upload", "upload")
 timed(ReadAhead, "_run", "fetch")
 timed(ReadAhead, "__next__", "wait for fetch")

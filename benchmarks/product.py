@@ -24,7 +24,7 @@ from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.projects.registry import find_project
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.window import DayWindow, Window
@@ -44,7 +44,7 @@ def work() -> dict[str, Any]:
     hashes, rows = [], 0
     try:
         for name in given["projects"]:
-            export = standing_export(control, find_project(control, name), settings)
+            export = standing_table(control, find_project(control, name), settings)
             requests = [
                 DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:benchmark:1") for day in days
             ]

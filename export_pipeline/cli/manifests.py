@@ -49,7 +49,7 @@ def restore(
 
     Example: export-pipeline manifests restore checkout_bot
     """
-    from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.exports.projects.standing import list_tables
     from export_pipeline.exports.proof.manifest_repair import restore as write_anew
     from export_pipeline.files.signing import Signer
 
@@ -57,7 +57,7 @@ def restore(
     signer = Signer.from_settings(settings)
     with parts.open_control(settings) as control, parts.open_store() as store:
         named = [table for name in exports or () for table in parts.find_tables(control, name)]
-        chosen = named or [export for export in list_exports(control) if export.superseded_at is None]
+        chosen = named or [export for export in list_tables(control) if export.superseded_at is None]
         found = []
         for export in chosen:
             with parts.open_store_of(export, store, control, settings) as its:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import uuid
 
     from export_pipeline.exports.control.database import ControlDatabase
-    from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.exports.control.records import TableRecord
     from export_pipeline.object_store.protocol import ObjectStore
     from export_pipeline.object_store.s3.store import S3Store
     from export_pipeline.settings import Settings
@@ -100,57 +100,57 @@ def open_store(*, bucket_only: bool = False) -> Iterator["S3Store"]:
             store.close()
 
 
-def find_tables(control: "ControlDatabase", name_or_id: str) -> "list[ExportRecord]":
-    """The tables that a person means: those of a bulk export by its id, else what `find_export` finds."""
+def find_tables(control: "ControlDatabase", name_or_id: str) -> "list[TableRecord]":
+    """The tables that a person means: those of a bulk export by its id, else what `find_table` finds."""
     from export_pipeline.exports.bulk.read import tables_of
     from export_pipeline.runs.ids import parse_uuid
 
     as_uuid = parse_uuid(name_or_id)
     tables = [] if as_uuid is None else tables_of(control, as_uuid)
-    return tables or [find_export(control, name_or_id)]
+    return tables or [find_table(control, name_or_id)]
 
 
 @contextmanager
 def open_store_of(
-    export: "ExportRecord", standing: "ObjectStore", control: "ControlDatabase | None", settings: "Settings"
+    table: "TableRecord", standing: "ObjectStore", control: "ControlDatabase | None", settings: "Settings"
 ) -> Iterator["ObjectStore"]:
     """The bucket that an export lies in: that of its stored destination, or `standing`."""
-    if export.bulk_id is None or export.destination_id is None or control is None:
+    if table.bulk_id is None or table.destination_id is None or control is None:
         yield standing
         return
     from export_pipeline.exports.destinations.opened import open_destination
 
-    store = open_destination(control, export.destination_id, tenant_id=export.tenant_id, settings=settings)
+    store = open_destination(control, table.destination_id, tenant_id=table.tenant_id, settings=settings)
     try:
         yield store
     finally:
         store.close()
 
 
-def find_export(control: "ControlDatabase", name_or_id: str) -> "ExportRecord":
+def find_table(control: "ControlDatabase", name_or_id: str) -> "TableRecord":
     """The export that a person means: by its own id, or the one in use of a project (name, asset or id).
 
     Raises `UnknownProjectError` for neither, `InputError` where the project has not been exported yet.
     """
     from export_pipeline.errors import InputError
     from export_pipeline.exports.projects.registry import find_project
-    from export_pipeline.exports.projects.standing import find_export as by_id
-    from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.exports.projects.standing import find_table as by_id
+    from export_pipeline.exports.projects.standing import list_tables
     from export_pipeline.runs.ids import parse_uuid
 
     as_uuid = parse_uuid(name_or_id)
     if as_uuid is not None and (export := by_id(control, as_uuid)):
         return export
     project = find_project(control, name_or_id)
-    in_use = [export for export in list_exports(control, project) if export.superseded_at is None]
+    in_use = [export for export in list_tables(control, project) if export.superseded_at is None]
     if not in_use:
         raise InputError(f"project {project.name!r} has no standing export yet; it begins with its first exported day")
     return in_use[-1]
 
 
-def location(export: "ExportRecord") -> str:
+def location(table: "TableRecord") -> str:
     """The folder in the bucket below which the export's days lie."""
     from export_pipeline.files.paths import project_root
 
-    root = project_root(export.prefix, export.layout_id, export.tenant_id, export.session_id, export.format_version)
-    return f"s3://{export.bucket}/{root}"
+    root = project_root(table.prefix, table.layout_id, table.tenant_id, table.session_id, table.format_version)
+    return f"s3://{table.bucket}/{root}"

@@ -37,12 +37,12 @@ def list_(
 
     Example: export-pipeline projects list
     """
-    from export_pipeline.exports.projects.standing import changed_exports
+    from export_pipeline.exports.projects.standing import changed_tables
 
     settings = parts.load()
     with parts.open_control(settings) as control:
         rows = _rows(control, settings, every=every)
-        changed = {found.project.name: found.changes for found in changed_exports(control, settings)}
+        changed = {found.project.name: found.changes for found in changed_tables(control, settings)}
     if as_json:
         output.print_json({"projects": rows, "begin_a_new_table": changed})
         return

@@ -10,7 +10,7 @@ from export_pipeline.cli import output, parts
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
-    from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.exports.control.records import TableRecord
 
 
 class Target(StrEnum):
@@ -74,13 +74,13 @@ def sql(
     print("\n".join(written(system, table) for table in tables), end="")
 
 
-def _exports(control: "ControlDatabase", named: str | None) -> "list[ExportRecord]":
+def _exports(control: "ControlDatabase", named: str | None) -> "list[TableRecord]":
     from export_pipeline.exports.bulk.read import tables_of_schedule
-    from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.exports.projects.standing import list_tables
     from export_pipeline.runs.ids import parse_uuid
 
     if named is not None:
         as_uuid = parse_uuid(named)
         spawned = [] if as_uuid is None else tables_of_schedule(control, as_uuid)
         return spawned or parts.find_tables(control, named)
-    return [export for export in list_exports(control) if export.superseded_at is None]
+    return [export for export in list_tables(control) if export.superseded_at is None]

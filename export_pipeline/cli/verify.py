@@ -10,7 +10,7 @@ from export_pipeline.cli import output, parts
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
-    from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.exports.control.records import TableRecord
     from export_pipeline.exports.proof.verify.export import VerifyReport
     from export_pipeline.files.signing import PublicKeys
     from export_pipeline.object_store.protocol import ObjectStore
@@ -91,17 +91,17 @@ def _all(
     *,
     only: list[str] | None,
     keys: "PublicKeys",
-) -> "tuple[list[ExportRecord], list[VerifyReport]]":
+) -> "tuple[list[TableRecord], list[VerifyReport]]":
     """All exports in use; without the control database those that the bucket's manifests tell of.
 
     Beside them a report of each table of which no manifest can be believed.
     """
     from export_pipeline.errors import InputError
-    from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.exports.projects.standing import list_tables
     from export_pipeline.exports.proof.verify.export import exports_in_bucket, not_verified
 
     if control is not None:
-        return [export for export in list_exports(control) if export.superseded_at is None], []
+        return [export for export in list_tables(control) if export.superseded_at is None], []
     found, others = exports_in_bucket(store, settings.prefix, keys=keys)
     wanted = [export for export in found if not only or str(export.export_id) in only]
     reports = [not_verified(table.export_id, why) for table, why in others if not only or str(table.export_id) in only]

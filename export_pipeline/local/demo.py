@@ -105,9 +105,9 @@ class _Days:
     def done(self) -> int:
         """How many days have a commit and were looked at again, or committed, since the beginning."""
         from export_pipeline.exports.control.records import read_days
-        from export_pipeline.exports.projects.standing import list_exports
+        from export_pipeline.exports.projects.standing import list_tables
 
-        exports = [export for export in list_exports(self._control) if export.superseded_at is None]
+        exports = [export for export in list_tables(self._control) if export.superseded_at is None]
         with self._control.read() as transaction:
             days = [day for export in exports for day in read_days(transaction, export.export_id)]
         return sum(day.committed and day.owner is None and day.updated_at >= self._began for day in days)

@@ -11,7 +11,7 @@ from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
-    from export_pipeline.exports.control.records import ExportRecord
+    from export_pipeline.exports.control.records import TableRecord
     from export_pipeline.object_store.protocol import ObjectStore
 
 QUERY = """\
@@ -121,24 +121,24 @@ def _parts(resolved: Settings) -> "Iterator[tuple[ControlDatabase, ObjectStore]]
         yield control, store
 
 
-def _exports(control: "ControlDatabase") -> "list[tuple[str, ExportRecord]]":
+def _exports(control: "ControlDatabase") -> "list[tuple[str, TableRecord]]":
     """The standing exports in use, with their projects' names."""
     from export_pipeline.exports.projects.registry import find_project
-    from export_pipeline.exports.projects.standing import list_exports
+    from export_pipeline.exports.projects.standing import list_tables
 
-    in_use = [export for export in list_exports(control) if export.superseded_at is None]
+    in_use = [export for export in list_tables(control) if export.superseded_at is None]
     return sorted((find_project(control, export.project).name, export) for export in in_use)
 
 
-def _root(export: "ExportRecord") -> str:
+def _root(table: "TableRecord") -> str:
     from export_pipeline.files.paths import project_root
 
-    return project_root(export.prefix, export.export_id, export.tenant_id, export.session_id, export.format_version)
+    return project_root(table.prefix, table.export_id, table.tenant_id, table.session_id, table.format_version)
 
 
-def _days(control: "ControlDatabase", export: "ExportRecord") -> dict[Any, int]:
+def _days(control: "ControlDatabase", table: "TableRecord") -> dict[Any, int]:
     """The committed days and their rows."""
     from export_pipeline.exports.control.records import read_days
 
     with control.read() as connection:
-        return {day.day: day.rows or 0 for day in read_days(connection, export.export_id) if day.committed}
+        return {day.day: day.rows or 0 for day in read_days(connection, table.export_id) if day.committed}

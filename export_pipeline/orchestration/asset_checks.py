@@ -108,11 +108,11 @@ def _unassigned(connections: "Connections") -> Finding:
 def _rejected(connections: "Connections", project: "ProjectRecord") -> Finding:
     """Looks at all committed days of the project; so many rows a day as the settings let pass are fine."""
     from export_pipeline.exports.control.records import read_rejected
-    from export_pipeline.exports.projects.standing import current_export
+    from export_pipeline.exports.projects.standing import current_table
     from export_pipeline.exports.watch.rejected import over_limit
     from export_pipeline.runs.reasons import describe_rejected, total_rejected
 
-    export = current_export(connections.control, project, connections.settings)
+    export = current_table(connections.control, project, connections.settings)
     with connections.control.read() as transaction:
         found = {} if export is None else read_rejected(transaction, export.export_id)
     reasons = total_rejected(found.values())

@@ -14,8 +14,8 @@ from export_pipeline.orchestration.jobs import build_bulk_job, build_export_job
 from export_pipeline.orchestration.resources import CONNECTIONS, S3, Connections, StandingS3
 from export_pipeline.orchestration.schedules import build_daily_schedule
 from export_pipeline.orchestration.sensors.bulk_exports import build_bulk_sensor
-from export_pipeline.orchestration.sensors.changed_days import build_late_sensor
-from export_pipeline.orchestration.sensors.changed_exports import build_late_exports_sensor
+from export_pipeline.orchestration.sensors.changed_days import build_changed_days_sensor
+from export_pipeline.orchestration.sensors.changed_exports import build_changed_exports_sensor
 from export_pipeline.orchestration.sensors.notices import build_notice_sensor
 from export_pipeline.orchestration.sensors.projects import build_project_sensor
 from export_pipeline.settings import Settings, load_settings
@@ -55,7 +55,7 @@ def build_definitions(
         build_project_sensor(settings),
         build_notice_sensor(),
         build_bulk_sensor(),
-        build_late_exports_sensor(),
+        build_changed_exports_sensor(),
     ]
     if not projects or start is None:
         return dg.Definitions(
@@ -71,7 +71,7 @@ def build_definitions(
         assets=[*assets, *extra_assets],
         jobs=[job, bulk_job],
         schedules=[build_daily_schedule(job, projects=projects, start=start, settings=settings)],
-        sensors=[*sensors, build_late_sensor(job, projects=projects, start=start)],
+        sensors=[*sensors, build_changed_days_sensor(job, projects=projects, start=start)],
         resources=made,
         executor=dg.in_process_executor,
     )

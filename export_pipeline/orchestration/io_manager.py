@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from export_pipeline.exports.commit.day import DayOutcome
-    from export_pipeline.exports.control.records import DayRecord, ExportRecord, ProjectRecord
+    from export_pipeline.exports.control.records import DayRecord, ProjectRecord, TableRecord
     from export_pipeline.exports.proof.scan import CommittedFile
 
 DayMetadata = Mapping[str, Any]
@@ -154,11 +154,11 @@ def publish_project_days(
     from export_pipeline.exports.commit.day import DayRequest
     from export_pipeline.exports.commit.publish_days import publish_days
     from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
-    from export_pipeline.exports.projects.standing import standing_export
+    from export_pipeline.exports.projects.standing import standing_table
     from export_pipeline.files.signing import Signer
 
     settings = connections.settings
-    table = standing_export(connections.control, value.project, settings)
+    table = standing_table(connections.control, value.project, settings)
     connections.note_table(table.prefix)
     publisher = Publisher(
         control=connections.control,
@@ -211,22 +211,22 @@ def committed_frame(
     )
 
 
-def _file_of(connections: Connections, export: "ExportRecord", day: date) -> "CommittedFile | None":
+def _file_of(connections: Connections, table: "TableRecord", day: date) -> "CommittedFile | None":
     from export_pipeline.exports.control.records import read_commit
     from export_pipeline.exports.proof.scan import CommittedFile
 
     with connections.control.read() as transaction:
-        commit = read_commit(transaction, export.export_id, day)
+        commit = read_commit(transaction, table.export_id, day)
     file = None if commit is None else commit["file"]
     return None if file is None else CommittedFile(file["bytes"], file["etag"], file["sha256"])
 
 
 def _committed(
     connections: Connections, asset_name: str, days: Sequence[date]
-) -> "tuple[ExportRecord | None, dict[date, DayRecord]]":
+) -> "tuple[TableRecord | None, dict[date, DayRecord]]":
     from export_pipeline.exports.control.records import read_days
     from export_pipeline.exports.projects.registry import list_projects
-    from export_pipeline.exports.projects.standing import current_export
+    from export_pipeline.exports.projects.standing import current_table
 
     connections.control.check_schema()
     known = {
@@ -234,7 +234,7 @@ def _committed(
     }
     if asset_name not in known:
         raise InputError(f"there is no project with the asset runs/{asset_name}")
-    export = current_export(connections.control, known[asset_name], connections.settings)
+    export = current_table(connections.control, known[asset_name], connections.settings)
     if export is None or not days:
         return export, {}
     with connections.control.read() as transaction:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.projects.registry import find_project
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.cli.command import run
 from export_pipeline_tests.cli.house import NAME, settings_of, write_store
@@ -22,7 +22,7 @@ def test_a_sync_lists_the_projects_in_the_bucket_once_there_are_tables(rclone: R
     assert rclone.keys(bucket) == []
     settings = load_settings(**{name.lower(): value for name, value in values.items()})
     control = open_control(settings)
-    export = standing_export(control, find_project(control, NAME), settings)
+    export = standing_table(control, find_project(control, NAME), settings)
     control.close()
     done = run("projects", "sync", "--json", folder=tmp_path, settings=values)
     assert (done.status, json.loads(done.out)["warnings"]) == (0, [])
@@ -36,7 +36,7 @@ def test_a_bucket_that_refuses_is_a_warning_of_the_sync(rclone: Rclone, tmp_path
     assert run("projects", "sync", folder=tmp_path, settings=values).status == 0
     settings = load_settings(**{name.lower(): value for name, value in values.items()})
     control = open_control(settings)
-    standing_export(control, find_project(control, NAME), settings)
+    standing_table(control, find_project(control, NAME), settings)
     control.close()
     done = run("projects", "sync", folder=tmp_path, settings=values)
     assert done.status == 0

@@ -16,9 +16,9 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import commits, days, uploads
-from export_pipeline.exports.projects.standing import current_export
+from export_pipeline.exports.projects.standing import current_table
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import data_key, manifest_folder
 from export_pipeline.settings import PREFIX
@@ -125,10 +125,10 @@ class Shop:
         )  # fmt: skip
         assert {found.status for found in self.live.runs(tags)} == {dg.DagsterRunStatus.SUCCESS}
 
-    def export(self, name: str) -> ExportRecord | None:
+    def export(self, name: str) -> TableRecord | None:
         """The standing export of a project, where it has begun."""
         (project,) = [one for one in self.live.house.projects() if one.name == name]
-        return current_export(self.live.control, project, self.live.house.settings)
+        return current_table(self.live.control, project, self.live.house.settings)
 
     def read(self, query: sa.Select[Any]) -> list[Any]:
         """Rows of the control database."""

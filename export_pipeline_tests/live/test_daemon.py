@@ -10,7 +10,7 @@ import pytest
 from dagster._core.scheduler.instigation import TickStatus
 
 from export_pipeline.exports.control.records import DayRecord, read_days
-from export_pipeline.exports.projects.standing import current_export
+from export_pipeline.exports.projects.standing import current_table
 from export_pipeline_tests.clock import days_over
 from export_pipeline_tests.live.conftest import DAYS, PROJECTS
 from export_pipeline_tests.live.dagster import PATIENCE, Live
@@ -118,7 +118,7 @@ def retries(live: Live, run_id: str) -> list[str]:
 
 def record(live: Live, name: str, day: date) -> DayRecord:
     (project,) = [one for one in live.house.projects() if one.name == name]
-    export = current_export(live.control, project, live.house.settings)
+    export = current_table(live.control, project, live.house.settings)
     assert export is not None
     with live.control.read() as connection:
         (found,) = read_days(connection, export.export_id, first=day, last=day)

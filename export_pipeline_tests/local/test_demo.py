@@ -22,7 +22,7 @@ import pytest
 from export_pipeline.errors import EmbeddedError, SettingsError
 from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.projects.planning import completed_days_of
-from export_pipeline.exports.projects.standing import list_exports
+from export_pipeline.exports.projects.standing import list_tables
 from export_pipeline.home import S3_PORTS, embedded_bucket, free_ports, taken_ports
 from export_pipeline.local import prepare
 from export_pipeline.local.demo import failures, run_demo
@@ -99,7 +99,7 @@ def test_the_demo_exports_checks_and_queries_every_row_and_leaves_nothing_runnin
     assert [row[0] for row in bucket] == ["docs-rag", "invoice-extraction", "support-agent"]
     settings = load_settings(home=home).resolved()
     with closing(open_control(settings)) as control:
-        for export in list_exports(control):
+        for export in list_tables(control):
             assert max(completed_days_of(control, export.export_id)) == demo.yesterday
     with closing(sqlite3.connect(home / "traces.db")) as traces:
         where = (
@@ -206,7 +206,7 @@ def _days_there(home: Path, demo: Demo, today: date) -> dict[str, tuple[int, int
     """What it should show: the days that the demos have exported, of all that are over."""
     partitions = (today - demo.yesterday).days + DAYS - 1
     with closing(open_control(load_settings(home=home).resolved())) as control:
-        (exported,) = {len(completed_days_of(control, export.export_id)) for export in list_exports(control)}
+        (exported,) = {len(completed_days_of(control, export.export_id)) for export in list_tables(control)}
     assert DAYS <= exported <= partitions
     return dict.fromkeys(("docs_rag", "invoice_extraction", "support_agent"), (exported, partitions))
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import PermanentError, SourceSlowError, SourceUnusableError
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
-from export_pipeline.exports.bulk.changed import follow_late_changes
+from export_pipeline.exports.bulk.changed import follow_changes
 from export_pipeline.exports.bulk.read import list_bulk_exports
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.retry import retry_failed
@@ -63,7 +63,7 @@ def exported(bulk: BulkHouse, instance: dg.DagsterInstance, **changes: Any) -> t
 
 def look(bulk: BulkHouse) -> list[str]:
     """Why days were put back to work."""
-    return follow_late_changes(bulk.control, bulk.connections.source, late_days=14).reopened
+    return follow_changes(bulk.control, bulk.connections.source, late_days=14).reopened
 
 
 def told_of(bulk: BulkHouse, export: BulkExport) -> list[Notice]:
@@ -118,7 +118,7 @@ def test_an_export_whose_filter_cannot_be_read_is_told_of_and_keeps_no_other_one
         table = sa.update(exports).where(exports.c.bulk_id == str(poisoned.id))
         connection.execute(table.values(filter="eq(no_such_field, 1)"))
     bulk.house.add_runs(project, DAY, runs=2)
-    found = follow_late_changes(bulk.control, bulk.connections.source, late_days=14)
+    found = follow_changes(bulk.control, bulk.connections.source, late_days=14)
     (failed,), (reopened,) = found.failed, found.reopened
     assert failed.startswith(f"export {poisoned.id} could not be looked at: filter, character 4: no_such_field")
     assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")
@@ -142,7 +142,7 @@ def test_an_export_whose_filter_is_slow_keeps_no_other_one_from_being_looked_at(
 
     monkeypatch.setattr(source, "days", days)
     bulk.house.add_runs(project, DAY, runs=2)
-    found = follow_late_changes(bulk.control, source, late_days=14)
+    found = follow_changes(bulk.control, source, late_days=14)
     (reopened,) = found.reopened
     assert found.failed == [f"export {slow.id} could not be looked at: took more than 10 seconds"]
     assert reopened.startswith(f"1 day of export {child.id}: 2 rows more since ")

@@ -4,14 +4,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from export_pipeline.exports.projects.changed import LateDay
-from export_pipeline.orchestration.sensors.changed_days import Attempt, is_given_up, late_ranges, next_attempt
+from export_pipeline.exports.projects.changed import ChangedDay
+from export_pipeline.orchestration.sensors.changed_days import Attempt, changed_ranges, is_given_up, next_attempt
 
 NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
 
 
-def late(day: int, *, failed: bool = False) -> LateDay:
-    return LateDay(
+def late(day: int, *, failed: bool = False) -> ChangedDay:
+    return ChangedDay(
         day=date(2026, 3, day),
         rows=1,
         feedbacks=0,
@@ -22,12 +22,12 @@ def late(day: int, *, failed: bool = False) -> LateDay:
     )
 
 
-def spans(*days: LateDay) -> list[str]:
-    return [str(found.days) for found in late_ranges(days)]
+def spans(*days: ChangedDay) -> list[str]:
+    return [str(found.days) for found in changed_ranges(days)]
 
 
 def test_days_in_a_row_go_together() -> None:
-    found = late_ranges([late(3), late(1), late(2), late(7)])
+    found = changed_ranges([late(3), late(1), late(2), late(7)])
     assert [str(each.days) for each in found] == ["2026-03-01 to 2026-03-03", "2026-03-07"]
     assert found[0].reason == "3 rows more since 2026-03-20 12:00:00"
     assert found[0].change != found[1].change
@@ -35,8 +35,8 @@ def test_days_in_a_row_go_together() -> None:
 
 def test_a_day_that_failed_goes_alone_and_keeps_its_name_whatever_happens_beside_it() -> None:
     assert spans(late(1), late(2, failed=True), late(3)) == ["2026-03-01", "2026-03-02", "2026-03-03"]
-    (alone,) = late_ranges([late(2, failed=True)])
-    assert alone.change == late_ranges([late(1), late(2, failed=True)])[1].change
+    (alone,) = changed_ranges([late(2, failed=True)])
+    assert alone.change == changed_ranges([late(1), late(2, failed=True)])[1].change
 
 
 def failed(minutes_ago: float) -> Attempt:

@@ -12,7 +12,7 @@ from export_pipeline.cli import exports_output
 from export_pipeline.cli.status import _rejected
 from export_pipeline.exports.bulk.read import progress_of, run_details
 from export_pipeline.exports.projects.registry import find_project
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.exports.proof.verify.export import verify_export
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.exports.watch.rejected import note_rejected
@@ -93,7 +93,7 @@ def test_verify_names_rejected_rows_by_day_and_finds_nothing_wrong(spoilt: House
     project = find_project(spoilt.control, "project 0")
     materialize(spoilt.definitions(), instance, project.asset_name, first=FIRST, last=LAST)
     connections = Connections(settings=spoilt.settings)
-    export = standing_export(connections.control, project, connections.settings)
+    export = standing_table(connections.control, project, connections.settings)
     report = verify_export(
         export, store=connections.store, control=connections.control, source=connections.source, deep=True
     )

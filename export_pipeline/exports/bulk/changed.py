@@ -14,10 +14,10 @@ from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.records import BulkExport, read_export
 from export_pipeline.exports.bulk.retry import RETRY
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import export_of
+from export_pipeline.exports.control.records import table_of
 from export_pipeline.exports.control.tables import audit_log, bulk_exports, bulk_units, exports
 from export_pipeline.exports.control.transaction import Transaction
-from export_pipeline.exports.projects.changed import LateDay, change_of, look_for_late_days, reason
+from export_pipeline.exports.projects.changed import ChangedDay, change_of, find_changed_days, reason
 from export_pipeline.exports.turns import in_shares
 from export_pipeline.exports.watch.notices import days_shrunk
 from export_pipeline.sources.protocol import RunSource
@@ -43,7 +43,7 @@ class LateRound:
     failed: list[str] = field(default_factory=list)
 
 
-def follow_late_changes(
+def follow_changes(
     control: ControlDatabase, source: RunSource, *, late_days: int, cursor: str = "", seconds: float = _ROUND_SECONDS
 ) -> LateRound:
     """Puts late days of schedules' exports back to work, and says why; the workspaces share about so many seconds.
@@ -80,10 +80,10 @@ def follow_late_changes(
 def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", found: LateRound) -> None:
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == watched.table_id)).mappings().one()
-        table = export_of(row)
+        table = table_of(row)
         export = read_export(transaction, watched.bulk_id)
     name = f"export {export.id}"
-    lateness = look_for_late_days(control, source, table, export.window, seconds=COMPARING_SECONDS)
+    lateness = find_changed_days(control, source, table, export.window, seconds=COMPARING_SECONDS)
     if shrunk := lateness.shrunk:
         at = control.now()
         control.run(lambda transaction: days_shrunk(transaction, table, shrunk, name=name, at=at))
@@ -93,7 +93,7 @@ def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", f
     found.looked_at += 1
 
 
-def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, late: Sequence[LateDay]) -> bool:
+def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, late: Sequence[ChangedDay]) -> bool:
     """Puts days of a Completed export back to work; False where it is not that any more, or the change is known."""
     change = change_of(late)
 

@@ -19,7 +19,7 @@ from export_pipeline.exports.bulk.cancel import fail_export
 from export_pipeline.exports.bulk.planner import ROWS_TOGETHER
 from export_pipeline.exports.bulk.records import UNFINISHED_EXPORTS, UNFINISHED_UNITS, BulkUnit, instant, unit_of_row
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import export_of
+from export_pipeline.exports.control.records import table_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
 from export_pipeline.exports.turns import in_shares
 from export_pipeline.runs.filter import read_filter
@@ -107,7 +107,7 @@ def uncounted(control: ControlDatabase) -> list[Uncounted]:
         .order_by(bulk_exports.c.created_at, exports.c.export_id)
     )
     with control.read() as transaction:
-        rows = [export_of(row) for row in transaction.execute(query).mappings()]
+        rows = [table_of(row) for row in transaction.execute(query).mappings()]
     return [Uncounted(row.export_id, row.layout_id, row.tenant_id, row.project_key, row.filter) for row in rows]
 
 

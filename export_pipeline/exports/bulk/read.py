@@ -19,8 +19,8 @@ from export_pipeline.exports.bulk.records import (
     unit_of_row,
 )
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord, export_of, read_commit
-from export_pipeline.exports.control.records import export_of as table_of_row
+from export_pipeline.exports.control.records import TableRecord, read_commit, table_of
+from export_pipeline.exports.control.records import table_of as table_of_row
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.paths import data_key
@@ -117,14 +117,14 @@ def list_child_units(
         return _units(transaction, bulk_units.c.bulk_id.in_(children), limit=limit, offset=offset)
 
 
-def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[ExportRecord]:
+def tables_of(control: ControlDatabase, bulk_id: uuid.UUID) -> list[TableRecord]:
     """The tables of an export, one for each project; none where there is no such export."""
     query = sa.select(exports).where(exports.c.bulk_id == bulk_id).order_by(exports.c.session_id)
     with control.read() as transaction:
         return [table_of_row(row) for row in transaction.execute(query).mappings()]
 
 
-def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list[ExportRecord]:
+def tables_of_schedule(control: ControlDatabase, schedule_id: uuid.UUID) -> list[TableRecord]:
     """The tables of all exports that a schedule has spawned, the oldest first; none where there is no such schedule."""
     spawned = sa.select(bulk_exports.c.id).where(bulk_exports.c.source_id == schedule_id)
     query = sa.select(exports).where(exports.c.bulk_id.in_(spawned))
@@ -189,7 +189,7 @@ class RunDetails:
     """A unit, the table that it is a day of, and the rows that the attempt under way has read."""
 
     unit: BulkUnit
-    table: ExportRecord
+    table: TableRecord
     rows_read: int | None
 
     @property
@@ -201,12 +201,12 @@ class RunDetails:
 
 def run_details(control: ControlDatabase, units: Sequence[BulkUnit]) -> list[RunDetails]:
     """The details of units, in their order."""
-    tables: dict[uuid.UUID, ExportRecord] = {}
+    tables: dict[uuid.UUID, TableRecord] = {}
     live: dict[tuple[uuid.UUID, date], int | None] = {}
     with control.read() as transaction:
         for ids in _slices({unit.export_id for unit in units}):
             query = sa.select(exports).where(exports.c.export_id.in_(ids))
-            found = (export_of(row) for row in transaction.execute(query).mappings())
+            found = (table_of(row) for row in transaction.execute(query).mappings())
             tables.update({table.export_id: table for table in found})
         for ids in _slices({unit.export_id for unit in units if unit.status == "Running"}):
             rows = sa.select(days.c.export_id, days.c.day, days.c.rows_read)

@@ -37,10 +37,10 @@ from export_pipeline.exports.commit.lease import OwnerEnded
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import OnStep, Publisher, PublishLimits, no_step
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.exports.control.transaction import Transaction
-from export_pipeline.exports.projects.standing import find_export
+from export_pipeline.exports.projects.standing import find_table
 from export_pipeline.exports.watch.notices import EndKind, export_ended
 from export_pipeline.files.signing import Signer
 from export_pipeline.object_store.protocol import ObjectStore
@@ -197,14 +197,14 @@ class Worker:
         limits = PublishLimits.from_settings(self.settings)
         return replace(limits, side_by_side=min(limits.side_by_side, self.settings.max_runs_per_export))
 
-    def request(self, export: BulkExport, table: ExportRecord, unit: BulkUnit) -> DayRequest:
+    def request(self, export: BulkExport, table: TableRecord, unit: BulkUnit) -> DayRequest:
         """The unit's day; a commit that read its snapshot after the export was started, or put back, is enough."""
         launched_at = export.created_at if export.started_at is None else export.started_at
-        return DayRequest(export=table, day=unit.window, owner=self.owner, launched_at=launched_at)
+        return DayRequest(table=table, day=unit.window, owner=self.owner, launched_at=launched_at)
 
-    def table(self, table_id: uuid.UUID) -> ExportRecord:
+    def table(self, table_id: uuid.UUID) -> TableRecord:
         """Where the days of a project go."""
-        found = find_export(self.control, table_id)
+        found = find_table(self.control, table_id)
         if found is None:
             raise PermanentError(f"the control database no longer has the table {table_id} of this export")
         return found

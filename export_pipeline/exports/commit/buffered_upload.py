@@ -9,7 +9,7 @@ from typing import Any
 from export_pipeline.object_store.upload import PartUpload, UploadedFile
 
 
-class DaySink:
+class BufferedUpload:
     """A file-like object with `write`; `open_upload` creates the upload once it is needed."""
 
     def __init__(self, open_upload: Callable[[], PartUpload], *, part_bytes: int) -> None:

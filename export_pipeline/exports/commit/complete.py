@@ -98,16 +98,16 @@ def _delete(attempt: Attempt, planned: PlannedDelete) -> None:
     """Deletes the committed object of a day that is empty now, and no other object."""
     for pause in pauses():
         seen = look(attempt.store, key=planned.key, size=planned.bytes, commit_id=planned.commit_id)
-        if seen.found is Found.ABSENT:
+        if seen.found is Lies.ABSENT:
             return
-        if seen.found is Found.UNREADABLE or seen.info is None:
+        if seen.found is Lies.UNREADABLE or seen.info is None:
             raise DestinationRefusedError(
                 f"{planned.key} is to be deleted, because its day is empty now, but may not be read to make sure that "
                 "it is the right object; grant the credentials s3:GetObject and s3:ListBucket",
                 error_class=ACCESS_DENIED,
             )
         attempt.lease.confirm()
-        if seen.found is Found.OTHER:
+        if seen.found is Lies.OTHER:
             raise ForeignCommitError(
                 f"{planned.key} is to be deleted, because its day is empty now, but it is not the file that was "
                 "committed; it is left alone. Run `export-pipeline recover`"
@@ -152,7 +152,7 @@ def complete_upload(attempt: Attempt, intent: Intent, upload: PlannedUpload) -> 
         answer, error = _ask(attempt, upload)
         attempt.on_step("completed")
         seen = _seen(attempt, intent, upload, settle=answer is not None or isinstance(error, UploadGoneError))
-        if seen.found is Found.MINE and seen.info is not None:
+        if seen.found is Lies.MINE and seen.info is not None:
             version = seen.info.version_id or (answer.version_id if answer else None)
             return Completion(seen.info.etag, version, "read back")
         if answer is not None:
@@ -186,7 +186,7 @@ def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bo
     deadline = time.monotonic() + (attempt.limits.settle if settle else 0.0)
     for pause in pauses():
         seen = look(attempt.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
-        if seen.found in {Found.MINE, Found.UNREADABLE} or time.monotonic() + pause > deadline:
+        if seen.found in {Lies.MINE, Lies.UNREADABLE} or time.monotonic() + pause > deadline:
             return seen
         # Whoever took the day over may have put the next commit there: then this process stops here.
         attempt.lease.confirm()
@@ -195,7 +195,7 @@ def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bo
 
 
 def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: Look) -> Completion:
-    if seen.found is Found.UNREADABLE:
+    if seen.found is Lies.UNREADABLE:
         return Completion(answer.etag, answer.version_id, "by the store's answer")
     attempt.lease.confirm()
     raise DestinationUnavailableError(
@@ -205,7 +205,7 @@ def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: L
 
 
 def _give_up(attempt: Attempt, upload: PlannedUpload, seen: Look) -> None:
-    if seen.found is Found.UNREADABLE:
+    if seen.found is Lies.UNREADABLE:
         raise DestinationRefusedError(
             f"whether {upload.key} was completed cannot be told: the upload is gone and the object may not be read; "
             "grant the credentials s3:GetObject and s3:ListBucket on it",

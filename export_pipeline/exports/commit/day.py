@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.runs.window import DayWindow
 
 _MOST_SHOWN = 10
@@ -16,13 +16,13 @@ Outcome = Literal["committed", "unchanged", "empty", "satisfied"]
 
 @dataclass(frozen=True)
 class DayRequest:
-    """One day of one export, to be published by `owner` ("dagster:<run id>", "process:<host>:<pid>").
+    """One day of one table, to be published by `owner` ("dagster:<run id>", "process:<host>:<pid>").
 
     `launched_at`, control database microseconds: a commit that read its snapshot later is enough, nothing is read.
     None: the day is read anew. `allow_shrink` lets a day be replaced by fewer rows.
     """
 
-    export: ExportRecord
+    table: TableRecord
     day: DayWindow
     owner: str
     launched_at: int | None = None
@@ -61,7 +61,7 @@ class DayOutcome:
 
 
 def outcome_of(
-    export: ExportRecord, outcome: Outcome, manifest: Mapping[str, Any], manifest_key: str, *, seconds: float
+    table: TableRecord, outcome: Outcome, manifest: Mapping[str, Any], manifest_key: str, *, seconds: float
 ) -> DayOutcome:
     """What a caller is told of a commit, given the manifest's content."""
     file, rejected = manifest["file"], manifest["rejected"]
@@ -71,8 +71,8 @@ def outcome_of(
         rejected=rejected["count"],
         replaced=sum(manifest["replaced"].values()),
         bytes=file["bytes"] if file else 0,
-        uri=f"s3://{export.bucket}/{file['key']}" if file else None,
-        manifest_uri=f"s3://{export.bucket}/{manifest_key}",
+        uri=f"s3://{table.bucket}/{file['key']}" if file else None,
+        manifest_uri=f"s3://{table.bucket}/{manifest_key}",
         epoch=manifest["epoch"],
         commit_id=uuid.UUID(manifest["commit_id"]),
         seconds=seconds,

@@ -19,7 +19,7 @@ from export_pipeline.exports.commit.manifest import empty_days_manifest
 from export_pipeline.exports.commit.publisher import Committer
 from export_pipeline.exports.commit.rules import FAILED, RUNNING
 from export_pipeline.exports.commit.transitions import FinishedCommit, append_commits, completed_values
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import days, uploads
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.manifest import Manifest
@@ -39,14 +39,14 @@ class EmptyCommit:
 
 
 def commit_empty_days(
-    committer: Committer, export: ExportRecord, empty: Sequence[DayWindow], *, owner: str, snapshot_at: int
+    committer: Committer, table: TableRecord, empty: Sequence[DayWindow], *, owner: str, snapshot_at: int
 ) -> EmptyCommit | None:
     """Commits those of at most 64 days that were never committed and that nobody works on; None where none is left.
 
     `snapshot_at`: control database microseconds, taken before the source said that the days have no rows.
     """
     control, patience = committer.control, committer.limits.patience
-    commit = _Commit(committer, export, empty, owner=owner, snapshot_at=snapshot_at)
+    commit = _Commit(committer, table, empty, owner=owner, snapshot_at=snapshot_at)
     taken = control.run(commit.decide, patience=patience)
     if not taken:
         return None
@@ -98,26 +98,26 @@ class _Commit:
     def __init__(
         self,
         committer: Committer,
-        export: ExportRecord,
+        table: TableRecord,
         empty: Sequence[DayWindow],
         *,
         owner: str,
         snapshot_at: int,
     ) -> None:
-        self._export = export
+        self._table = table
         self._windows = {day.day: day.window for day in empty}
         self._owner = owner
         self._snapshot_at = snapshot_at
         self._limits = committer.limits
         self._commit_id = uuid.uuid4()
         self._committed_at = committer.control.now(patience=committer.limits.patience)
-        self._mine = sa.and_(days.c.export_id == export.export_id, days.c.claim_id == self._commit_id)
+        self._mine = sa.and_(days.c.export_id == table.export_id, days.c.claim_id == self._commit_id)
 
     def manifest(self, taken: Mapping[date, int]) -> tuple[Manifest, str]:
         """The manifest of the days that were taken, and its key."""
         chosen = sorted(taken)
         manifest = empty_days_manifest(
-            self._export,
+            self._table,
             chosen,
             commit_id=self._commit_id,
             epoch=max(taken.values()),
@@ -126,10 +126,10 @@ class _Commit:
             committed_at=self._committed_at,
         )
         key = empty_manifest_key(
-            self._export.prefix,
-            self._export.layout_id,
-            self._export.tenant_id,
-            self._export.session_id,
+            self._table.prefix,
+            self._table.layout_id,
+            self._table.tenant_id,
+            self._table.session_id,
             first=chosen[0],
             last=chosen[-1],
             commit_id=self._commit_id,
@@ -138,11 +138,11 @@ class _Commit:
 
     def decide(self, transaction: Transaction) -> dict[date, int]:
         """The commit point: takes the days that are free and records the intent of each; returns their epochs."""
-        export_id, wanted = self._export.export_id, sorted(self._windows)
+        export_id, wanted = self._table.export_id, sorted(self._windows)
         for day in wanted:
             new = {"export_id": export_id, "day": day, "status": FAILED, "epoch": 0, "updated_at": 0}
             transaction.insert_missing(days, new)
-        here = _of(self._export.export_id, wanted)
+        here = _of(self._table.export_id, wanted)
         rows = transaction.execute(sa.select(days).where(here).order_by(days.c.day).with_for_update()).all()
         if already := {row.day: row.epoch for row in rows if row.claim_id == self._commit_id}:
             return already
@@ -182,7 +182,7 @@ class _Commit:
                 "lease_until": now + int(self._limits.lease_seconds * MICROSECONDS),
                 "intent": intent.model_dump(mode="json"),
             }
-            transaction.execute(sa.update(days).where(_of(self._export.export_id, [day])).values(**values))
+            transaction.execute(sa.update(days).where(_of(self._table.export_id, [day])).values(**values))
 
     def finish(self, transaction: Transaction, manifest: Manifest, key: str) -> tuple[date, ...]:
         """Marks the days Completed; those that others have taken over meanwhile they complete themselves."""
@@ -209,8 +209,8 @@ class _Commit:
             for day, commit in finished.items():
                 values = completed_values(commit, now)
                 transaction.execute(sa.update(days).where(self._mine, days.c.day == day).values(**values))
-            append_commits(transaction, self._export.export_id, finished, now=now)
-        done = sa.select(days.c.day).where(days.c.export_id == self._export.export_id, days.c.manifest_key == key)
+            append_commits(transaction, self._table.export_id, finished, now=now)
+        done = sa.select(days.c.day).where(days.c.export_id == self._table.export_id, days.c.manifest_key == key)
         return tuple(transaction.execute(done.order_by(days.c.day)).scalars())
 
     def give_back(self, transaction: Transaction) -> None:

@@ -25,7 +25,7 @@ from export_pipeline.exports.commit.manifest import (
 )
 from export_pipeline.exports.commit.object_state import ACCESS_DENIED
 from export_pipeline.exports.commit.publisher import Attempt
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.files.manifest import ManifestError
 from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, manifest_key, parse_manifest_key
 from export_pipeline.object_store.protocol import ObjectStore
@@ -40,9 +40,9 @@ class LeftUploads:
     time need not ask. Empty where uploads may not be listed.
     """
 
-    def __init__(self, store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> None:
+    def __init__(self, store: ObjectStore, table: TableRecord, days: Iterable[date]) -> None:
         self._store = store
-        self._days = {data_key(export.prefix, export.key(day), export.format_version): day for day in days}
+        self._days = {data_key(table.prefix, table.key(day), table.format_version): day for day in days}
         self._lock = threading.Lock()
         self._found: dict[date, list[str]] | None = None
 
@@ -72,17 +72,17 @@ class InBucket:
     uploads: LeftUploads
 
 
-def look_into_bucket(store: ObjectStore, export: ExportRecord, days: Collection[date]) -> InBucket:
+def look_into_bucket(store: ObjectStore, table: TableRecord, days: Collection[date]) -> InBucket:
     """What there is of days that are to be exported; one listing of manifests for all.
 
     To be called before the days are claimed: a manifest that another process of ours writes later is then no surprise,
     and one that was there before is known to the claim. No epochs where the bucket may not be listed.
     """
-    return InBucket(_epochs(store, export, days), LeftUploads(store, export, days))
+    return InBucket(_epochs(store, table, days), LeftUploads(store, table, days))
 
 
-def _epochs(store: ObjectStore, export: ExportRecord, days: Iterable[date]) -> Epochs:
-    folders = [manifest_folder(export.prefix, export.key(day)) for day in days]
+def _epochs(store: ObjectStore, table: TableRecord, days: Iterable[date]) -> Epochs:
+    folders = [manifest_folder(table.prefix, table.key(day)) for day in days]
     folder = posixpath.commonpath(folders) + "/"
     found: Epochs = defaultdict(list)
     try:
@@ -116,11 +116,11 @@ def refuse_foreign(
             )
 
 
-def is_commit(store: ObjectStore, export: ExportRecord, day: date, epoch: int) -> bool:
+def is_commit(store: ObjectStore, table: TableRecord, day: date, epoch: int) -> bool:
     """Whether the manifest of an epoch of the day may be one; one that the store does not give may."""
-    key = export.key(day)
+    key = table.key(day)
     try:
-        manifest = load_manifest(store, manifest_key(export.prefix, key, epoch)).manifest
+        manifest = load_manifest(store, manifest_key(table.prefix, key, epoch)).manifest
     except ManifestUnreadableError:
         return True
     except ManifestError:
@@ -141,10 +141,10 @@ def fence(attempt: Attempt, stale_uploads: Iterable[StaleUpload], *, left: Itera
             abort_if_allowed(attempt, stale.key, upload_id)
         attempt.on_step("aborted")
         _forget(attempt, stale)
-    export = attempt.export
+    table = attempt.table
     for upload_id in left:
         attempt.lease.confirm()
-        key = data_key(export.prefix, export.key(attempt.lease.claim.day), export.format_version)
+        key = data_key(table.prefix, table.key(attempt.lease.claim.day), table.format_version)
         abort_if_allowed(attempt, key, upload_id)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from export_pipeline.errors import DestinationRefusedError, InputError
 from export_pipeline.exports.commit.stream import StreamedDay
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.files.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
@@ -49,7 +49,7 @@ _AHEAD = timedelta(days=1)
 
 
 def day_manifest(
-    export: ExportRecord,
+    table: TableRecord,
     streamed: StreamedDay,
     *,
     day: DayWindow,
@@ -65,19 +65,19 @@ def day_manifest(
     Instants are control database microseconds.
     """
     facts, tally = streamed.facts, streamed.tally
-    file = ManifestFile(bucket=export.bucket, key=key, sha256=_NOT_YET, **dataclasses.asdict(facts))
+    file = ManifestFile(bucket=table.bucket, key=key, sha256=_NOT_YET, **dataclasses.asdict(facts))
     return Manifest(
         kind="day",
         commit_id=commit_id,
         epoch=epoch,
-        export_id=export.layout_id,
-        export_kind=export.kind,
-        tenant_id=export.tenant_id,
-        session_id=export.session_id,
+        export_id=table.layout_id,
+        export_kind=table.kind,
+        tenant_id=table.tenant_id,
+        session_id=table.session_id,
         day=day.day,
         days=None,
         window=ManifestWindow(start=day.window.start, end=day.window.end),
-        filter=export.filter,
+        filter=table.filter,
         snapshot_at=instant(snapshot_at),
         source=_fingerprint(streamed.fingerprint),
         rows_source=tally.rows_source + streamed.fingerprint.superseded,
@@ -91,9 +91,9 @@ def day_manifest(
         replaced=dict(tally.replaced),
         file=file if facts.rows else None,
         schema_fingerprint=schema_fingerprint(schema),
-        fields=export.fields,
-        format_version=export.format_version,
-        compression=export.compression,
+        fields=table.fields,
+        format_version=table.format_version,
+        compression=table.compression,
         verified="by the store's answer",
         started_at=instant(snapshot_at),
         committed_at=instant(committed_at),
@@ -117,7 +117,7 @@ def with_upload(manifest: Manifest, *, sha256: str) -> Manifest:
 
 
 def empty_days_manifest(
-    export: ExportRecord,
+    table: TableRecord,
     days: Sequence[date],
     *,
     commit_id: uuid.UUID,
@@ -127,28 +127,28 @@ def empty_days_manifest(
     committed_at: int,
 ) -> Manifest:
     """The one manifest of many days without rows."""
-    schema = arrow_schema(select_fields(export.fields), export.format_version)
+    schema = arrow_schema(select_fields(table.fields), table.format_version)
     return Manifest(
         kind="empty_days",
         commit_id=commit_id,
         epoch=epoch,
-        export_id=export.layout_id,
-        export_kind=export.kind,
-        tenant_id=export.tenant_id,
-        session_id=export.session_id,
+        export_id=table.layout_id,
+        export_kind=table.kind,
+        tenant_id=table.tenant_id,
+        session_id=table.session_id,
         day=None,
         days=tuple(days),
         window=ManifestWindow(start=window.start, end=window.end),
-        filter=export.filter,
+        filter=table.filter,
         snapshot_at=instant(snapshot_at),
         source=SourceFingerprint(rows=0),
         rows_source=0,
         rows=0,
         file=None,
         schema_fingerprint=schema_fingerprint(schema),
-        fields=export.fields,
-        format_version=export.format_version,
-        compression=export.compression,
+        fields=table.fields,
+        format_version=table.format_version,
+        compression=table.compression,
         verified="by the store's answer",
         started_at=instant(snapshot_at),
         committed_at=instant(committed_at),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports.commit import transitions
-from export_pipeline.exports.commit.buffered_upload import DaySink
+from export_pipeline.exports.commit.buffered_upload import BufferedUpload
 from export_pipeline.exports.commit.claim import StaleUpload
 from export_pipeline.exports.commit.complete import carry_out
 from export_pipeline.exports.commit.day import DayRequest
@@ -15,7 +15,7 @@ from export_pipeline.exports.commit.intent import Intent, PlannedDelete, Planned
 from export_pipeline.exports.commit.manifest import day_manifest, microseconds, with_upload
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, refuse_vanishing, unchanged
-from export_pipeline.exports.commit.stream import OnlyOnce, StreamedDay, footer_of, stream_day
+from export_pipeline.exports.commit.stream import DuplicateFilter, StreamedDay, footer_of, stream_day
 from export_pipeline.exports.commit.transitions import FinishedCommit
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.parquet import DayFile
@@ -54,9 +54,9 @@ class NewCommit:
         self._on_bytes = on_bytes
         self.commit_id = uuid.uuid4()
         self._epoch = attempt.lease.claim.epoch
-        self._key = data_key(attempt.export.prefix, attempt.export.key(day.day), attempt.export.format_version)
-        self._fields = select_fields(attempt.export.fields)
-        self._schema = arrow_schema(self._fields, attempt.export.format_version)
+        self._key = data_key(attempt.table.prefix, attempt.table.key(day.day), attempt.table.format_version)
+        self._fields = select_fields(attempt.table.fields)
+        self._schema = arrow_schema(self._fields, attempt.table.format_version)
         self._sink = self._new_sink()
         self._upload_id = ""
 
@@ -67,7 +67,7 @@ class NewCommit:
             snapshot_at = self._attempt.lease.claim.taken_at
             streamed = self._stream(source)
             manifest = day_manifest(
-                self._attempt.export,
+                self._attempt.table,
                 streamed,
                 day=self._day,
                 commit_id=self.commit_id,
@@ -97,7 +97,7 @@ class NewCommit:
         return carry_out(self._attempt, intent, keep_lease=False)
 
     def _stream(self, source: RunSource) -> StreamedDay:
-        once = OnlyOnce()
+        once = DuplicateFilter()
         for _ in range(_READINGS):
             streamed = self._read(source, once)
             if streamed is not None:
@@ -107,28 +107,28 @@ class NewCommit:
             self._sink = self._new_sink()
         raise RowCountError(f"{self._day.day}: other ids came twice each time the day was read; nothing was committed")
 
-    def _new_sink(self) -> DaySink:
-        return DaySink(self._open_upload, part_bytes=self._attempt.limits.part_bytes)
+    def _new_sink(self) -> BufferedUpload:
+        return BufferedUpload(self._open_upload, part_bytes=self._attempt.limits.part_bytes)
 
-    def _read(self, source: RunSource, once: OnlyOnce) -> StreamedDay | None:
-        attempt, export = self._attempt, self._attempt.export
+    def _read(self, source: RunSource, once: DuplicateFilter) -> StreamedDay | None:
+        attempt, table = self._attempt, self._attempt.table
         transform = RunTransform(
-            tenant_id=export.tenant_id,
-            session_id=export.session_id,
+            tenant_id=table.tenant_id,
+            session_id=table.session_id,
             fields=self._fields,
-            format_version=export.format_version,
+            format_version=table.format_version,
             epoch_unit=source.epoch_unit,
             window=self._day.window,
         )
-        footer = footer_of(commit_id=self.commit_id, export_id=export.layout_id, day=self._day.day, epoch=self._epoch)
+        footer = footer_of(commit_id=self.commit_id, export_id=table.layout_id, day=self._day.day, epoch=self._epoch)
         file = DayFile(
             self._sink,
             schema=self._schema,
-            compression=export.compression,
+            compression=table.compression,
             row_group_bytes=attempt.limits.row_group_bytes,
             footer=footer,
         )
-        with source.open(export.project_key, self._day.window, export.fields, filter=export.tree) as snapshot:
+        with source.open(table.project_key, self._day.window, table.fields, filter=table.tree) as snapshot:
             attempt.on_step("snapshot")
             streamed = stream_day(
                 snapshot, day=self._day.day, transform=transform, file=file, on_batch=self._on_batch, once=once
@@ -177,9 +177,7 @@ class NewCommit:
             commit_id=self.commit_id,
             epoch=self._epoch,
             rows=manifest.rows,
-            manifest_key=manifest_key(
-                self._attempt.export.prefix, self._attempt.export.key(self._day.day), self._epoch
-            ),
+            manifest_key=manifest_key(self._attempt.table.prefix, self._attempt.table.key(self._day.day), self._epoch),
             manifest=content,
             snapshot_at=microseconds(manifest.snapshot_at),
             fingerprint=content["source"],

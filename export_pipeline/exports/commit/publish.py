@@ -88,14 +88,14 @@ def _hold(
 ) -> DayOutcome:
     """Does the work under a claim of the day, unless the day needs nothing; gives the day back, whatever happens."""
     begun = committer.clock()
-    export, day = request.export, request.day.day
+    table, day = request.table, request.day.day
     if in_bucket is None:
         if (done := satisfied([request], committer.control).get(day)) is not None:
             return done
-        in_bucket = look_into_bucket(committer.store, export, [day])
+        in_bucket = look_into_bucket(committer.store, table, [day])
     claim = wait_for_claim(
         committer.control,
-        export_id=export.export_id,
+        export_id=table.export_id,
         day=day,
         owner=request.owner,
         launched_at=request.launched_at,
@@ -106,7 +106,7 @@ def _hold(
         taken=in_bucket.epochs.get(day, ()),
     )
     if isinstance(claim, Satisfied):
-        return outcome_of(export, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
+        return outcome_of(table, "satisfied", claim.committed.manifest, claim.committed.manifest_key, seconds=0.0)
     lease = Lease(
         claim,
         control=committer.control,
@@ -116,7 +116,7 @@ def _hold(
         clock=committer.clock,
     )
     with lease:
-        attempt = Attempt(committer, export, lease)
+        attempt = Attempt(committer, table, lease)
         try:
             attempt.on_step("claimed")
             result = work(attempt, in_bucket)
@@ -126,9 +126,9 @@ def _hold(
     seconds = committer.clock() - begun
     if isinstance(result, Unchanged):
         kept = result.committed
-        return outcome_of(export, "unchanged", kept.manifest, kept.manifest_key, seconds=seconds)
+        return outcome_of(table, "unchanged", kept.manifest, kept.manifest_key, seconds=seconds)
     kind: Outcome = "empty" if result.key is None else "committed"
-    return outcome_of(export, kind, result.manifest, result.manifest_key, seconds=seconds)
+    return outcome_of(table, kind, result.manifest, result.manifest_key, seconds=seconds)
 
 
 def _clear(attempt: Attempt, in_bucket: InBucket) -> tuple[Committed | None, FinishedCommit | None]:
@@ -167,8 +167,8 @@ def _commit_anew(
         day,
         in_bucket=in_bucket.epochs.get(day, ()),
         recorded=None if committed is None else committed.epoch,
-        is_commit=lambda epoch: is_commit(attempt.store, attempt.export, day, epoch),
-        folder=manifest_folder(attempt.export.prefix, attempt.export.key(day)),
+        is_commit=lambda epoch: is_commit(attempt.store, attempt.table, day, epoch),
+        folder=manifest_folder(attempt.table.prefix, attempt.table.key(day)),
     )
     for number in range(_NEW_EPOCHS):
         commit = NewCommit(attempt, request, committed=committed, on_bytes=on_bytes)
@@ -250,14 +250,14 @@ def _give_back(attempt: Attempt, error: BaseException) -> None:
 
 
 def satisfied(requests: Sequence[DayRequest], control: ControlDatabase) -> dict[date, DayOutcome]:
-    """The outcomes of those days of one export that need nothing, because a commit is newer than their launch."""
+    """The outcomes of those days of one table that need nothing, because a commit is newer than their launch."""
     launches = {request.day.day: request.launched_at for request in requests if request.launched_at is not None}
     if not launches:
         return {}
-    export = requests[0].export
+    table = requests[0].table
     with control.read() as transaction:
-        found = read_satisfying(transaction, export.export_id, launches)
+        found = read_satisfying(transaction, table.export_id, launches)
     return {
-        day: outcome_of(export, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
+        day: outcome_of(table, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
         for day, done in found.items()
     }

@@ -1,4 +1,4 @@
-"""Publishing many days of one export: what is done is left alone, days without rows go together, the rest one by one.
+"""Publishing many days of one table: what is done is left alone, days without rows go together, the rest one by one.
 
 Small days go side by side, because most of their time is waiting for the store. A day that turns out to be large
 waits until it is the only large one, so that memory stays that of one day.
@@ -20,7 +20,7 @@ from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_em
 from export_pipeline.exports.commit.fence import InBucket, look_into_bucket
 from export_pipeline.exports.commit.publish import publish_day, satisfied
 from export_pipeline.exports.commit.publisher import Publisher
-from export_pipeline.exports.control.records import ExportRecord, read_commit, read_days
+from export_pipeline.exports.control.records import TableRecord, read_commit, read_days
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import FILTERED_SECONDS, RunSource
 
@@ -38,7 +38,7 @@ class DaysStoppedError(BaseException):
 def publish_days(
     publisher: Publisher, requests: Sequence[DayRequest], *, on_start: Callable[[date], None] = no_start
 ) -> Iterator[DayResult]:
-    """Publishes days of one export; yields each once, as it ends, with its outcome or its error.
+    """Publishes days of one table; yields each once, as it ends, with its outcome or its error.
 
     `on_start` is told a day before it is claimed, perhaps in another thread; what it raises is the day's error. Days
     that turn out to be done begin nothing, nor do several that have no rows.
@@ -47,8 +47,8 @@ def publish_days(
     the source, the control database or the bucket cannot be reached. An interrupt of the caller (any BaseException,
     also closing the iterator) aborts the uploads under way and gives their days back.
     """
-    if len({request.export.export_id for request in requests}) > 1:
-        raise ValueError("publish_days takes days of one export")
+    if len({request.table.export_id for request in requests}) > 1:
+        raise ValueError("publish_days takes days of one table")
     breaker = publisher.breaker
     try:
         for day, result in _publish_days(publisher, requests, on_start=on_start):
@@ -71,14 +71,14 @@ def _publish_days(
     todo = [request for request in requests if request.day.day not in done]
     if not todo:
         return
-    export = todo[0].export
+    table = todo[0].table
     if len(todo) == 1:  # which needs no look at the rows of many
-        yield from days.publish_in_turn(todo, in_bucket=look_into_bucket(publisher.store, export, [todo[0].day.day]))
+        yield from days.publish_in_turn(todo, in_bucket=look_into_bucket(publisher.store, table, [todo[0].day.day]))
         return
     snapshot_at = publisher.control.now(patience=publisher.limits.patience)
     whole = Window(min(r.day.window.start for r in todo), max(r.day.window.end for r in todo))
-    rows = _rows_by_day(publisher.source, export, whole)
-    in_bucket = look_into_bucket(publisher.store, export, [request.day.day for request in todo])
+    rows = _rows_by_day(publisher.source, table, whole)
+    in_bucket = look_into_bucket(publisher.store, table, [request.day.day for request in todo])
     if rows is None:
         yield from days.publish_in_turn(todo, in_bucket=in_bucket)
         return
@@ -91,14 +91,14 @@ def _publish_days(
     yield from days.publish(rest, rows=rows, in_bucket=in_bucket)
 
 
-def _rows_by_day(source: RunSource, export: ExportRecord, window: Window) -> dict[date, int] | None:
+def _rows_by_day(source: RunSource, table: TableRecord, window: Window) -> dict[date, int] | None:
     """The rows of each day that has any, superseded ones too, so that their manifests count these.
 
     None where a filter is too slow to count with: a day that is published alone has its own time.
     """
-    seconds = None if export.tree is None else FILTERED_SECONDS
+    seconds = None if table.tree is None else FILTERED_SECONDS
     try:
-        found = source.days(export.project_key, window, filter=export.tree, seconds=seconds)
+        found = source.days(table.project_key, window, filter=table.tree, seconds=seconds)
     except SourceSlowError:
         return None
     return {day: counted.rows for day, counted in found.items()}
@@ -106,7 +106,7 @@ def _rows_by_day(source: RunSource, export: ExportRecord, window: Window) -> dic
 
 @dataclass(frozen=True)
 class _Days:
-    """Ways to publish days of one export: many empty ones together, small ones side by side, others in turn."""
+    """Ways to publish days of one table: many empty ones together, small ones side by side, others in turn."""
 
     publisher: Publisher
     on_start: Callable[[date], None]
@@ -117,28 +117,28 @@ class _Days:
         """Commits days without rows in bulk, and notes those that were committed without rows before."""
         for start in range(0, len(empty), DAYS_A_MANIFEST):
             chunk = empty[start : start + DAYS_A_MANIFEST]
-            export, owner = chunk[0].export, chunk[0].owner
+            table, owner = chunk[0].table, chunk[0].owner
             by_day = {request.day.day: request for request in chunk}
-            known = refresh_empty_days(self.publisher, export.export_id, list(by_day), snapshot_at=snapshot_at)
+            known = refresh_empty_days(self.publisher, table.export_id, list(by_day), snapshot_at=snapshot_at)
             for day in known:
                 yield day, self._still_empty(by_day.pop(day))
             # A day that has a manifest already is looked at alone: it was committed before, perhaps by somebody else.
             new: list[DayWindow] = [request.day for day, request in by_day.items() if day not in in_bucket.epochs]
             if not new:
                 continue
-            done = commit_empty_days(self.publisher, export, new, owner=owner, snapshot_at=snapshot_at)
+            done = commit_empty_days(self.publisher, table, new, owner=owner, snapshot_at=snapshot_at)
             if done is not None:
-                outcome = outcome_of(export, "empty", done.manifest, done.manifest_key, seconds=0.0)
+                outcome = outcome_of(table, "empty", done.manifest, done.manifest_key, seconds=0.0)
                 yield from ((day, outcome) for day in done.days)
 
     def _still_empty(self, request: DayRequest) -> DayOutcome:
-        export_id = request.export.export_id
+        export_id = request.table.export_id
         with self.publisher.control.read() as transaction:
             (record,) = read_days(transaction, export_id, first=request.day.day, last=request.day.day)
             manifest = read_commit(transaction, export_id, request.day.day)
         if manifest is None or record.manifest_key is None:
             raise AssertionError(f"{request.day.day} was found committed and is not")
-        return outcome_of(request.export, "unchanged", manifest, record.manifest_key, seconds=0.0)
+        return outcome_of(request.table, "unchanged", manifest, record.manifest_key, seconds=0.0)
 
     def publish(
         self, rest: Sequence[DayRequest], *, rows: Mapping[date, int], in_bucket: InBucket

@@ -13,7 +13,7 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.commit.lease import Clock, Lease, OwnerEnded, elapsed
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.signing import Signer
 from export_pipeline.object_store.protocol import ObjectStore
@@ -118,7 +118,7 @@ class Attempt:
     """One attempt at one day of one table, under one lease."""
 
     committer: Committer
-    export: ExportRecord
+    table: TableRecord
     lease: Lease
 
     @property

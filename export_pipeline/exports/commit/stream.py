@@ -23,7 +23,7 @@ TWICE = "id: comes twice"
 MOST_REJECTED_LISTED = 1000
 
 
-class OnlyOnce:
+class DuplicateFilter:
     """Looks at the ids of a day, reading by reading.
 
     `kept` passes on a batch without the rows whose id is known to repeat and was there before in this reading;
@@ -82,7 +82,7 @@ def _rejected(rows: Any, place: int) -> RejectedRow:
 
 
 @dataclass
-class Tally:
+class Counters:
     """What was read so far. `rejected` lists the first rows that were set aside, `reasons` counts all of them."""
 
     rows_source: int = 0
@@ -105,7 +105,7 @@ class StreamedDay:
     """A day that was read to its end and written as a file that nobody sees yet."""
 
     facts: FileFacts
-    tally: Tally
+    tally: Counters
     fingerprint: DayFingerprint
 
 
@@ -116,7 +116,7 @@ def stream_day(
     transform: RunTransform,
     file: DayFile,
     on_batch: Callable[[int, int], None],
-    once: OnlyOnce,
+    once: DuplicateFilter,
 ) -> StreamedDay | None:
     """Writes all rows of a snapshot into `file`; `on_batch` is told the rows and bytes read so far.
 
@@ -125,7 +125,7 @@ def stream_day(
     Raises `RowCountError` where rows were lost or came twice on the way: every row of the snapshot is in the file
     once, or was set aside with a reason.
     """
-    tally = Tally()
+    tally = Counters()
     for batch in map(once.kept, transform.stream(_told(snapshot.batches(), on_batch))):
         file.write(batch.rows)
         tally.add(batch)

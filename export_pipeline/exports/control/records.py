@@ -47,7 +47,7 @@ class ProjectRecord:
 
 
 @dataclass(frozen=True)
-class ExportRecord:
+class TableRecord:
     """A table of one project in a bucket; what it says never changes, apart from `superseded_at` and `destination_id`.
 
     `project`, `tenant_key` and `untold` follow the project's.
@@ -146,11 +146,11 @@ def project_of(row: Mapping[Any, Any]) -> ProjectRecord:
     return ProjectRecord(**row)
 
 
-def export_of(row: Mapping[Any, Any]) -> ExportRecord:
+def table_of(row: Mapping[Any, Any]) -> TableRecord:
     """A row of `exports`, as a record."""
     values = {"layout_id": None, **row}
     values["layout_id"] = values["layout_id"] or values["export_id"]
-    return ExportRecord(**{**values, "fields": tuple(values["fields"])})
+    return TableRecord(**{**values, "fields": tuple(values["fields"])})
 
 
 def read_days(

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_days
+from export_pipeline.exports.control.records import DayRecord, TableRecord, read_days
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, RunSource
@@ -35,7 +35,7 @@ _NOTHING = DayFingerprint(rows=0)
 
 
 @dataclass(frozen=True)
-class LateDay:
+class ChangedDay:
     """A committed day to be read again.
 
     `rows` and `feedbacks` are how many more there are (fewer, where negative); `runs_moved` and `feedbacks_moved`:
@@ -69,22 +69,22 @@ class ShrunkDay:
 
 
 @dataclass(frozen=True)
-class Lateness:
+class DayChanges:
     """What a comparison has found, oldest day first."""
 
-    late: tuple[LateDay, ...] = ()
+    late: tuple[ChangedDay, ...] = ()
     shrunk: tuple[ShrunkDay, ...] = ()
 
 
-def look_for_late_days(
+def find_changed_days(
     control: ControlDatabase,
     source: RunSource,
-    export: ExportRecord,
+    table: TableRecord,
     window: Window,
     *,
     busy: Iterable[date] = (),
     seconds: float | None = None,
-) -> Lateness:
+) -> DayChanges:
     """Compares the export's committed days within the window with the trace store.
 
     `busy` days, and those that a process holds, are left out. The store is asked once, not at all where there is
@@ -95,27 +95,27 @@ def look_for_late_days(
     now = control.now()
     # The records come first: whatever is published in between is newer than they say, and never looks shrunk.
     with control.read() as transaction:
-        records = read_days(transaction, export.export_id, first=window.start.date(), last=last)
+        records = read_days(transaction, table.export_id, first=window.start.date(), last=last)
     left_out = set(busy)
     watched = [record for record in records if record.day not in left_out and _is_at_rest(record, now)]
     if not watched:
-        return Lateness()
-    tree = None if export.filter is None else read_filter(export.filter)
-    found = source.days(export.project_key, window, filter=tree, seconds=seconds)
-    if not _FEEDBACK_FIELDS & set(export.fields):
+        return DayChanges()
+    tree = None if table.filter is None else read_filter(table.filter)
+    found = source.days(table.project_key, window, filter=tree, seconds=seconds)
+    if not _FEEDBACK_FIELDS & set(table.fields):
         found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}
     result = compare(watched, found, now=now)
     parts = {part.day: part.window for part in window.days()}
 
-    def counted(day: LateDay) -> LateDay:
+    def counted(day: ChangedDay) -> ChangedDay:
         if not day.runs_moved or day.seen is None:
             return day
-        return replace(day, modified=source.changed(export.project_key, parts[day.day], day.seen, filter=tree))
+        return replace(day, modified=source.changed(table.project_key, parts[day.day], day.seen, filter=tree))
 
     return replace(result, late=tuple(counted(day) for day in result.late))
 
 
-def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], *, now: int) -> Lateness:
+def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], *, now: int) -> DayChanges:
     """The days whose fingerprint in the store is not the one that was last read and agreed with the commit.
 
     `records` are of finished commits; days that `found` lacks have no rows; `now` is control database microseconds.
@@ -127,10 +127,10 @@ def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], 
             shrunk.append(ShrunkDay(record.day, record.rows_of_source, there.rows, record.commit_epoch or 0))
         elif (day := _late(record, there, now)) is not None:
             late.append(day)
-    return Lateness(tuple(late), tuple(shrunk))
+    return DayChanges(tuple(late), tuple(shrunk))
 
 
-def reason(days: Sequence[LateDay]) -> str:
+def reason(days: Sequence[ChangedDay]) -> str:
     """Why days are exported again, in a few words: "312 rows changed since …", "3 rows more, 9 changed, since …".
 
     Rows that are new count as more; those beyond them whose `modified_at` is later than any that was read as changed.
@@ -153,12 +153,12 @@ def reason(days: Sequence[LateDay]) -> str:
     return f"{', '.join(parts)}{',' if len(parts) > 1 else ''} since {since}"
 
 
-def change_of(days: Iterable[LateDay]) -> str:
+def change_of(days: Iterable[ChangedDay]) -> str:
     """Names the changes of several days together, in 16 characters."""
     return _digest([day.change for day in days])
 
 
-def _late(record: DayRecord, there: DayFingerprint, now: int) -> LateDay | None:
+def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | None:
     known = _known(record.fingerprint or {})
     rows = there.rows - known.rows
     # No feedback table is none at all: one that comes later is a change only where it holds something.
@@ -169,7 +169,7 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> LateDay | None:
     if not changed and not _is_unsettled(record, known, now):
         return None
     seen = _shown(there) if changed else "again"
-    return LateDay(
+    return ChangedDay(
         day=record.day,
         rows=rows,
         feedbacks=feedbacks,
@@ -190,7 +190,7 @@ def _moved(here: datetime | None, before: datetime | None) -> bool:
     return here is not None and here != before
 
 
-def _changed(day: LateDay) -> int | None:
+def _changed(day: ChangedDay) -> int | None:
     """How many rows changed beside those that are new."""
     return None if day.modified is None else max(0, day.modified - max(0, day.rows))
 

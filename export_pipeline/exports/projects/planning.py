@@ -11,7 +11,7 @@ from export_pipeline.errors import InputError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord
 from export_pipeline.exports.control.tables import days
-from export_pipeline.exports.projects.standing import current_export
+from export_pipeline.exports.projects.standing import current_table
 from export_pipeline.settings import PREFIX, Settings
 
 LONGEST_RANGE = 31
@@ -68,7 +68,7 @@ def refuse_outside(first: date, last: date, *, start: date, today: date) -> None
 
 def completed_days(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> set[date]:
     """The days of the project that need nothing; none where the settings name a table that has not begun."""
-    export = current_export(control, project, settings)
+    export = current_table(control, project, settings)
     return set() if export is None else completed_days_of(control, export.export_id)
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import SettingsError, UnknownProjectError
 from export_pipeline.exports.access import audit
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, export_of
+from export_pipeline.exports.control.records import ProjectRecord, TableRecord, table_of
 from export_pipeline.exports.control.tables import exports, projects
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.registry import list_projects
@@ -21,30 +21,30 @@ STANDING = "standing"
 
 
 @dataclass(frozen=True)
-class ChangedExport:
+class ChangedTable:
     """A standing export whose place or form the settings no longer name, so that the next day begins a new table.
 
     `changes` are sentences such as "EXPORT_PIPELINE_PREFIX is 'b' and was 'a'".
     """
 
     project: ProjectRecord
-    export: ExportRecord
+    export: TableRecord
     changes: tuple[str, ...]
 
 
-def standing_export(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> ExportRecord:
+def standing_table(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> TableRecord:
     """The project's standing export at the place and in the form that the settings name; begun where there is none.
 
     Where the settings have changed, the table so far is superseded: it stays as it is, and another export id begins.
     Going back to the former settings goes on with the former table. Of several processes that do this at once all get
     the same export.
     """
-    if (export := current_export(control, project, settings)) is not None:
+    if (export := current_table(control, project, settings)) is not None:
         return export
     return control.run(lambda transaction: _take_or_begin(transaction, project, settings))
 
 
-def current_export(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> ExportRecord | None:
+def current_table(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> TableRecord | None:
     """The project's standing export where it is the one that the settings name; begins nothing."""
     with control.read() as transaction:
         settings = with_place(transaction, settings)
@@ -56,20 +56,20 @@ def current_export(control: ControlDatabase, project: ProjectRecord, settings: S
     return None
 
 
-def list_exports(control: ControlDatabase, project: ProjectRecord | None = None) -> list[ExportRecord]:
+def list_tables(control: ControlDatabase, project: ProjectRecord | None = None) -> list[TableRecord]:
     """All standing exports, superseded ones too, or those of one project; oldest first."""
     with control.read() as transaction:
         return sorted(_standing(transaction, project), key=lambda export: (export.created_at, export.export_id))
 
 
-def find_export(control: ControlDatabase, export_id: uuid.UUID) -> ExportRecord | None:
+def find_table(control: ControlDatabase, export_id: uuid.UUID) -> TableRecord | None:
     """An export of any kind by its id."""
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == export_id)).mappings().first()
-    return None if row is None else export_of(row)
+    return None if row is None else table_of(row)
 
 
-def changed_exports(control: ControlDatabase, settings: Settings) -> list[ChangedExport]:
+def changed_tables(control: ControlDatabase, settings: Settings) -> list[ChangedTable]:
     """The standing exports of projects with an asset that would begin a new table at the next exported day."""
     known = {
         (project.tenant_id, project.session_id): project
@@ -78,14 +78,14 @@ def changed_exports(control: ControlDatabase, settings: Settings) -> list[Change
     with control.read() as transaction:
         settings = with_place(transaction, settings)
     changed = []
-    for export in list_exports(control):
+    for export in list_tables(control):
         project = known.get((export.tenant_id, export.session_id))
         if export.superseded_at is None and project is not None and (changes := _changes(project, export, settings)):
-            changed.append(ChangedExport(project, export, changes))
+            changed.append(ChangedTable(project, export, changes))
     return changed
 
 
-def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: Settings) -> ExportRecord:
+def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: Settings) -> TableRecord:
     # The project's row is the lock: SQLite holds the whole database, PostgreSQL this row, until the transaction ends.
     here = sa.and_(projects.c.tenant_id == project.tenant_id, projects.c.session_id == project.session_id)
     locked = sa.select(projects.c.session_id).where(here).with_for_update()
@@ -104,33 +104,33 @@ def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: S
     if fitting is None:
         values = _new_export(project, settings, now)
         transaction.execute(sa.insert(exports).values(**values))
-        begun = export_of(values)
+        begun = table_of(values)
         _audit(transaction, "export.begin", begun, at=now)
         return begun
     if fitting.superseded_at is not None:
         _audit(transaction, "export.use", fitting, at=now)
     _set(transaction, fitting, superseded_at=None, destination_id=settings.destination_id)
     row = transaction.execute(sa.select(exports).where(exports.c.export_id == fitting.export_id)).mappings().one()
-    return export_of(row)
+    return table_of(row)
 
 
-def _audit(transaction: Transaction, action: str, export: ExportRecord, *, at: int) -> None:
+def _audit(transaction: Transaction, action: str, table: TableRecord, *, at: int) -> None:
     audit.record(
         transaction,
         at=at,
-        tenant_id=export.tenant_id,
+        tenant_id=table.tenant_id,
         actor="settings",
         action=action,
-        subject=export.export_id,
-        detail={"project": export.project, "bucket": export.bucket, "prefix": export.prefix},
+        subject=table.export_id,
+        detail={"project": table.project, "bucket": table.bucket, "prefix": table.prefix},
     )
 
 
-def _set(transaction: Transaction, export: ExportRecord, **values: object) -> None:
-    transaction.execute(sa.update(exports).where(exports.c.export_id == export.export_id).values(**values))
+def _set(transaction: Transaction, table: TableRecord, **values: object) -> None:
+    transaction.execute(sa.update(exports).where(exports.c.export_id == table.export_id).values(**values))
 
 
-def _standing(transaction: Transaction, project: ProjectRecord | None) -> list[ExportRecord]:
+def _standing(transaction: Transaction, project: ProjectRecord | None) -> list[TableRecord]:
     """Standing exports, the one in use first, then the newest first."""
     query = sa.select(exports).where(exports.c.kind == STANDING)
     if project is not None:
@@ -138,7 +138,7 @@ def _standing(transaction: Transaction, project: ProjectRecord | None) -> list[E
     query = query.order_by(
         exports.c.superseded_at.is_not(None), exports.c.superseded_at.desc(), exports.c.created_at.desc()
     )
-    return [export_of(row) for row in transaction.execute(query).mappings()]
+    return [table_of(row) for row in transaction.execute(query).mappings()]
 
 
 def _place_and_form(project: ProjectRecord, settings: Settings) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def _place_and_form(project: ProjectRecord, settings: Settings) -> dict[str, Any
     }
 
 
-def _changes(project: ProjectRecord, export: ExportRecord, settings: Settings) -> tuple[str, ...]:
-    recorded = {name: getattr(export, name) for name in _place_and_form(project, settings)}
+def _changes(project: ProjectRecord, table: TableRecord, settings: Settings) -> tuple[str, ...]:
+    recorded = {name: getattr(table, name) for name in _place_and_form(project, settings)}
     return tuple(
         f"{_name(name, settings)} is {_quoted(value)} and was {_quoted(recorded[name])}"
         for name, value in _place_and_form(project, settings).items()

@@ -16,7 +16,7 @@ from export_pipeline.exports.commit.day_row import freed
 from export_pipeline.exports.commit.manifest import load_manifest
 from export_pipeline.exports.commit.rules import FAILED
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, signed_part
@@ -102,14 +102,14 @@ class Restored:
 
 
 def restore(
-    control: ControlDatabase, store: ObjectStore, export: ExportRecord, *, signer: Signer | None, actor: str
+    control: ControlDatabase, store: ObjectStore, table: TableRecord, *, signer: Signer | None, actor: str
 ) -> Restored:
     """Writes those manifests of an export's last commits anew that are not in the bucket as they were committed.
 
     With a signer also those that it has not signed. What is written is what the control database has committed; of a
     commit that `recover` found damaged nothing is.
     """
-    mine = sa.and_(days.c.export_id == export.export_id, days.c.completed_at.is_not(None))
+    mine = sa.and_(days.c.export_id == table.export_id, days.c.completed_at.is_not(None))
     with control.read() as transaction:
         keys = transaction.execute(sa.select(days.c.manifest_key).where(mine).distinct().order_by(days.c.manifest_key))
         wanted = [key for key in keys.scalars() if key is not None]
@@ -124,7 +124,7 @@ def restore(
         manifest = manifest if signer is None else manifest.signed(signer)
         if _lies_there(store, key, manifest):
             continue
-        control.run(partial(_note, export=export, key=key, manifest=manifest, actor=actor))
+        control.run(partial(_note, table=table, key=key, manifest=manifest, actor=actor))
         store.put(key, manifest.seal())
         restored.written.append(key)
     return restored
@@ -142,17 +142,17 @@ def _lies_there(store: ObjectStore, key: str, manifest: Manifest) -> bool:
 def _note(
     transaction: Transaction,
     *,
-    export: ExportRecord,
+    table: TableRecord,
     key: str,
     manifest: Manifest,
     actor: str,
 ) -> None:
-    here = sa.and_(days.c.export_id == export.export_id, days.c.manifest_key == key)
+    here = sa.and_(days.c.export_id == table.export_id, days.c.manifest_key == key)
     transaction.execute(sa.update(days).where(here).values(manifest=manifest.model_dump(mode="json")))
     record(
         transaction,
         at=transaction.now(),
-        tenant_id=export.tenant_id,
+        tenant_id=table.tenant_id,
         actor=actor,
         action="manifest.restore",
         subject=key,

@@ -15,7 +15,7 @@ from export_pipeline.exports.commit.manifest import (
     microseconds,
     misplaced,
 )
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.files.manifest import Manifest, ManifestError, StoredManifest
 from export_pipeline.files.paths import (
     DayKey,
@@ -243,12 +243,12 @@ def choose(candidates: Iterator[DayManifest], known: Known = NOTHING_KNOWN) -> D
 
 def exports_in_bucket(
     store: ObjectStore, prefix: str, *, keys: PublicKeys
-) -> tuple[list[ExportRecord], list[tuple[TableId, str]]]:
+) -> tuple[list[TableRecord], list[tuple[TableId, str]]]:
     """The exports that have manifests below the prefix, as far as manifests tell; for a bucket without records.
 
     The project is named by its session id. The others are tables of which no manifest can be believed, and why.
     """
-    found: list[ExportRecord] = []
+    found: list[TableRecord] = []
     others: list[tuple[TableId, str]] = []
     for table, index in sorted(list_manifests(store, prefix).tables.items()):
         reader = ManifestReader(store, index, keys=keys)
@@ -266,9 +266,9 @@ def exports_in_bucket(
     return found, others
 
 
-def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest: Manifest) -> ExportRecord:
+def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest: Manifest) -> TableRecord:
     """The export that a manifest belongs to, begun when the manifest's attempt began."""
-    return ExportRecord(
+    return TableRecord(
         export_id=table.export_id,
         kind=manifest.export_kind,
         project=str(table.session_id),

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from export_pipeline.errors import InputError, NotFoundError
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord, ProjectRecord, read_days
+from export_pipeline.exports.control.records import ProjectRecord, TableRecord, read_days
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.exports.projects.registry import project_by_session
@@ -18,7 +18,7 @@ _LONGEST_NAME = 80
 
 
 def readable(
-    control: ControlDatabase, exports: Iterable[ExportRecord], *, day: date | None = None
+    control: ControlDatabase, exports: Iterable[TableRecord], *, day: date | None = None
 ) -> tuple[list[Table], list[str]]:
     """The tables that have rows, and a sentence on each that has none.
 
@@ -53,39 +53,39 @@ def readable(
 
 def _table(
     transaction: Transaction,
-    export: ExportRecord,
+    table: TableRecord,
     project: ProjectRecord | None,
     *,
     of: str,
     days: list[Day],
     wanted: Day,
 ) -> Table:
-    endpoint_url, virtual_host = _endpoint(transaction, export)
+    endpoint_url, virtual_host = _endpoint(transaction, table)
     return Table(
-        name=_name(export, project),
+        name=_name(table, project),
         about=of,
-        bucket=export.bucket,
-        root=project_root(export.prefix, export.layout_id, export.tenant_id, export.session_id, export.format_version),
-        region=export.region,
+        bucket=table.bucket,
+        root=project_root(table.prefix, table.layout_id, table.tenant_id, table.session_id, table.format_version),
+        region=table.region,
         endpoint_url=endpoint_url,
         virtual_host=virtual_host,
-        fields=select_fields(export.fields),
-        format_version=export.format_version,
+        fields=select_fields(table.fields),
+        format_version=table.format_version,
         days=tuple(days),
         wanted=wanted,
     )
 
 
-def _name(export: ExportRecord, project: ProjectRecord | None) -> str:
+def _name(table: TableRecord, project: ProjectRecord | None) -> str:
     """That of the project's asset, with the export's id where it is not the project's current table."""
-    name = f"runs_{export.session_id.hex[:8] if project is None else project.asset_name}"
-    is_current = export.bulk_id is None and export.superseded_at is None
-    return name if is_current else f"{name}_{export.layout_id.hex[:8]}"
+    name = f"runs_{table.session_id.hex[:8] if project is None else project.asset_name}"
+    is_current = table.bulk_id is None and table.superseded_at is None
+    return name if is_current else f"{name}_{table.layout_id.hex[:8]}"
 
 
-def _called(export: ExportRecord, project: ProjectRecord | None) -> str:
+def _called(table: TableRecord, project: ProjectRecord | None) -> str:
     name = "" if project is None else f" {_on_one_line(project.name)}"
-    return f"project{name} ({export.session_id}), export {export.layout_id}"
+    return f"project{name} ({table.session_id}), export {table.layout_id}"
 
 
 def _on_one_line(text: str) -> str:
@@ -94,15 +94,15 @@ def _on_one_line(text: str) -> str:
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
 
 
-def _endpoint(transaction: Transaction, export: ExportRecord) -> tuple[str | None, bool]:
+def _endpoint(transaction: Transaction, table: TableRecord) -> tuple[str | None, bool]:
     """The endpoint without the bucket, and whether the bucket's name goes before its host."""
-    if export.endpoint_url is None or export.destination_id is None:
-        return export.endpoint_url, False
+    if table.endpoint_url is None or table.destination_id is None:
+        return table.endpoint_url, False
     try:
-        config = read_destination(transaction, export.destination_id, tenant_id=None).config
+        config = read_destination(transaction, table.destination_id, tenant_id=None).config
     except NotFoundError:
-        return export.endpoint_url, False
+        return table.endpoint_url, False
     if config.include_bucket_in_prefix:
-        return export.endpoint_url, config.config_kwargs_s3.addressing_style == "virtual"
-    parts = urlsplit(export.endpoint_url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.removeprefix(f"{export.bucket}."))), True
+        return table.endpoint_url, config.config_kwargs_s3.addressing_style == "virtual"
+    parts = urlsplit(table.endpoint_url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.removeprefix(f"{table.bucket}."))), True

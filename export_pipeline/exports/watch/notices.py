@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.changed import ShrunkDay
@@ -131,21 +131,19 @@ def schedule_missed(
     )
 
 
-def days_shrunk(
-    transaction: Transaction, export: ExportRecord, days: Sequence[ShrunkDay], *, name: str, at: int
-) -> None:
+def days_shrunk(transaction: Transaction, table: TableRecord, days: Sequence[ShrunkDay], *, name: str, at: int) -> None:
     """The trace store has fewer rows of committed days than are committed; told of once for these days and commits."""
     first, missing = min(days, key=lambda day: day.day), sum(day.committed - day.found for day in days)
     span = str(first.day) if len(days) == 1 else f"{len(days)} days from {first.day} on"
     add_notice(
         transaction,
         "days.shrunk",
-        subject=f"{export.export_id}:{','.join(f'{day.day}/{day.epoch}' for day in days)}",
+        subject=f"{table.export_id}:{','.join(f'{day.day}/{day.epoch}' for day in days)}",
         text=f"the trace store lacks {missing:,} rows of {span} of {name} that are committed; the files are kept",
         detail={
             "name": name,
-            "export_id": str(export.export_id),
-            "project_id": str(export.session_id),
+            "export_id": str(table.export_id),
+            "project_id": str(table.session_id),
             "days": [{**asdict(day), "day": day.day.isoformat()} for day in days],
         },
         at=at,
@@ -153,18 +151,18 @@ def days_shrunk(
 
 
 def late_days_failed(
-    transaction: Transaction, export: ExportRecord, *, days: str, why: str, change: str, name: str, at: int
+    transaction: Transaction, table: TableRecord, *, days: str, why: str, change: str, name: str, at: int
 ) -> None:
     """Days that had changed in the trace store could not be exported again, however often that was tried."""
     add_notice(
         transaction,
         "days.late_failed",
-        subject=f"{export.export_id}:{change}",
+        subject=f"{table.export_id}:{change}",
         text=f"{days} of {name} changed in the trace store ({why}) and could not be exported again",
         detail={
             "name": name,
-            "export_id": str(export.export_id),
-            "project_id": str(export.session_id),
+            "export_id": str(table.export_id),
+            "project_id": str(table.session_id),
             "days": days,
             "reason": why,
         },

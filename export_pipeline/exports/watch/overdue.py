@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, time, timedelta
 import sqlalchemy as sa
 
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import DayRecord, ExportRecord, ProjectRecord, read_days
+from export_pipeline.exports.control.records import DayRecord, ProjectRecord, TableRecord, read_days
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.planning import DayRange, day_ranges, days_to_export
 from export_pipeline.exports.projects.registry import list_projects, partitions_start
-from export_pipeline.exports.projects.standing import current_export
+from export_pipeline.exports.projects.standing import current_table
 from export_pipeline.exports.watch.notices import add_notice
 from export_pipeline.settings import Settings
 
@@ -31,7 +31,7 @@ class ProjectProgress:
     """
 
     project: ProjectRecord
-    export: ExportRecord | None
+    export: TableRecord | None
     overdue: tuple[date, ...]
     newest_completed: date | None
     errors: Mapping[date, str]
@@ -79,7 +79,7 @@ def _was_known(project: ProjectRecord, last: date, settings: Settings) -> bool:
 def _progress(
     control: ControlDatabase, project: ProjectRecord, settings: Settings, *, start: date | None, last: date
 ) -> ProjectProgress:
-    export = current_export(control, project, settings)
+    export = current_table(control, project, settings)
     is_due = _was_known(project, last, settings)
     records: list[DayRecord] = []
     if export is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
-from export_pipeline.exports.projects.changed import LateDay, change_of, reason
+from export_pipeline.exports.projects.changed import ChangedDay, change_of, reason
 from export_pipeline.exports.projects.planning import DayRange, day_ranges
 from export_pipeline.orchestration.assets import asset_key
 from export_pipeline.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG
@@ -18,7 +18,7 @@ from export_pipeline.orchestration.schedules import PRIORITY_TAG, days_under_way
 from export_pipeline.runs.window import Window
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.control.records import ExportRecord, ProjectRecord
+    from export_pipeline.exports.control.records import ProjectRecord, TableRecord
     from export_pipeline.exports.projects.changed import ShrunkDay
 
 MOST_ATTEMPTS = 5
@@ -35,7 +35,7 @@ _MOST_REQUESTS = 50
 
 
 @dataclass(frozen=True)
-class LateRange:
+class ChangedRange:
     """Days in a row of one export that are read again together; `change` names what has changed in them."""
 
     days: DayRange
@@ -52,7 +52,7 @@ class Attempt:
     ended: datetime | None
 
 
-def late_ranges(late: Iterable[LateDay]) -> list[LateRange]:
+def changed_ranges(late: Iterable[ChangedDay]) -> list[ChangedRange]:
     """The ranges, oldest first. A day whose last attempt failed goes alone, so that it does not hold others up."""
     days = {day.day: day for day in late}
     alone = [DayRange(day.day, day.day) for day in days.values() if day.failed]
@@ -60,7 +60,7 @@ def late_ranges(late: Iterable[LateDay]) -> list[LateRange]:
     found = []
     for span in sorted([*alone, *together]):
         inside = [day for at, day in sorted(days.items()) if span.first <= at <= span.last]
-        found.append(LateRange(span, change_of(inside), reason(inside)))
+        found.append(ChangedRange(span, change_of(inside), reason(inside)))
     return found
 
 
@@ -87,7 +87,7 @@ def is_given_up(earlier: Sequence[Attempt]) -> bool:
     )
 
 
-def build_late_sensor(job: Any, *, projects: Sequence["ProjectRecord"], start: date) -> dg.SensorDefinition:
+def build_changed_days_sensor(job: Any, *, projects: Sequence["ProjectRecord"], start: date) -> dg.SensorDefinition:
     """Compares the last LATE_DAYS days of each project with the trace store every five minutes."""
 
     @dg.sensor(
@@ -132,7 +132,7 @@ class LateRound:
         A failed read says nothing about a project. Raises `SourceUnreachableError`, unless runs are to be requested
         already, and `SourceUnusableError` where that came of every project; of single ones `log` is told.
         """
-        from export_pipeline.exports.projects.standing import current_export
+        from export_pipeline.exports.projects.standing import current_table
 
         last = self.today - timedelta(days=1)
         first = max(self.start, self.today - timedelta(days=self.connections.settings.late_days))
@@ -149,7 +149,7 @@ class LateRound:
             if time.monotonic() > end or len(self.requests) >= _MOST_REQUESTS:
                 return cursor or ""
             try:
-                if (export := current_export(self.connections.control, project, self.connections.settings)) is not None:
+                if (export := current_table(self.connections.control, project, self.connections.settings)) is not None:
                     self._look_at(project, export, Window.of_days(first, last), busy.get(project.asset_name, set()))
                 self.looked_at += 1
             except SourceUnreachableError:
@@ -175,13 +175,13 @@ class LateRound:
             text += f"; {self.shrunk} days have fewer rows in the trace store than are committed and are left alone"
         return text
 
-    def _look_at(self, project: "ProjectRecord", export: "ExportRecord", window: Window, busy: set[date]) -> None:
-        from export_pipeline.exports.projects.changed import look_for_late_days
+    def _look_at(self, project: "ProjectRecord", table: "TableRecord", window: Window, busy: set[date]) -> None:
+        from export_pipeline.exports.projects.changed import find_changed_days
 
-        found = look_for_late_days(self.connections.control, self.connections.source, export, window, busy=busy)
+        found = find_changed_days(self.connections.control, self.connections.source, table, window, busy=busy)
         if found.shrunk:
-            self._tell_of_shrunk(project, export, found.shrunk)
-        for late in late_ranges(found.late):
+            self._tell_of_shrunk(project, table, found.shrunk)
+        for late in changed_ranges(found.late):
             earlier = _earlier(self.instance, f"{project.asset_name}:{late.change}")
             attempt = next_attempt(earlier, now=datetime.now(UTC))
             if attempt is not None:
@@ -189,24 +189,24 @@ class LateRound:
                 continue
             self.waiting += 1
             if is_given_up(earlier):
-                self._tell_of_failed(project, export, late)
+                self._tell_of_failed(project, table, late)
 
-    def _tell_of_shrunk(self, project: "ProjectRecord", export: "ExportRecord", days: "tuple[ShrunkDay, ...]") -> None:
+    def _tell_of_shrunk(self, project: "ProjectRecord", table: "TableRecord", days: "tuple[ShrunkDay, ...]") -> None:
         from export_pipeline.exports.watch.notices import days_shrunk
 
         control, name = self.connections.control, f"runs/{project.asset_name}"
         at = control.now()
-        control.run(lambda transaction: days_shrunk(transaction, export, days, name=name, at=at))
+        control.run(lambda transaction: days_shrunk(transaction, table, days, name=name, at=at))
         self.shrunk += len(days)
 
-    def _tell_of_failed(self, project: "ProjectRecord", export: "ExportRecord", late: LateRange) -> None:
+    def _tell_of_failed(self, project: "ProjectRecord", table: "TableRecord", late: ChangedRange) -> None:
         from export_pipeline.exports.watch.notices import late_days_failed
 
         control, name = self.connections.control, f"runs/{project.asset_name}"
         at = control.now()
         control.run(
             lambda transaction: late_days_failed(
-                transaction, export, days=str(late.days), why=late.reason, change=late.change, name=name, at=at
+                transaction, table, days=str(late.days), why=late.reason, change=late.change, name=name, at=at
             )
         )
 
@@ -227,7 +227,7 @@ def _earlier(instance: dg.DagsterInstance, change: str) -> list[Attempt]:
     return found
 
 
-def _request(project: "ProjectRecord", late: LateRange, attempt: int) -> dg.RunRequest:
+def _request(project: "ProjectRecord", late: ChangedRange, attempt: int) -> dg.RunRequest:
     change = f"{project.asset_name}:{late.change}"
     return dg.RunRequest(
         run_key=f"late:{change}:{attempt}",

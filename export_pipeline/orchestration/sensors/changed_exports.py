@@ -8,7 +8,7 @@ LATE_EXPORTS = "late_exports"
 LATE_SECONDS = 300
 
 
-def build_late_exports_sensor() -> dg.SensorDefinition:
+def build_changed_exports_sensor() -> dg.SensorDefinition:
     """Compares the exports of schedules that asked for it (`reexport_late`) with the trace store every five minutes."""
 
     @dg.sensor(
@@ -22,14 +22,14 @@ def build_late_exports_sensor() -> dg.SensorDefinition:
         ),
     )
     def late_exports(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        from export_pipeline.exports.bulk.changed import follow_late_changes
+        from export_pipeline.exports.bulk.changed import follow_changes
 
         connections: Connections = context.resources.connections
         connections.control.check_schema()
         late_days = connections.settings.late_days
         if not late_days:
             return dg.SensorResult(skip_reason="EXPORT_PIPELINE_LATE_DAYS is 0: late rows are not looked for")
-        found = follow_late_changes(
+        found = follow_changes(
             connections.control, connections.source, late_days=late_days, cursor=context.cursor or ""
         )
         nothing = f"nothing new in {found.looked_at} projects of schedules' exports"

@@ -12,7 +12,7 @@ from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.create import create_bulk_export
 from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.bulk.units import plan_units
-from export_pipeline.exports.projects.standing import find_export
+from export_pipeline.exports.projects.standing import find_table
 from export_pipeline_tests.exports.bulk.desk import END, START, Desk
 
 
@@ -37,7 +37,7 @@ def test_a_unit_has_the_id_that_its_export_project_and_day_give(desk: Desk) -> N
 def test_the_table_of_an_export_lies_under_the_exports_own_id_in_the_stored_destination(any_desk: Desk) -> None:
     export = any_desk.ask(filter="eq(run_type,'llm')", export_fields=["start_time", "id"], format_version="v2_beta")
     (table_id,) = {unit.export_id for unit in any_desk.units(export.id)}
-    table = find_export(any_desk.control, table_id)
+    table = find_table(any_desk.control, table_id)
     assert table is not None
     assert (table.kind, table.layout_id, table.bulk_id) == ("bulk", export.id, export.id)
     assert (table.bucket, table.prefix, table.destination_id) == ("a-bucket", "a/b", any_desk.destination)

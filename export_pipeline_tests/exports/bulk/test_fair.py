@@ -16,7 +16,7 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports import turns
 from export_pipeline.exports.bulk import changed, count
-from export_pipeline.exports.bulk.changed import follow_late_changes
+from export_pipeline.exports.bulk.changed import follow_changes
 from export_pipeline.exports.bulk.count import count_rows, uncounted
 from export_pipeline.exports.bulk.planner import ROWS_TOGETHER, group_units
 from export_pipeline.exports.bulk.planning_round import prepare
@@ -24,9 +24,9 @@ from export_pipeline.exports.bulk.read import progress_of
 from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.schedules import spawn_child
 from export_pipeline.exports.bulk.worker import end_if_done
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import bulk_exports, exports
-from export_pipeline.exports.projects.changed import Lateness
+from export_pipeline.exports.projects.changed import DayChanges
 from export_pipeline.exports.turns import in_turns
 from export_pipeline.exports.watch.notices import add_notice, due_notices, export_ended
 from export_pipeline.runs.filter import MAX_CHARACTERS, MAX_SEARCHES, parse_filter, read_filter
@@ -324,7 +324,7 @@ class Comparing:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.asked: list[ExportRecord] = []
+        self.asked: list[TableRecord] = []
         self.slow: set[uuid.UUID] = set()
         self.broken: set[uuid.UUID] = set()
 
@@ -332,15 +332,15 @@ class Comparing:
         """What the clock shows."""
         return self.now
 
-    def look(self, _control: Any, _source: Any, table: ExportRecord, _window: Window, *, seconds: float) -> Lateness:
-        """Stands for `look_for_late_days`."""
+    def look(self, _control: Any, _source: Any, table: TableRecord, _window: Window, *, seconds: float) -> DayChanges:
+        """Stands for `find_changed_days`."""
         self.asked.append(table)
         self.now += seconds if table.tenant_id in self.slow else 0.1
         if table.tenant_id in self.slow:
             raise SourceSlowError("slow")
         if table.export_id in self.broken:
             raise SourceUnreachableError("broke off")
-        return Lateness()
+        return DayChanges()
 
     def tables(self, desk: Desk) -> list[uuid.UUID]:
         """Those of a workspace, in the order in which they were looked at."""
@@ -381,7 +381,7 @@ def test_late_changes_of_a_workspace_are_looked_for_in_every_round_however_slow_
     cursor = ""
     for number in range(7):
         before = comparing.now
-        found = follow_late_changes(any_desk.control, MemorySource(), late_days=14, cursor=cursor)
+        found = follow_changes(any_desk.control, MemorySource(), late_days=14, cursor=cursor)
         assert comparing.now - before < 21
         assert comparing.tables(neighbour) == [mine] * (number + 1)
         assert (found.looked_at, len(found.failed)) == (1, 1)
@@ -394,12 +394,12 @@ def test_a_table_whose_comparison_ends_the_connection_keeps_no_other_workspace_w
 ) -> None:
     tables, (mine,) = exported_schedules(any_desk, 3), exported_schedules(neighbour, 1)
     comparing.broken = {tables[0]}
-    first = follow_late_changes(any_desk.control, MemorySource(), late_days=14)
+    first = follow_changes(any_desk.control, MemorySource(), late_days=14)
     assert (comparing.tables(any_desk), comparing.tables(neighbour)) == (tables[:1], [mine])
     assert [said.partition(" could ")[2] for said in first.failed] == ["not be looked at: broke off"]
-    second = follow_late_changes(any_desk.control, MemorySource(), late_days=14, cursor=first.cursor)
+    second = follow_changes(any_desk.control, MemorySource(), late_days=14, cursor=first.cursor)
     assert comparing.tables(any_desk) == [tables[0], tables[1], tables[2], tables[0]]
     assert second.looked_at == 3
     comparing.broken = {*tables, mine}
     with pytest.raises(SourceUnreachableError):
-        follow_late_changes(any_desk.control, MemorySource(), late_days=14)
+        follow_changes(any_desk.control, MemorySource(), late_days=14)

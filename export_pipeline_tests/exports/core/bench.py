@@ -15,7 +15,7 @@ from export_pipeline.exports.commit.lease import Clock, elapsed
 from export_pipeline.exports.commit.publish import publish_day
 from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import DayRecord, ExportRecord, export_of, read_day
+from export_pipeline.exports.control.records import DayRecord, TableRecord, read_day, table_of
 from export_pipeline.exports.control.tables import commits, exports, uploads
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import ManifestPath, data_key, manifest_folder, parse_manifest_key
@@ -31,7 +31,7 @@ DAY = date(2026, 3, 14)
 QUICK = PublishLimits(lease_seconds=3.0, patience=5.0, settle=0.3, part_bytes=5 * 1024 * 1024)
 
 
-def new_export(control: ControlDatabase, bucket: str, **values: Any) -> ExportRecord:
+def new_export(control: ControlDatabase, bucket: str, **values: Any) -> TableRecord:
     """Records an export of the memory source's project; `values` are columns that differ."""
     row = {
         "export_id": str(uuid.uuid4()),
@@ -54,7 +54,7 @@ def new_export(control: ControlDatabase, bucket: str, **values: Any) -> ExportRe
     }
     with control.begin() as connection:
         connection.execute(sa.insert(exports), [row])
-    return export_of(row)
+    return table_of(row)
 
 
 class Server(Protocol):
@@ -88,13 +88,13 @@ class Bench:
 
     control: ControlDatabase
     store: ObjectStore
-    export: ExportRecord
+    export: TableRecord
     server: S3Server
 
     def request(self, day: date = DAY, **options: Any) -> DayRequest:
         """A request for a whole day."""
         options.setdefault("owner", "process:test:1")
-        return DayRequest(export=self.export, day=DayWindow(day, Window.of_day(day)), **options)
+        return DayRequest(table=self.export, day=DayWindow(day, Window.of_day(day)), **options)
 
     def publish(
         self,

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.exports.commit.publisher import PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.core.bench import DAY, QUICK, Bench, make_store
@@ -49,7 +49,7 @@ class Attempt:
 
     control_url: str
     server: Credentials
-    export: ExportRecord
+    export: TableRecord
     rows: tuple[Row, ...]
     day: date = DAY
     at: str | None = None

@@ -24,14 +24,14 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.publish import publish_day
 from export_pipeline.exports.commit.publisher import Publisher
-from export_pipeline.exports.projects.standing import find_export
+from export_pipeline.exports.projects.standing import find_table
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 
 url, control_url, export_id, day, endpoint, region, key, secret = sys.argv[1:]
 control, day = ControlDatabase(control_url), date.fromisoformat(day)
-export = find_export(control, uuid.UUID(export_id))
+export = find_table(control, uuid.UUID(export_id))
 config = DestinationConfig(bucket=export.bucket, region=region, endpoint_url=endpoint, allow_private=True)
 source = open_source(load_settings(source_url=url, control_url="sqlite:///c", bucket="any"))
 request = DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1")

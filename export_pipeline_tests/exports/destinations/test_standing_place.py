@@ -10,7 +10,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord
 from export_pipeline.exports.destinations.stored import create_destination, delete_destination, rotate_credentials
 from export_pipeline.exports.projects.registry import find_project, sync_projects
-from export_pipeline.exports.projects.standing import changed_exports, current_export, standing_export
+from export_pipeline.exports.projects.standing import changed_tables, current_table, standing_table
 from export_pipeline.exports.projects.standing_place import StandingBucket, standing_access
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.settings import Settings, load_settings
@@ -37,16 +37,16 @@ def test_bucket_prefix_and_endpoint_are_those_of_the_stored_destination(
 ) -> None:
     first, second = (stored(control, settings, seaweedfs, prefix) for prefix in ("a", "b"))
     using = make_settings(bucket=None, destination_id=first)
-    export = standing_export(control, chatbot, using)
+    export = standing_table(control, chatbot, using)
     assert (export.bucket, export.prefix, export.endpoint_url) == (BUCKET, "a", seaweedfs.endpoint_url)
     assert export.destination_id == first
-    assert current_export(control, chatbot, using) == export
+    assert current_table(control, chatbot, using) == export
     with pytest.raises(ConflictError, match="standing exports of 1 project:"):
         delete_destination(control, first, tenant_id=TENANT, actor="cli")
     other = make_settings(bucket=None, destination_id=second)
-    (change,) = changed_exports(control, other)
+    (change,) = changed_tables(control, other)
     assert change.changes == (f"the prefix of destination {second} is 'b' and was 'a'",)
-    assert standing_export(control, chatbot, other).export_id != export.export_id
+    assert standing_table(control, chatbot, other).export_id != export.export_id
     delete_destination(control, first, tenant_id=TENANT, actor="cli")
 
 
@@ -54,12 +54,12 @@ def test_the_same_place_goes_on_with_the_same_table(
     control: ControlDatabase, make_settings: MakeSettings, settings: Settings, chatbot: ProjectRecord, seaweedfs: Weed
 ) -> None:
     named = make_settings(bucket=BUCKET, prefix="a", endpoint_url=seaweedfs.endpoint_url)
-    before = standing_export(control, chatbot, named)
+    before = standing_table(control, chatbot, named)
     row = stored(control, settings, seaweedfs)
     using = make_settings(bucket=None, destination_id=row)
-    assert changed_exports(control, using) == []
-    assert standing_export(control, chatbot, using) == replace(before, destination_id=row)
-    assert standing_export(control, chatbot, named) == before
+    assert changed_tables(control, using) == []
+    assert standing_table(control, chatbot, using) == replace(before, destination_id=row)
+    assert standing_table(control, chatbot, named) == before
 
 
 def test_a_destination_that_is_not_there_is_named_with_its_setting(
@@ -67,9 +67,9 @@ def test_a_destination_that_is_not_there_is_named_with_its_setting(
 ) -> None:
     using = make_settings(bucket=None, destination_id=uuid.uuid4())
     for call in (
-        lambda: standing_export(control, chatbot, using),
+        lambda: standing_table(control, chatbot, using),
         lambda: standing_access(control, using),
-        lambda: changed_exports(control, using),
+        lambda: changed_tables(control, using),
     ):
         with pytest.raises(SettingsError, match=f"EXPORT_PIPELINE_DESTINATION_ID names {using.destination_id}"):
             call()

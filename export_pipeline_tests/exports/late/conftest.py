@@ -12,9 +12,9 @@ from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.exports.control.tables import days
-from export_pipeline.exports.projects.changed import Lateness, look_for_late_days
+from export_pipeline.exports.projects.changed import DayChanges, find_changed_days
 from export_pipeline.exports.projects.registry import find_project, sync_projects
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.runs.window import DayWindow, Window
@@ -45,7 +45,7 @@ class Exported:
         config = DestinationConfig.from_settings(self.settings)
         self.bucket = S3Store(config, Credentials(server.access_key_id, server.secret_access_key))
         sync_projects(self.control, self.source, self.settings, count=False)
-        self.export = standing_export(self.control, find_project(self.control, PROJECT), self.settings)
+        self.export = standing_table(self.control, find_project(self.control, PROJECT), self.settings)
 
     def publish(self, *wanted: date) -> list[str]:
         """Exports days, by default the one; what came of each, the error's class where there was one."""
@@ -59,10 +59,10 @@ class Exported:
             for _, result in sorted(found.items())
         ]
 
-    def look(self, *wanted: date) -> Lateness:
+    def look(self, *wanted: date) -> DayChanges:
         """What the trace store has changed in the days, by default the one."""
         window = Window.of_days(min(wanted, default=DAY), max(wanted, default=DAY))
-        return look_for_late_days(self.control, self.source, self.export, window)
+        return find_changed_days(self.control, self.source, self.export, window)
 
     def read_hours_ago(self, hours: float) -> None:
         """Makes it so long since the days were read."""

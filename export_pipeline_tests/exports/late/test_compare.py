@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.exports.control.records import DayRecord
-from export_pipeline.exports.projects.changed import LateDay, change_of, compare, reason
+from export_pipeline.exports.projects.changed import ChangedDay, change_of, compare, reason
 from export_pipeline.sources.protocol import DayFingerprint
 
 DAY = date(2026, 3, 14)
@@ -52,7 +52,7 @@ def record(known: DayFingerprint = SAME, **values: Any) -> DayRecord:
     return replace(made, **values)
 
 
-def late(found: DayFingerprint, of: DayRecord | None = None, *, now: datetime = LATER) -> LateDay | None:
+def late(found: DayFingerprint, of: DayRecord | None = None, *, now: datetime = LATER) -> ChangedDay | None:
     result = compare([of or record()], {DAY: found}, now=micros(now))
     assert result.shrunk == ()
     return result.late[0] if result.late else None

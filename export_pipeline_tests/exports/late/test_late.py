@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.exports.control.tables import days
-from export_pipeline.exports.projects.changed import Lateness, reason
+from export_pipeline.exports.projects.changed import DayChanges, reason
 from export_pipeline_tests.exports.late.conftest import AT, CHANGES, Exported
 from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, uuid
 
@@ -33,11 +33,11 @@ def exported(make: Make) -> Exported:
     """Everything after its first export, in which nothing is late."""
     made = make()
     assert made.publish() == ["committed"]
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
     return made
 
 
-def why(found: Lateness) -> str:
+def why(found: DayChanges) -> str:
     """The reason of the late days without the instant of the reading, which is now."""
     assert found.shrunk == ()
     return reason(found.late).rpartition(" since ")[0]
@@ -46,7 +46,7 @@ def why(found: Lateness) -> str:
 def settle(made: Exported, *, outcome: str = "committed") -> None:
     """The day is exported again, and then nothing is late any more."""
     assert made.publish() == [outcome]
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
 
 
 def test_a_row_that_came_late_makes_its_day_late(store: Store, export: Make) -> None:
@@ -118,7 +118,7 @@ def test_feedback_is_nothing_to_an_export_without_its_columns(store: Store, expo
     made.export = replace(made.export, fields=("id", "start_time"))
     assert made.publish() == ["committed"]
     store.insert("feedbacks", id=uuid(1), run_id=uuid(1), key="k", score=1.0, modified_at=NEW)
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
 
 
 def test_a_day_with_fewer_rows_is_not_late_but_shrunk(store: Store, export: Make) -> None:
@@ -145,7 +145,7 @@ def test_a_row_that_is_marked_deleted_counts_as_gone(store: Store, export: Make)
     made.source.close()
     made.source = source
     assert made.publish() == ["committed"]
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
     store.run("UPDATE runs SET is_deleted = ? WHERE id = ?", True, uuid(1))
     assert [day.found for day in made.look().shrunk] == [2]
 
@@ -154,7 +154,7 @@ def test_a_store_without_modified_at_shows_late_rows_by_their_number(store: Stor
     with_rows(store)
     made = exported(export)
     store.run("UPDATE runs SET name = 'changed' WHERE id = ?", uuid(2))
-    assert made.look() == Lateness(), "there is nothing to see it by"
+    assert made.look() == DayChanges(), "there is nothing to see it by"
     store.add(4, AT)
     assert why(made.look()) == "1 row more"
     settle(made)
@@ -164,7 +164,7 @@ def test_rows_on_a_day_that_was_committed_empty_make_it_late(store: Store, expor
     with_rows(store, CHANGES, rows=0)
     made = export()
     assert made.publish() == ["empty"]
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
     store.add(1, AT, modified_at=NEW)
     assert why(made.look()) == "1 row more"
     settle(made)
@@ -175,7 +175,7 @@ def test_rows_that_are_set_aside_do_not_make_a_day_late_for_ever(store: Store, e
     store.add("not a uuid" if store.dialect == "sqlite" else 9, AT, modified_at=OLD)
     made = exported(export)
     made.read_hours_ago(5)
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def test_a_row_of_a_transaction_that_commits_late_is_counted_although_its_time_i
             *(uuid(9), PROJECT, "late", "llm", AT, OLD),
         )
         assert made.publish() == ["committed"]
-        assert made.look() == Lateness()
+        assert made.look() == DayChanges()
     assert why(made.look()) == "1 row more"
     settle(made)
 
@@ -220,7 +220,7 @@ def test_a_change_of_a_transaction_that_commits_late_is_found_by_reading_the_day
         earlier = (just_now - timedelta(seconds=30)).isoformat()
         run("UPDATE runs SET name = 'changed', modified_at = ? WHERE id = ?", earlier, uuid(2))
         assert made.publish() == ["committed"]
-    assert made.look() == Lateness(), "nothing can be seen from outside, and it is too early to look again"
+    assert made.look() == DayChanges(), "nothing can be seen from outside, and it is too early to look again"
     made.read_hours_ago(3.1)
     (late,) = made.look().late
     assert late.again
@@ -232,7 +232,7 @@ def test_a_day_that_nothing_had_changed_in_for_long_is_not_read_once_more(store:
     with_rows(store, CHANGES)
     made = exported(export)
     made.read_hours_ago(48)
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
 
 
 def test_a_failed_read_is_no_empty_read(store: Store, export: Make) -> None:
@@ -246,9 +246,9 @@ def test_a_failed_read_is_no_empty_read(store: Store, export: Make) -> None:
 def test_days_under_way_and_days_never_exported_are_left_alone(store: Store, export: Make) -> None:
     with_rows(store, CHANGES)
     made = export()
-    assert made.look() == Lateness(), "never exported: the schedule's work"
+    assert made.look() == DayChanges(), "never exported: the schedule's work"
     made.publish()
     store.add(4, AT, modified_at=NEW)
     with made.control.begin() as connection:
         connection.execute(days.update().values(lease_until=made.control.now() + 60_000_000))
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()

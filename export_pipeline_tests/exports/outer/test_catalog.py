@@ -84,9 +84,9 @@ class _OfOther(World):
     @property
     def export(self) -> Any:
         from export_pipeline.exports.projects.registry import find_project
-        from export_pipeline.exports.projects.standing import standing_export
+        from export_pipeline.exports.projects.standing import standing_table
 
-        return standing_export(self.control, find_project(self.control, OTHER), self.settings)
+        return standing_table(self.control, find_project(self.control, OTHER), self.settings)
 
 
 def test_each_table_is_listed_with_its_name_ids_place_and_newest_day(either: World) -> None:

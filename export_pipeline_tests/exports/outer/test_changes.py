@@ -14,10 +14,10 @@ from export_pipeline.errors import InputError
 from export_pipeline.exports.commit.manifest import instant
 from export_pipeline.exports.commit.transitions import FinishedCommit, append_commits
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import commits
 from export_pipeline.exports.projects.registry import find_project, sync_projects
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.exports.proof.changes import all_changes_since, changes_since, days_in_bucket
 from export_pipeline.exports.proof.verify.export import NO_KEYS
 from export_pipeline.settings import Settings
@@ -29,14 +29,14 @@ D = date(2026, 3, 1)
 
 
 @pytest.fixture
-def exports(control: ControlDatabase, settings: Settings, source: MemorySource) -> list[ExportRecord]:
+def exports(control: ControlDatabase, settings: Settings, source: MemorySource) -> list[TableRecord]:
     """Two exports."""
     source.listed.append(project("other", 2))
     sync_projects(control, source, settings)
-    return [standing_export(control, find_project(control, name), settings) for name in ("chatbot", "other")]
+    return [standing_table(control, find_project(control, name), settings) for name in ("chatbot", "other")]
 
 
-def commit(control: ControlDatabase, export: ExportRecord, *offsets: int, rows: int = 3) -> None:
+def commit(control: ControlDatabase, table: TableRecord, *offsets: int, rows: int = 3) -> None:
     with control.begin() as connection:
         found = {
             D + timedelta(days=offset): FinishedCommit(
@@ -52,10 +52,10 @@ def commit(control: ControlDatabase, export: ExportRecord, *offsets: int, rows: 
             )
             for offset in offsets
         }
-        append_commits(connection, export.export_id, found, now=77)
+        append_commits(connection, table.export_id, found, now=77)
 
 
-def test_changes_come_in_order_and_only_once(control: ControlDatabase, exports: list[ExportRecord]) -> None:
+def test_changes_come_in_order_and_only_once(control: ControlDatabase, exports: list[TableRecord]) -> None:
     one, other = exports
     assert changes_since(control, one.export_id) == ([], None)
     commit(control, one, 0, 1)
@@ -79,12 +79,12 @@ def test_changes_come_in_order_and_only_once(control: ControlDatabase, exports: 
 
 
 @pytest.mark.parametrize("cursor", ["", "1", "x", "1-zzzzzzzz", "-1-00000000", "9" * 40 + "-00000000", "1-00000000 "])
-def test_what_is_no_cursor_is_refused(control: ControlDatabase, exports: list[ExportRecord], cursor: str) -> None:
+def test_what_is_no_cursor_is_refused(control: ControlDatabase, exports: list[TableRecord], cursor: str) -> None:
     with pytest.raises(InputError, match="is not a cursor"):
         changes_since(control, exports[0].export_id, cursor)
 
 
-def test_a_cursor_of_another_database_is_refused(control: ControlDatabase, exports: list[ExportRecord]) -> None:
+def test_a_cursor_of_another_database_is_refused(control: ControlDatabase, exports: list[TableRecord]) -> None:
     commit(control, exports[0], 0, 1)
     _, cursor = changes_since(control, exports[0].export_id)
     with control.begin() as connection:
@@ -95,7 +95,7 @@ def test_a_cursor_of_another_database_is_refused(control: ControlDatabase, expor
         changes_since(control, exports[0].export_id, "99-00000000")
 
 
-def test_unknown_exports_and_limits_are_refused(control: ControlDatabase, exports: list[ExportRecord]) -> None:
+def test_unknown_exports_and_limits_are_refused(control: ControlDatabase, exports: list[TableRecord]) -> None:
     with pytest.raises(InputError, match="unknown export 0000"):
         changes_since(control, uuid.UUID(int=0))
     for limit in (0, 10_001):
@@ -148,7 +148,7 @@ def test_the_bucket_alone_tells_the_same_days(world: World) -> None:
 
 
 def test_all_projects_are_followed_under_one_cursor(
-    control: ControlDatabase, exports: list[ExportRecord], settings: Settings
+    control: ControlDatabase, exports: list[TableRecord], settings: Settings
 ) -> None:
     one, other = exports
     commit(control, one, 0)
@@ -162,7 +162,7 @@ def test_all_projects_are_followed_under_one_cursor(
         ("chatbot", 3),
     ]
     moved = settings.model_copy(update={"prefix": "elsewhere"})
-    begun = standing_export(control, find_project(control, "other"), moved)
+    begun = standing_table(control, find_project(control, "other"), moved)
     commit(control, begun, 0)
     assert [change.export_id for change in all_changes_since(control, after)[0]] == [begun.export_id]
     assert other.export_id not in {change.export_id for change in all_changes_since(control)[0]}

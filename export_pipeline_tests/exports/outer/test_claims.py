@@ -16,7 +16,7 @@ from export_pipeline.exports.control.tables import projects
 from export_pipeline.exports.projects.claims import claims_of, place
 from export_pipeline.exports.projects.owners import assign
 from export_pipeline.exports.projects.registry import find_project, list_projects, sync_projects
-from export_pipeline.exports.projects.standing import find_export, standing_export
+from export_pipeline.exports.projects.standing import find_table, standing_table
 from export_pipeline.exports.watch.notices import due_notices
 from export_pipeline.runs.ids import uuid_of
 from export_pipeline.settings import Settings
@@ -55,13 +55,13 @@ def test_a_project_that_another_tenant_has_taken_over_in_the_store_stays_with_th
 ) -> None:
     source.listed = [project("chatbot", tenant_key=A)]
     sync_projects(control, source, settings)
-    table = standing_export(control, find_project(control, "chatbot"), settings)
+    table = standing_table(control, find_project(control, "chatbot"), settings)
     source.listed = [project("chatbot", tenant_key=B)]
     for _ in range(2):
         report = sync_projects(control, source, settings)
         assert report.removed == ()
         assert owners(control, settings) == {"chatbot": (A, True, True), "chatbot_00000000": (B, False, True)}
-    known = find_export(control, table.export_id)
+    known = find_table(control, table.export_id)
     assert known is not None
     assert (known.project_key.tenant, known.project_key.untold, known.superseded_at) == (A, True, None)
 
@@ -71,17 +71,17 @@ def test_an_operator_hands_it_over_with_an_audit_line_and_a_notice(
 ) -> None:
     source.listed = [project("chatbot", tenant_key=A)]
     sync_projects(control, source, settings)
-    former = standing_export(control, find_project(control, "chatbot"), settings)
+    former = standing_table(control, find_project(control, "chatbot"), settings)
     source.listed = [project("chatbot", tenant_key=B)]
     sync_projects(control, source, settings)
     taken = find_project(control, "chatbot_00000000")
-    new = standing_export(control, taken, settings)
+    new = standing_table(control, taken, settings)
     (was,) = assign(control, taken)
     assert was.asset_name == "chatbot"
     report = sync_projects(control, source, settings)
     assert report.removed == ("chatbot",)
     assert owners(control, settings) == {"chatbot": (A, False, False), "chatbot_00000000": (B, True, True)}
-    tables = [find_export(control, each.export_id) for each in (former, new)]
+    tables = [find_table(control, each.export_id) for each in (former, new)]
     assert [table is not None and table.project_key.untold for table in tables] == [False, True]
     for tenant in (A, B):
         lines = read_audit(control, tenant_id=uuid.UUID(tenant))

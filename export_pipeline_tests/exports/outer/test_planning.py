@@ -19,7 +19,7 @@ from export_pipeline.exports.projects.planning import (
     refuse_outside,
 )
 from export_pipeline.exports.projects.registry import find_project, sync_projects
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.exports.watch.overdue import last_due, progress
 from export_pipeline.settings import Settings
 from export_pipeline_tests.control_rows import known_for_years
@@ -105,7 +105,7 @@ def test_overdue_days_are_those_that_are_not_completed(
     sync_projects(control, source, settings)
     known_for_years(control)
     chatbot = find_project(control, "chatbot")
-    export = standing_export(control, chatbot, settings)
+    export = standing_table(control, chatbot, settings)
     done: dict[str, Any] = {"status": "Completed", "commit_epoch": 1, "rows": 5, "bytes": 10, "completed_at": 1}
     rows: dict[int, dict[str, Any]] = {
         0: done,
@@ -138,7 +138,7 @@ def test_a_new_table_has_no_completed_days(
     sync_projects(control, source, settings)
     known_for_years(control)
     chatbot = find_project(control, "chatbot")
-    standing_export(control, chatbot, settings)
+    standing_table(control, chatbot, settings)
     changed = make_settings(start_date=D, prefix="new")
     assert completed_days(control, chatbot, changed) == set()
     assert len(overdue_days(control, changed, now=NOW)["chatbot"]) == 5

@@ -23,7 +23,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, read_day, read_days
 from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.projects.registry import find_project, partitions_start, sync_projects
-from export_pipeline.exports.projects.standing import list_exports, standing_export
+from export_pipeline.exports.projects.standing import list_tables, standing_table
 from export_pipeline.exports.proof.manifest_repair import find_manifests, retire
 from export_pipeline.exports.proof.recover.bucket import RecoverReport, recover
 from export_pipeline.exports.proof.verify.export import NO_KEYS, What, exports_in_bucket, verify_export
@@ -307,9 +307,9 @@ def test_a_table_of_another_tenant_never_takes_a_project_over(world: World, lost
     for each in (world, lost):
         recovered(each)
         sync_projects(each.control, each.source, each.settings)
-        export = standing_export(each.control, find_project(each.control, "chatbot"), each.settings)
+        export = standing_table(each.control, find_project(each.control, "chatbot"), each.settings)
         assert (export.export_id, export.tenant_id) == (genuine.export_id, genuine.tenant_id)
-        assert {export.tenant_id for export in list_exports(each.control)} == {stranger, genuine.tenant_id}
+        assert {export.tenant_id for export in list_tables(each.control)} == {stranger, genuine.tenant_id}
         assert verify_export(export, store=each.store, control=each.control).ok
     assert retired(lost, folder) == 1
     assert folder not in " ".join(lost.objects())

@@ -19,7 +19,7 @@ from export_pipeline.exports.control.records import DayRecord, read_day, read_da
 from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.projects.planning import completed_days_of
 from export_pipeline.exports.projects.registry import find_project, list_projects, partitions_start, sync_projects
-from export_pipeline.exports.projects.standing import list_exports, standing_export
+from export_pipeline.exports.projects.standing import list_tables, standing_table
 from export_pipeline.exports.proof.changes import changes_since
 from export_pipeline.exports.proof.recover.bucket import RecoverReport, recover
 from export_pipeline.exports.proof.verify.export import verify_export
@@ -115,7 +115,7 @@ def test_a_database_that_is_right_is_left_as_it_is(world: World) -> None:
 def test_a_dry_run_says_the_same_and_writes_nothing(lost: World) -> None:
     lost.control.migrate()
     dry = recovered(lost, dry_run=True)
-    assert list_exports(lost.control) == []
+    assert list_tables(lost.control) == []
     assert partitions_start(lost.control) is None
     wet = recovered(lost)
     assert (dry.days, dry.rows, dry.exports, dry.projects) == (wet.days, wet.rows, wet.exports, wet.projects)
@@ -193,13 +193,13 @@ def test_a_damaged_day_is_still_guarded_against_shrinking(world: World, lost: Wo
 def test_of_two_tables_of_a_project_the_one_exported_to_last_is_in_use(world: World, lost: World) -> None:
     first = world.export
     changed = world.settings.model_copy(update={"format_version": "v2_beta"})
-    second = standing_export(world.control, find_project(world.control, PROJECT), changed)
+    second = standing_table(world.control, find_project(world.control, PROJECT), changed)
     replace(world, settings=changed).publish(LAST)
     report = recovered(lost)
     assert sorted(report.exports) == sorted([first.export_id, second.export_id])
-    in_use = {export.export_id: export.superseded_at is None for export in list_exports(lost.control)}
+    in_use = {export.export_id: export.superseded_at is None for export in list_tables(lost.control)}
     assert in_use == {first.export_id: False, second.export_id: True}
-    assert {export.format_version for export in list_exports(lost.control)} == {"v1", "v2_beta"}
+    assert {export.format_version for export in list_tables(lost.control)} == {"v1", "v2_beta"}
 
 
 def test_a_table_that_a_lost_database_has_begun_gives_way_to_the_one_in_the_bucket(world: World, lost: World) -> None:
@@ -208,7 +208,7 @@ def test_a_table_that_a_lost_database_has_begun_gives_way_to_the_one_in_the_buck
     assert begun.export_id != world.export.export_id
     recovered(lost)
     assert lost.export.export_id == world.export.export_id
-    assert [export.superseded_at is None for export in list_exports(lost.control)].count(True) == 1
+    assert [export.superseded_at is None for export in list_tables(lost.control)].count(True) == 1
 
 
 def test_what_was_changed_stands_in_the_workspace_s_audit_log_once(world: World, lost: World) -> None:

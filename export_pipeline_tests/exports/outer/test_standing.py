@@ -14,11 +14,11 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.projects.standing import (
-    changed_exports,
-    current_export,
-    find_export,
-    list_exports,
-    standing_export,
+    changed_tables,
+    current_table,
+    find_table,
+    list_tables,
+    standing_table,
 )
 from export_pipeline.runs.schema import DEFAULT_FIELDS
 from export_pipeline.settings import Settings, load_settings
@@ -39,16 +39,16 @@ def test_a_table_begins_once_as_the_settings_say(
     control: ControlDatabase, make_settings: MakeSettings, chatbot: ProjectRecord
 ) -> None:
     settings = make_settings(prefix="a/b", endpoint_url="http://127.0.0.1:1/", region="eu-north-1")
-    assert current_export(control, chatbot, settings) is None
-    export = standing_export(control, chatbot, settings)
+    assert current_table(control, chatbot, settings) is None
+    export = standing_table(control, chatbot, settings)
     assert (export.kind, export.bucket, export.prefix, export.region) == ("standing", "traces", "a/b", "eu-north-1")
     assert (export.endpoint_url, export.format_version, export.compression) == ("http://127.0.0.1:1", "v1", "zstandard")
     assert export.fields == DEFAULT_FIELDS
     assert (export.tenant_id, export.session_id) == (chatbot.tenant_id, chatbot.session_id)
-    assert standing_export(control, chatbot, settings) == export
-    assert current_export(control, chatbot, settings) == export
-    assert find_export(control, export.export_id) == export
-    assert find_export(control, uuid.uuid4()) is None
+    assert standing_table(control, chatbot, settings) == export
+    assert current_table(control, chatbot, settings) == export
+    assert find_table(control, export.export_id) == export
+    assert find_table(control, uuid.uuid4()) is None
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_a_changed_setting_begins_a_new_table_and_is_announced(
     change: dict[str, Any],
     sentence: str,
 ) -> None:
-    old = standing_export(control, chatbot, make_settings())
-    assert changed_exports(control, make_settings()) == []
+    old = standing_table(control, chatbot, make_settings())
+    assert changed_tables(control, make_settings()) == []
     changed = make_settings(**change)
-    (announced,) = changed_exports(control, changed)
+    (announced,) = changed_tables(control, changed)
     assert (announced.project, announced.export, announced.changes) == (chatbot, old, (sentence,))
-    assert current_export(control, chatbot, changed) is None
-    new = standing_export(control, chatbot, changed)
+    assert current_table(control, chatbot, changed) is None
+    new = standing_table(control, chatbot, changed)
     assert new.export_id != old.export_id
-    assert changed_exports(control, changed) == []
-    former, present = list_exports(control, chatbot)
+    assert changed_tables(control, changed) == []
+    former, present = list_tables(control, chatbot)
     assert former.superseded_at is not None
     assert (former.export_id, present) == (old.export_id, new)
-    standing_export(control, chatbot, make_settings())
+    standing_table(control, chatbot, make_settings())
     lines = read_audit(control, tenant_id=chatbot.tenant_id)
     assert {line.actor for line in lines} == {"settings"}
     assert Counter((line.action, line.subject) for line in lines) == Counter(
@@ -97,35 +97,35 @@ def test_a_changed_setting_begins_a_new_table_and_is_announced(
 def test_going_back_goes_on_with_the_former_table(
     control: ControlDatabase, make_settings: MakeSettings, chatbot: ProjectRecord
 ) -> None:
-    old = standing_export(control, chatbot, make_settings())
-    standing_export(control, chatbot, make_settings(prefix="typo"))
-    assert standing_export(control, chatbot, make_settings()) == old
-    in_use = [export for export in list_exports(control) if export.superseded_at is None]
+    old = standing_table(control, chatbot, make_settings())
+    standing_table(control, chatbot, make_settings(prefix="typo"))
+    assert standing_table(control, chatbot, make_settings()) == old
+    in_use = [export for export in list_tables(control) if export.superseded_at is None]
     assert in_use == [old]
-    assert len(list_exports(control)) == 2
+    assert len(list_tables(control)) == 2
 
 
 def test_another_region_or_more_keys_keep_the_table(
     control: ControlDatabase, make_settings: MakeSettings, chatbot: ProjectRecord
 ) -> None:
-    old = standing_export(control, chatbot, make_settings())
+    old = standing_table(control, chatbot, make_settings())
     other = make_settings(
         region="eu-west-1", access_key_id="a", secret_access_key="b", endpoint_url="http://127.0.0.1:1/"
     )
-    assert standing_export(control, chatbot, other) == old
+    assert standing_table(control, chatbot, other) == old
 
 
 def test_another_workspace_begins_a_new_table(
     control: ControlDatabase, settings: Settings, source: MemorySource, chatbot: ProjectRecord
 ) -> None:
-    old = standing_export(control, chatbot, settings)
+    old = standing_table(control, chatbot, settings)
     other = settings.model_copy(update={"tenant_id": uuid.uuid4()})
     sync_projects(control, source, other)
     moved = find_project(control, "chatbot")
     assert (moved.tenant_id, moved.asset_name) == (other.tenant_id, chatbot.asset_name)
-    new = standing_export(control, moved, other)
+    new = standing_table(control, moved, other)
     assert (new.export_id != old.export_id, new.tenant_id) == (True, other.tenant_id)
-    tables = [(each.export_id, each.superseded_at is None) for each in list_exports(control)]
+    tables = [(each.export_id, each.superseded_at is None) for each in list_tables(control)]
     assert tables == [(old.export_id, False), (new.export_id, True)]
 
 
@@ -135,8 +135,8 @@ def test_a_project_that_the_database_does_not_know_gets_no_table(
     from dataclasses import replace
 
     with pytest.raises(UnknownProjectError, match="run `export-pipeline projects sync`"):
-        standing_export(control, replace(chatbot, session_id=uuid.uuid4()), settings)
-    assert list_exports(control) == []
+        standing_table(control, replace(chatbot, session_id=uuid.uuid4()), settings)
+    assert list_tables(control) == []
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
@@ -155,13 +155,13 @@ def test_processes_that_begin_a_table_at_once_get_the_same_one(
     shared: ControlDatabase, make_settings: MakeSettings, source: MemorySource
 ) -> None:
     sync_projects(shared, source, make_settings())
-    old = standing_export(shared, find_project(shared, "chatbot"), make_settings())
+    old = standing_table(shared, find_project(shared, "chatbot"), make_settings())
     url = shared.url.render_as_string(hide_password=False)
     found = race(begin, url)
     assert len(found) == RACERS
     assert len(set(found)) == 1
     assert old.export_id.hex not in found
-    assert sorted(export.superseded_at is None for export in list_exports(shared)) == [False, True]
+    assert sorted(export.superseded_at is None for export in list_tables(shared)) == [False, True]
 
 
 @pytest.mark.slow
@@ -203,7 +203,7 @@ def begin(control: ControlDatabase, barrier: Any) -> str:
         source_url="sqlite:///traces.db", control_url="sqlite:///control.db", bucket="traces", prefix="new"
     )
     barrier.wait()
-    return standing_export(control, chatbot, settings).export_id.hex
+    return standing_table(control, chatbot, settings).export_id.hex
 
 
 def sync_twins(control: ControlDatabase, barrier: Any) -> str:

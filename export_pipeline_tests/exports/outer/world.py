@@ -12,9 +12,9 @@ from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
-from export_pipeline.exports.projects.standing import standing_export
+from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.exports.proof.verify.export import VerifyReport, verify_export
 from export_pipeline.files.manifest import canonical_json
 from export_pipeline.files.paths import data_key, manifest_key
@@ -73,9 +73,9 @@ class World:
         self.store.close()
 
     @property
-    def export(self) -> ExportRecord:
+    def export(self) -> TableRecord:
         """The project's standing export."""
-        return standing_export(self.control, find_project(self.control, PROJECT), self.settings)
+        return standing_table(self.control, find_project(self.control, PROJECT), self.settings)
 
     def publish(self, *wanted: date, **options: Any) -> dict[date, DayOutcome]:
         """Exports days (all three unless named); every one must succeed."""

@@ -15,7 +15,7 @@ from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.proof.verify.export import verify_export
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import manifests_root, project_root
@@ -37,7 +37,7 @@ class Published:
     """A published project; what the bucket holds of it, read past the code under test."""
 
     server: S3Server
-    export: ExportRecord
+    export: TableRecord
     outcomes: dict[date, DayOutcome]
     folder: Path
 

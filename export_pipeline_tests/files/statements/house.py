@@ -12,7 +12,7 @@ from export_pipeline.exports.commit.day import DayOutcome, DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import Publisher
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord, ProjectRecord
+from export_pipeline.exports.control.records import ProjectRecord, TableRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.proof.readable import readable
 from export_pipeline.files.statements.table import KEY_ID, SECRET, Table
@@ -56,7 +56,7 @@ class House:
     bucket: str
     control: ControlDatabase
     project: ProjectRecord
-    exports: dict[tuple[FormatVersion, Compression], ExportRecord]
+    exports: dict[tuple[FormatVersion, Compression], TableRecord]
 
     @classmethod
     @contextmanager
@@ -90,7 +90,7 @@ class House:
         format_version: FormatVersion,
         compression: Compression = "zstandard",
         fields: tuple[str, ...] = ALL_FIELDS,
-    ) -> ExportRecord:
+    ) -> TableRecord:
         """A table of the project that is still empty; one of the formats lies below a prefix that is hard to quote."""
         return new_export(
             self.control,
@@ -107,14 +107,14 @@ class House:
             region=self.server.region,
         )
 
-    def publish(self, export: ExportRecord, *days: date) -> None:
+    def publish(self, table: TableRecord, *days: date) -> None:
         """Exports days, all four unless named."""
         settings = load_settings(
             source_url=f"sqlite:///{self.folder / 'traces.db'}", control_url="sqlite:///c", bucket=self.bucket
         )
         source, store = open_source(settings), make_store(self.server, self.bucket)
         wanted = days or [EMPTY, *(FIRST + timedelta(days=number) for number in range(3))]
-        requests = [DayRequest(export, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in wanted]
+        requests = [DayRequest(table, DayWindow(day, Window.of_day(day)), owner="process:test:1") for day in wanted]
         with closing(source), closing(store):
             found = dict(
                 publish_days(Publisher(control=self.control, store=store, source=source, limits=QUICK), requests)

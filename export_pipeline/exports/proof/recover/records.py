@@ -13,7 +13,7 @@ from export_pipeline.exports.commit.manifest import microseconds
 from export_pipeline.exports.commit.rules import FAILED
 from export_pipeline.exports.commit.transitions import completed_values, take_sequence
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.control.tables import commits, days, exports, facts, projects
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.standing import STANDING
@@ -26,7 +26,7 @@ from export_pipeline.files.manifest import Manifest
 class RecoveredTable:
     """An export as its bucket tells it; days are in order."""
 
-    export: ExportRecord
+    export: TableRecord
     days: Sequence[RecoveredDay]
 
 

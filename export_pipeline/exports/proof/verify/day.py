@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from export_pipeline.errors import DestinationRefusedError
-from export_pipeline.exports.control.records import DayRecord, ExportRecord
+from export_pipeline.exports.control.records import DayRecord, TableRecord
 from export_pipeline.exports.proof.manifests import DayManifest, DayManifests, FlawKind
 from export_pipeline.exports.proof.verify.file import FileCheck, Found, check_file
 from export_pipeline.exports.proof.verify.report import Counts, Problem, What
@@ -74,8 +74,8 @@ class DayCheck:
 class DayVerifier:
     """Looks at days of one export; `records` says whether there is a control database to compare with."""
 
-    def __init__(self, export: ExportRecord, *, store: ObjectStore, records: bool, source: RunSource | None) -> None:
-        self._export = export
+    def __init__(self, table: TableRecord, *, store: ObjectStore, records: bool, source: RunSource | None) -> None:
+        self._export = table
         self._store = store
         self._records = records
         self._source = source
@@ -209,16 +209,16 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {name: value for name, value in flat.items() if not name.startswith("signature.")}
 
 
-def _form(manifest: Manifest, export: ExportRecord, day: date) -> list[Found]:
+def _form(manifest: Manifest, table: TableRecord, day: date) -> list[Found]:
     """Where a manifest is not of this export's form."""
     told: dict[str, tuple[object, object]] = {
-        "format_version": (export.format_version, manifest.format_version),
-        "compression": (export.compression, manifest.compression),
-        "fields": (export.fields, manifest.fields),
-        "filter": (export.filter, manifest.filter),
+        "format_version": (table.format_version, manifest.format_version),
+        "compression": (table.compression, manifest.compression),
+        "fields": (table.fields, manifest.fields),
+        "filter": (table.filter, manifest.filter),
     }
     if manifest.file is not None:
-        told["key"] = (data_key(export.prefix, export.key(day), export.format_version), manifest.file.key)
+        told["key"] = (data_key(table.prefix, table.key(day), table.format_version), manifest.file.key)
     wrong: list[Found] = [
         (What.MANIFEST_FORM, f"{name} {expected}", f"{found}")
         for name, (expected, found) in told.items()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import DestinationRefusedError, InputError
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline.exports.control.records import DayRecord, ExportRecord, read_commit, read_day, read_days
+from export_pipeline.exports.control.records import DayRecord, TableRecord, read_commit, read_day, read_days
 from export_pipeline.exports.control.tables import commits, exports
 from export_pipeline.exports.proof.manifests import (
     Known,
@@ -47,7 +47,7 @@ def no_day(done: int, total: int) -> None:
 
 
 def verify_export(
-    export: ExportRecord,
+    table: TableRecord,
     *,
     store: ObjectStore,
     control: ControlDatabase | None = None,
@@ -68,14 +68,14 @@ def verify_export(
     whatever the size of the files. Raises `InputError` where `store` is another bucket than the export's, and errors of
     bucket, database and trace store as they are.
     """
-    if store.config.bucket != export.bucket:
-        raise InputError(f"export {export.export_id} lies in bucket {export.bucket!r}, not {store.config.bucket!r}")
+    if store.config.bucket != table.bucket:
+        raise InputError(f"export {table.export_id} lies in bucket {table.bucket!r}, not {store.config.bucket!r}")
     if deep and source is None:
         raise InputError("ids can be compared only with a trace store to compare them with")
     if abort_uploads and control is None:
         raise InputError("uploads are aborted only with the control database, which knows those that are in use")
     verification = _Verification(
-        export, store=store, control=control, source=source if deep else None, keys=keys, abort_uploads=abort_uploads
+        table, store=store, control=control, source=source if deep else None, keys=keys, abort_uploads=abort_uploads
     )
     return verification.run(on_day)
 
@@ -83,7 +83,7 @@ def verify_export(
 class _Verification:
     def __init__(
         self,
-        export: ExportRecord,
+        table: TableRecord,
         *,
         store: ObjectStore,
         control: ControlDatabase | None,
@@ -91,20 +91,20 @@ class _Verification:
         keys: PublicKeys,
         abort_uploads: bool,
     ) -> None:
-        self._export = export
+        self._export = table
         self._keys = keys
         self._abort_uploads = abort_uploads
         self._store = store
         self._control = control
         self._source = source
-        self._verifier = DayVerifier(export, store=store, records=control is not None, source=source)
+        self._verifier = DayVerifier(table, store=store, records=control is not None, source=source)
         self._problems: list[Problem] = []
         self._counts = Counts()
         self._being_exported: list[date] = []
         self._notes: list[str] = []
         self._rejected: dict[str, Mapping[str, int]] = {}
         self._without_rows: list[DayWindow] = []
-        self._siblings = _siblings(control, export)
+        self._siblings = _siblings(control, table)
 
     def run(self, on_day: OnDay) -> VerifyReport:
         # Records first, then manifests, then files: what is written meanwhile makes a day look newer, never lost.
@@ -273,12 +273,12 @@ def _known(record: DayRecord | None) -> Known:
     return Known() if record is None else Known(record.commit_epoch, record.manifest_key)
 
 
-def _siblings(control: ControlDatabase | None, export: ExportRecord) -> set[uuid.UUID]:
+def _siblings(control: ControlDatabase | None, table: TableRecord) -> set[uuid.UUID]:
     """The other projects whose tables lie under the same id."""
-    if control is None or export.bulk_id is None:
+    if control is None or table.bulk_id is None:
         return set()
     query = sa.select(exports.c.session_id).where(
-        exports.c.bulk_id == export.bulk_id, exports.c.export_id != export.export_id
+        exports.c.bulk_id == table.bulk_id, exports.c.export_id != table.export_id
     )
     with control.read() as transaction:
         return set(transaction.execute(query).scalars())

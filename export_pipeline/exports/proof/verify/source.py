@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from export_pipeline.exports.control.records import ExportRecord
+from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.proof.verify.file import BlockFile, Found, file_ids, hashed
 from export_pipeline.exports.proof.verify.report import What
 from export_pipeline.files.content_hash import ContentHash
@@ -20,7 +20,7 @@ MOST_NAMED = 5
 
 
 def compare_with_source(
-    source: RunSource, export: ExportRecord, manifest: Manifest, *, ids: pl.Series | None, file: BlockFile | None
+    source: RunSource, table: TableRecord, manifest: Manifest, *, ids: pl.Series | None, file: BlockFile | None
 ) -> list[Found]:
     """What the trace store says otherwise about a day. `ids` are the file's sorted id hashes, None without a file.
 
@@ -30,8 +30,8 @@ def compare_with_source(
     window = Window(manifest.window.start, manifest.window.end)
     fields = select_fields(manifest.fields)
     transform = RunTransform(
-        tenant_id=export.tenant_id,
-        session_id=export.session_id,
+        tenant_id=table.tenant_id,
+        session_id=table.session_id,
         fields=fields,
         format_version=manifest.format_version,
         epoch_unit=source.epoch_unit,
@@ -40,7 +40,7 @@ def compare_with_source(
     in_file = pl.Series("ids", dtype=pl.UInt64) if ids is None else ids
     there, missing, rows, written = [pl.Series("ids", dtype=pl.UInt64)], _Named(), 0, 0
     content = ContentHash(arrow_schema(fields, manifest.format_version))
-    with source.open(export.project_key, window, manifest.fields, filter=export.tree) as snapshot:
+    with source.open(table.project_key, window, manifest.fields, filter=table.tree) as snapshot:
         for raw in snapshot.batches():
             batch = transform(raw)
             rows += batch.rows_source
