@@ -82,7 +82,10 @@ class NewCommit:
             self._refuse_shrinking(manifest)
             uploaded = self._uploaded(manifest)
             intent = self._intent(manifest, uploaded)
-            decided = True  # from here on the commit may be decided although its answer was lost
+            # The commit point. From here on an error does not say that nothing was decided: the database may have taken
+            # the intent and its answer got lost. Then the upload has to stay, for the next attempt completes it. Only
+            # two errors are the database's own word that there is no intent.
+            decided = True
             try:
                 self._record(intent)
             except (DayCancelledError, ShrunkError):

@@ -180,7 +180,7 @@ class _Compiler:
         return "CAST(NULL AS text)" if parent is None else self.words.id(parent)
 
     def _leads_here(self, dotted: Column) -> str:
-        """Whether a `dotted_order` is believed (`runs.tree`)."""
+        """Whether a `dotted_order` is believed (`runs.tree`): it ends with the run's id, after that of its parent."""
         own, above = (self.words.on_path(dotted, place) for place in ("own", "parent"))
         return f"({own} = {self._field('id')} AND {self._is_or_null(above)})"
 
@@ -236,6 +236,7 @@ class _Compiler:
         source = self._entries(entry)
         if source is None:
             return "(1 = 0)"
+        # One EXISTS for all conditions: key and value are asked of the same entry, not of two.
         tests = [self._of_key(each) for each in entry.keys] + [self._of_value(each) for each in entry.values]
         return f"EXISTS (SELECT 1 FROM {source} AS e WHERE {' AND '.join(tests)})"
 

@@ -153,6 +153,9 @@ class RunQueries:
         conditions += self._not_deleted()
         source = f"FROM {runs.relation.from_('r')}"
         if not runs.identity.unique:
+            # Where the database tells rows apart physically (rowid, ctid), versions are numbered over keys alone, and
+            # the rows are found again by them: payloads are not sorted. A view or a query has no such thing: there the
+            # numbered versions, with the columns that are needed, take the place of r.
             if runs.relation.identity:
                 conditions.append(self._newest_by_identity(near))
             else:
@@ -196,7 +199,14 @@ class RunQueries:
         )
 
     def _versions(self, columns: str, chosen: str) -> str:
-        """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first."""
+        """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first.
+
+        Wherever: a run whose `start_time` was corrected has an older version on another day, and must not be exported
+        on both. So a version outside the window may be number 1; then the id has no row within it.
+
+        The order must be total and the same in each snapshot, or a day that nobody has changed would change. Where two
+        versions agree in all times the row's place decides, and without one all small columns, by their bytes.
+        """
         runs, source = self._runs, self.source
         apart = [self._dialect.bytewise(column) for column in runs.identity.columns]
         if runs.identity.within_project and self.project.id == UNASSIGNED:
@@ -210,6 +220,7 @@ class RunQueries:
             ranks += [f"r.{name} DESC" for name in runs.relation.identity]
         else:
             ranks += [self._dialect.order(runs.fields[name]) for name in runs.fields if name in _SMALL]
+        # Rows without an id are no versions of each other: all of them pass, to be rejected with their reason.
         null_ids = "" if runs.relation.identity else f" OR ({self._id.sql} IS NULL AND {chosen})"
         return (
             f"SELECT {columns}, row_number() OVER (PARTITION BY {', '.join(apart)} ORDER BY {', '.join(ranks)}) "

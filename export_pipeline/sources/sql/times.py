@@ -16,6 +16,9 @@ DAY_MICROS = 86_400_000_000
 FAR = 2**63 - 1
 """Stands for every number beyond the years 1 to 9999, with its sign."""
 
+# The calendar, because PostgreSQL raises on a date that does not exist and has to be asked before it casts. First each
+# month with its days in any year but 0000; then the 29th of February of a leap year: one whose last two digits are a
+# multiple of 4 other than 00, or whose first two are one, before 00.
 _DATE = (
     "(?!0000)(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
