@@ -15,8 +15,8 @@ from export_pipeline.api.export_bodies import (
 from export_pipeline.api.wire import BulkExportRunStatus, BulkExportStatus, time_of
 from export_pipeline.exports.bulk.read import Progress, RunDetails
 from export_pipeline.exports.bulk.records import BulkExport as ExportRecord
-from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.proof.changes import Change
+from export_pipeline.runs.times import instant
 
 
 def export_answer(record: ExportRecord, progress: Progress | None = None) -> BulkExport:

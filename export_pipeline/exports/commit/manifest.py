@@ -32,13 +32,13 @@ from export_pipeline.files.paths import DayKey
 from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.schema import arrow_schema, select_fields
+from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import DayFingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_YET = "0" * 64
 
 MAX_EPOCH_STEP = 1_000_000
@@ -154,16 +154,6 @@ def empty_days_manifest(
         committed_at=instant(committed_at),
         tool_version=tool_version(),
     )
-
-
-def instant(value: int) -> datetime:
-    """Control database microseconds as a time in UTC."""
-    return _EPOCH + timedelta(microseconds=value)
-
-
-def microseconds(value: datetime) -> int:
-    """The inverse of `instant`."""
-    return (value - _EPOCH) // timedelta(microseconds=1)
 
 
 @functools.cache

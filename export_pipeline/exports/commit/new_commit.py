@@ -12,7 +12,7 @@ from export_pipeline.exports.commit.complete import carry_out
 from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.fence import abandon, abort_others
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
-from export_pipeline.exports.commit.manifest import day_manifest, microseconds, with_upload
+from export_pipeline.exports.commit.manifest import day_manifest, with_upload
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, refuse_vanishing, unchanged
 from export_pipeline.exports.commit.stream import OnlyOnce, StreamedDay, footer_of, stream_day
@@ -22,6 +22,7 @@ from export_pipeline.files.parquet import DayFile
 from export_pipeline.files.paths import data_key, manifest_key
 from export_pipeline.object_store.upload import PartUpload, UploadedFile
 from export_pipeline.runs.schema import arrow_schema, select_fields
+from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.sources.protocol import RunSource
 

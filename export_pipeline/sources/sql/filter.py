@@ -27,10 +27,10 @@ from export_pipeline.runs.filter_tree import (
     entry_part,
     paired,
 )
+from export_pipeline.runs.times import SECOND, microseconds
 from export_pipeline.sources.sql.dialect import Column
 from export_pipeline.sources.sql.filter_words import BoundKind, FilterWords
 from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan
-from export_pipeline.sources.sql.times import to_micros
 
 _SIGNS = {"eq": "=", "neq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _AVERAGE = ".avg"
@@ -70,7 +70,7 @@ class _Compiler:
         kind: BoundKind = "text"
         bound: str | int = str(value)
         if isinstance(value, datetime):
-            kind, bound = "integer", to_micros(value)
+            kind, bound = "integer", microseconds(value)
         elif isinstance(value, Decimal):
             kind = "number"
         return self._bound(bound, kind)
@@ -147,7 +147,7 @@ class _Compiler:
 
     def _right(self, kind: Kind, value: Value) -> str:
         if isinstance(value, Decimal):
-            return self._bound(int(value * 1_000_000 if kind is Kind.SECONDS else value), "integer")
+            return self._bound(int(value * SECOND if kind is Kind.SECONDS else value), "integer")
         return self.bind(value)
 
     def _field(self, name: str) -> str:

@@ -13,13 +13,13 @@ from datetime import datetime
 
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS, RunField
+from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql.dialect import Column, TimeSql
 from export_pipeline.sources.sql.filter import compile_filter
 from export_pipeline.sources.sql.filter_words import FilterWords
 from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan, ProjectsPlan
-from export_pipeline.sources.sql.times import to_micros
 
 NAMED_KEYS = 7
 
@@ -140,7 +140,7 @@ class RunQueries:
         """Conditions for all versions of the project's rows near the window, and what makes it the window exactly."""
         if window is None:
             return self._project, ""
-        low, high = to_micros(window.start), to_micros(window.end)
+        low, high = microseconds(window.start), microseconds(window.end)
         return self.start.near(low, high, also=self._project), self.start.exact(low, high)
 
     def _from_where(self, window: Window | None, *, exactly: bool = True, wide: bool = False) -> tuple[str, str]:
@@ -308,7 +308,7 @@ class RunQueries:
         modified = self._time(self._runs.modified_at)
         changed = "NULL" if modified is None else modified.instant
         source, condition = self._from_where(window, exactly=False)
-        low, high = to_micros(window.start), to_micros(window.end)
+        low, high = microseconds(window.start), microseconds(window.end)
         return (
             f"SELECT found, instant, changed FROM (SELECT {self.row_key} AS found, {self.start.instant} AS instant, "
             f"{changed} AS changed, {self._dialect.order(self._id)} AS id {source} WHERE {condition} LIMIT -1) "
@@ -358,14 +358,14 @@ class RunQueries:
         modified = self._time(self._runs.modified_at)
         if modified is None:
             return None
-        return f"SELECT count(*) {self.kept(window)} AND {modified.instant} > {modified.literal(to_micros(since))}"
+        return f"SELECT count(*) {self.kept(window)} AND {modified.instant} > {modified.literal(microseconds(since))}"
 
     def outside(self, window: Window) -> list[str]:
         """Three queries of one count each: rows before the window, from its end on, without a readable start."""
         kept, instant = self.kept(None), self.start.instant
         return [
-            f"SELECT count(*) {kept} AND {instant} < {self.start.literal(to_micros(window.start))}",
-            f"SELECT count(*) {kept} AND {instant} >= {self.start.literal(to_micros(window.end))}",
+            f"SELECT count(*) {kept} AND {instant} < {self.start.literal(microseconds(window.start))}",
+            f"SELECT count(*) {kept} AND {instant} >= {self.start.literal(microseconds(window.end))}",
             f"SELECT count(*) {kept} AND {instant} IS NULL",
         ]
 
