@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from export_pipeline.errors import (
+    AccessDeniedError,
     DestinationRefusedError,
     DestinationUnavailableError,
     ForeignCommitError,
@@ -20,7 +21,7 @@ from export_pipeline.errors import (
 from export_pipeline.exports.commit.fence import abort_if_allowed
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit.manifest import RETIRE
-from export_pipeline.exports.commit.object_state import ACCESS_DENIED, Found, Look, look, pauses
+from export_pipeline.exports.commit.object_state import Found, Look, look, pauses
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.transitions import FinishedCommit, record_commit
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, Verified
@@ -71,9 +72,7 @@ def write_manifest(attempt: Attempt, *, key: str, manifest: Manifest) -> Manifes
         return manifest
     try:
         there = Manifest.load(attempt.store.read(key, 0, MAX_MANIFEST_BYTES + 1))
-    except DestinationRefusedError as error:
-        if error.error_class != ACCESS_DENIED:
-            raise
+    except AccessDeniedError:
         return manifest
     except ManifestError as error:
         raise ForeignCommitError(f"{key}: {error}; {RETIRE.format(key=key)}") from error
@@ -101,10 +100,9 @@ def _delete(attempt: Attempt, planned: PlannedDelete) -> None:
         if seen.found is Found.ABSENT:
             return
         if seen.found is Found.UNREADABLE or seen.info is None:
-            raise DestinationRefusedError(
+            raise AccessDeniedError(
                 f"{planned.key} is to be deleted, because its day is empty now, but may not be read to make sure that "
-                "it is the right object; grant the credentials s3:GetObject and s3:ListBucket",
-                error_class=ACCESS_DENIED,
+                "it is the right object; grant the credentials s3:GetObject and s3:ListBucket"
             )
         attempt.lease.confirm()
         if seen.found is Found.OTHER:
@@ -206,10 +204,9 @@ def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: L
 
 def _give_up(attempt: Attempt, upload: PlannedUpload, seen: Look) -> None:
     if seen.found is Found.UNREADABLE:
-        raise DestinationRefusedError(
+        raise AccessDeniedError(
             f"whether {upload.key} was completed cannot be told: the upload is gone and the object may not be read; "
-            "grant the credentials s3:GetObject and s3:ListBucket on it",
-            error_class=ACCESS_DENIED,
+            "grant the credentials s3:GetObject and s3:ListBucket on it"
         )
     attempt.lease.confirm()
     abort_if_allowed(attempt, upload.key, upload.upload_id)  # it may lack nothing but a part

@@ -5,11 +5,9 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.errors import AccessDeniedError, DestinationUnavailableError
 from export_pipeline.files.parquet import TAIL_BYTES, read_footer
 from export_pipeline.object_store.protocol import ObjectInfo, ObjectMissingError, ObjectStore
-
-ACCESS_DENIED = "Access denied"
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 
@@ -48,9 +46,7 @@ def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Lo
         return Look(Found.OTHER, info)
     except ObjectMissingError:
         return Look(Found.ABSENT)
-    except DestinationRefusedError as error:
-        if error.error_class != ACCESS_DENIED:
-            raise
+    except AccessDeniedError:
         return Look(Found.UNREADABLE)
     return Look(Found.MINE if footer.get("commit_id") == str(commit_id) else Found.OTHER, info)
 

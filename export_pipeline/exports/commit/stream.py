@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from export_pipeline.errors import RowCountError
+from export_pipeline.files.manifest import MAX_REJECTED_LISTED
 from export_pipeline.files.parquet import DayFile, FileFacts
 from export_pipeline.runs.arrays import flags_array
 from export_pipeline.runs.rejected import RejectedRow
@@ -19,8 +20,6 @@ from export_pipeline.runs.transform import RunBatch, RunTransform
 from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
 
 TWICE = "id: comes twice"
-
-MOST_REJECTED_LISTED = 1000
 
 
 class OnlyOnce:
@@ -95,7 +94,7 @@ class Tally:
         """Counts a batch."""
         self.rows_source += batch.rows_source
         self.rows_rejected += len(batch.rejected)
-        self.rejected += batch.rejected[: MOST_REJECTED_LISTED - len(self.rejected)]
+        self.rejected += batch.rejected[: MAX_REJECTED_LISTED - len(self.rejected)]
         self.reasons.update(row.reason for row in batch.rejected)
         self.replaced.update(batch.replaced)
 

@@ -3,6 +3,7 @@
 from typing_extensions import override
 
 from export_pipeline.runs.cells import FLAGS
+from export_pipeline.runs.ids import ANY_UUID
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
 from export_pipeline.sources.postgres.dialect import INTEGERS, NATIVE, PostgresDialect, cleaned
 from export_pipeline.sources.sql.dialect import Column
@@ -15,8 +16,7 @@ MAX_NUMBER = 1_000
 _TYPES: dict[BoundKind, str] = {"text": "text", "integer": "int8", "number": "numeric"}
 _BLANKS = "E'" + "".join(f"\\x{ord(blank):02x}" for blank in BLANKS) + "'"
 _NUMBER = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?0*[0-9]{1,3})?$"
-_HEX = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
-_UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
+_UUID = f"^(urn:uuid:)?({ANY_UUID}|[{{]{ANY_UUID}[}}])$"
 _STAMP = "[0-9]{8}T[0-9]{12}Z"
 _DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
 _STRING = r'"(?:[^"\\]|\\.)*"'
