@@ -1,6 +1,6 @@
 # Everything needed is installed into .venv, from the pinned versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo dev test test-quick lint types bench lock dist
+.PHONY: help setup engines demo dev test test-quick sql lint types bench lock dist
 
 # Where this is set every process compiles all its modules anew, which takes longer than most of what is started here.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,6 +59,9 @@ test: $(STAMP) $(if $(ARGS),,engines) ## All tests; installs a Chromium for the 
 test-quick: JOBS = 2
 test-quick: $(STAMP) ## The tests that need no PostgreSQL, no daemon, no browser and not many processes
 	@$(PYTEST) -m "not slow" $(ARGS)
+
+sql: $(STAMP) ## Renew the files that show the SQL made for each database (read the difference before you commit)
+	@RENEW_GENERATED_SQL=1 $(BIN)/python -m pytest --quiet export_pipeline_tests/sources/sql/test_generated.py
 
 lint: $(STAMP) ## Style, mistakes, and which room may import which
 	@$(BIN)/ruff check

@@ -2,8 +2,8 @@
 
 from datetime import date, timedelta
 
-from export_pipeline.local.sample_rows import RUN_COLUMNS
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, Kind
+from export_pipeline_sample.rows import RUN_COLUMNS
 
 _AS_STORED = {Kind.TEXT, Kind.TIME, Kind.COUNT, Kind.FLAG}
 COLUMNS = tuple(name for name in DEFAULT_FIELDS if name in RUN_COLUMNS)

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from benchmarks.servers import SCRIPTS, Servers
-from export_pipeline.local.sample import write_sample
+from export_pipeline_sample.write import write_sample
 
 LAST_DAY = date(2026, 3, 8)
 

@@ -118,6 +118,13 @@ class DestinationRefusedError(DestinationError, PermanentError):
     """The store refuses: credentials, rights, bucket or endpoint."""
 
 
+class AccessDeniedError(DestinationRefusedError):
+    """The store refuses because of credentials or rights: `error_class` is "Access denied"."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, error_class="Access denied", code=code)
+
+
 class DestinationUnavailableError(DestinationError, RetryableError):
     """The store does not answer, or answers that it cannot serve now."""
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from export_pipeline.api.wire import Body, BulkExportDestinationType, Time
-from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.destinations.stored import DestinationRecord
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.form import config_values, parse_config
 from export_pipeline.object_store.s3.check import Capabilities, DestinationCheck
+from export_pipeline.runs.times import instant
 
 DisplayName = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9\-_ ']+$")]
 

@@ -14,12 +14,12 @@ from export_pipeline.api.export_bodies import (
 )
 from export_pipeline.api.wire import BulkExportRunStatus, BulkExportStatus, time_of
 from export_pipeline.exports.bulk.read import Progress, RunDetails
-from export_pipeline.exports.bulk.records import BulkExport as TableRecord
-from export_pipeline.exports.bulk.records import instant
+from export_pipeline.exports.bulk.records import BulkExport as BulkExportRecord
 from export_pipeline.exports.proof.changes import Change
+from export_pipeline.runs.times import instant
 
 
-def export_answer(record: TableRecord, progress: Progress | None = None) -> BulkExport:
+def export_answer(record: BulkExportRecord, progress: Progress | None = None) -> BulkExport:
     """An export; its progress where it was asked for."""
     return BulkExport(
         bulk_export_destination_id=record.destination_id,

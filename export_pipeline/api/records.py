@@ -9,7 +9,7 @@ from export_pipeline.api.guard import GuardedRoute
 from export_pipeline.api.parts import GetCaller, GetParts
 from export_pipeline.api.wire import Body, Limit, Offset, Time, offset_within
 from export_pipeline.exports.access.audit import read_audit
-from export_pipeline.exports.bulk.records import instant
+from export_pipeline.runs.times import instant
 
 router = APIRouter(prefix="/audit-log", tags=["audit"], route_class=GuardedRoute)
 

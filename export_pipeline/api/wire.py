@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from export_pipeline.exports.bulk.records import instant
+from export_pipeline.runs.times import instant
 
 
 class Body(BaseModel):

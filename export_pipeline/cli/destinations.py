@@ -3,12 +3,12 @@
 import json
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from export_pipeline.cli import credentials, output, parts
+from export_pipeline.runs.times import instant
 
 if TYPE_CHECKING:
     from export_pipeline.exports.destinations.stored import DestinationRecord
@@ -229,16 +229,16 @@ def _values(record: "DestinationRecord") -> dict[str, Any]:
         "credentials_keys": record.credentials_keys,
         "capabilities": vars(record.capabilities),
         "warnings": record.capabilities.losses,
-        "checked_at": _time(record.checked_at),
-        "created_at": _time(record.created_at),
-        "updated_at": _time(record.updated_at),
+        "checked_at": instant(record.checked_at),
+        "created_at": instant(record.created_at),
+        "updated_at": instant(record.updated_at),
     }
 
 
 def _line(record: "DestinationRecord") -> list[object]:
     config = record.config
     at = config.endpoint_url or f"AWS {config.region or ''}".strip()
-    return [record.id, record.display_name, config.bucket, config.prefix, at, _who(record), _time(record.checked_at)]
+    return [record.id, record.display_name, config.bucket, config.prefix, at, _who(record), instant(record.checked_at)]
 
 
 def _show(record: "DestinationRecord", *, as_json: bool) -> None:
@@ -265,7 +265,3 @@ def _who(record: "DestinationRecord") -> str:
     if record.credentials_keys:
         return ", ".join(record.credentials_keys)
     return "a role" if record.config.aws_role_arn else "the process's own"
-
-
-def _time(instant: int) -> datetime:
-    return datetime.fromtimestamp(instant / 1_000_000, UTC)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.cli import output
 from export_pipeline.runs.reasons import describe_rejected
+from export_pipeline.runs.times import instant
 
 if TYPE_CHECKING:
     from export_pipeline.exports.bulk.create import DryRun
@@ -113,5 +114,5 @@ def _with_times(row: dict[str, Any]) -> dict[str, Any]:
     return {name: _time(value) if name in _INSTANTS else value for name, value in row.items()}
 
 
-def _time(instant: int | None) -> datetime | None:
-    return None if instant is None else datetime.fromtimestamp(instant / 1_000_000, UTC)
+def _time(value: int | None) -> datetime | None:
+    return None if value is None else instant(value)

@@ -8,6 +8,7 @@ from uuid import UUID
 import typer
 
 from export_pipeline.cli import output, parts
+from export_pipeline.runs.times import instant
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -104,4 +105,4 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _time(value: int | None) -> datetime | None:
-    return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+    return None if value is None else instant(value)

@@ -28,7 +28,7 @@ def sample(
     Example: export-pipeline sample sqlite:///traces.db --projects 5 --days 30
     """
     from export_pipeline.errors import InputError
-    from export_pipeline.local.sample import write_sample
+    from export_pipeline_sample.write import write_sample
 
     if append and replace:
         raise InputError("--append and --replace exclude each other")

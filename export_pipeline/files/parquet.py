@@ -9,7 +9,7 @@ ids (Iceberg readers ask for them), row groups say that they are sorted by time,
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.thrift import ThriftReader
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
+from export_pipeline.runs.times import instant
 from export_pipeline.settings import Compression
 
 SCHEMA_VERSION = "1"
 """Of the columns' meaning; columns are only ever appended, which does not change it."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = "export_pipeline."
 TAIL_BYTES = 64 * 1024
 """As much of a file's end as is read at first, to find its footer."""
@@ -200,7 +200,7 @@ class _Extremes:
         # As numbers: a timestamp's `as_py` imports pandas where that is installed, which takes 2 s.
         bounds = pc.min_max(times.cast(pa.int64())).as_py()
         if bounds["min"] is not None:
-            least, greatest = (_EPOCH + timedelta(microseconds=bounds[side]) for side in ("min", "max"))
+            least, greatest = (instant(bounds[side]) for side in ("min", "max"))
             self.least = least if self.least is None else min(self.least, least)
             self.greatest = greatest if self.greatest is None else max(self.greatest, greatest)
 

@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import date
 
+from export_pipeline.runs.ids import CANONICAL_UUID
 from export_pipeline.runs.schema import FormatVersion
 
 DATA_FILE = "part-00000.parquet"
@@ -22,8 +23,7 @@ LAST_DAY = date(9999, 12, 30)
 """The next day still exists, so that a day has an end."""
 _MAX_KEY_BYTES = 1024
 
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_PROJECT = f"export_id=(?P<export>{_UUID})/tenant_id=(?P<tenant>{_UUID})/session_id=(?P<session>{_UUID})"
+_PROJECT = "/".join(f"{name}_id=(?P<{name}>{CANONICAL_UUID})" for name in ("export", "tenant", "session"))
 _DAY = r"year=(?P<year>\d{4})/month=(?P<month>\d{2})/day=(?P<dom>\d{2})"
 _ISO_DAY = r"\d{4}-\d{2}-\d{2}"
 _PREFIX = r"(?:(?P<prefix>[^=]+)/)?"
@@ -33,7 +33,8 @@ _RETIRED = f"{OWN_FOLDER}/retired"
 _DATA_KEY = re.compile(f"{_PREFIX}{_PROJECT}/(?P<folder>runs|resource=runs)/{_DAY}/{re.escape(DATA_FILE)}", re.ASCII)
 _MANIFEST_KEY = re.compile(f"{_PREFIX}{_MANIFESTS}/{_PROJECT}/{_DAY}/epoch=(?P<epoch>\\d{{10}})\\.json", re.ASCII)
 _EMPTY_KEY = re.compile(
-    f"{_PREFIX}{_MANIFESTS}/{_PROJECT}/empty_days/(?P<first>{_ISO_DAY})_(?P<last>{_ISO_DAY})_(?P<commit>{_UUID})\\.json",
+    f"{_PREFIX}{_MANIFESTS}/{_PROJECT}/empty_days/"
+    f"(?P<first>{_ISO_DAY})_(?P<last>{_ISO_DAY})_(?P<commit>{CANONICAL_UUID})\\.json",
     re.ASCII,
 )
 

@@ -26,7 +26,7 @@ def refuse_own_settings(settings: Settings, command: str) -> None:
 
 def write_traces(resolved: Settings, screen: Screen) -> None:
     """Writes the embedded trace store where there is none; one with runs is left as it is."""
-    from export_pipeline.local.sample import write_sample
+    from export_pipeline_sample.write import write_sample
 
     path = resolved.home / "traces.db"
     if _holds_runs(path):

@@ -14,6 +14,7 @@ from export_pipeline.orchestration.failure import as_failure
 from export_pipeline.orchestration.instance.run_records import owner_has_ended, owner_of
 from export_pipeline.orchestration.resources import CONNECTIONS, Connections
 from export_pipeline.runs.reasons import describe_rejected
+from export_pipeline.runs.times import SECOND
 
 if TYPE_CHECKING:
     from export_pipeline.exports.bulk.cleanup import Cleaning
@@ -224,6 +225,6 @@ def _run_of(record: dg.RunRecord) -> "Run | None":
         status=run.status.value,
         live=run.status in LIVE,
         queued=run.status in _WAITING,
-        age=round((time.time() - since) * 1_000_000),
+        age=round((time.time() - since) * SECOND),
         workspace=run.tags.get(WORKSPACE_TAG),
     )

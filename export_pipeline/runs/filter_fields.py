@@ -6,13 +6,13 @@ This is the allow-list. A name that is not here never gets any further than the 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from export_pipeline.runs.filter_tree import Operator, Value
 from export_pipeline.runs.ids import parse_uuid
-from export_pipeline.runs.times import BLANKS, EPOCH, NUMBER, micros
+from export_pipeline.runs.times import BLANKS, NUMBER, instant, micros
 
 EQUALITY: tuple[Operator, ...] = ("eq", "neq")
 ORDER: tuple[Operator, ...] = ("gt", "gte", "lt", "lte")
@@ -99,7 +99,7 @@ def _time(value: Value) -> Value:
         return None
     found = micros(value)
     if found is not None:
-        return EPOCH + timedelta(microseconds=found)
+        return instant(found)
     try:
         other = datetime.fromisoformat(value.strip(BLANKS))  # the basic form, weeks
         return (other if other.tzinfo else other.replace(tzinfo=UTC)).astimezone(UTC)

@@ -11,7 +11,10 @@ NAMESPACE = uuid.UUID("6ab1a3a4-3d55-5b0e-9d53-2f6c1be0f7d1")
 CANONICAL_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """The form in which every id is written here, as a pattern."""
 
-_ANY_UUID = re.compile(r"[0-9a-f]{4}(?:-?[0-9a-f]{4}){7}")
+ANY_UUID = "[0-9a-f]{4}(?:-?[0-9a-f]{4}){7}"
+"""Its digits in any spelling, in lower case; PostgreSQL's regular expressions know all that it is made of."""
+
+_ANY_UUID = re.compile(ANY_UUID)
 
 
 def parse_uuid(text: str) -> uuid.UUID | None:

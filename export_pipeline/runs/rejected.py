@@ -1,11 +1,10 @@
 """Rows that are set aside: what is told of them."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import pyarrow as pa
 
-from export_pipeline.runs.times import EPOCH, MAX_MICROS, MIN_MICROS
+from export_pipeline.runs.times import MAX_MICROS, MIN_MICROS, instant
 
 _SHOWN_CHARACTERS = 200
 
@@ -32,7 +31,7 @@ def _shown(column: pa.Array, row: int) -> str | None:
     if pa.types.is_timestamp(column.type):
         value = cell.view(pa.int64())[0].as_py()
         if value is not None and MIN_MICROS <= value <= MAX_MICROS:
-            return (EPOCH + timedelta(microseconds=value)).isoformat()
+            return instant(value).isoformat()
         return None if value is None else f"{value} microseconds since 1970"
     found = cell.view(pa.binary())[0].as_py()
     return None if found is None else str(found.decode(errors="backslashreplace"))[:_SHOWN_CHARACTERS]

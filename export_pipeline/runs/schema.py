@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 from export_pipeline.errors import InputError
+from export_pipeline.runs.ids import CANONICAL_UUID
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,7 +140,7 @@ def _polars_types() -> dict[Kind, pl.DataType]:
 
 
 _PYTHON: dict[Kind, Any] = {
-    Kind.ID: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")],
+    Kind.ID: Annotated[str, Field(pattern=f"^{CANONICAL_UUID}$")],
     Kind.TEXT: str,
     Kind.TIME: AwareDatetime,
     Kind.JSON: str,

@@ -53,8 +53,20 @@ _PLAIN_ISO = re.compile(
 )
 """The part of `_ISO` that `datetime.fromisoformat` reads in the same way, five times as fast."""
 
+SECOND = 1_000_000
+"""In microseconds."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_WITHOUT_ZONE = EPOCH.replace(tzinfo=None)
+EPOCH_WITHOUT_ZONE = EPOCH.replace(tzinfo=None)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 of an aware time."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def instant(value: int) -> datetime:
+    """Microseconds since 1970 as a time in UTC; raises `OverflowError` beyond the years 1 to 9999."""
+    return EPOCH + timedelta(microseconds=value)
 
 
 def micros(value: str | int | float | bytes | None, epoch_unit: EpochUnit = "s") -> int | None:
@@ -101,11 +113,11 @@ def _of_number(text: str, epoch_unit: EpochUnit) -> int | None:
 
 def _of_plain_iso(text: str) -> int | None:
     try:
-        instant = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    since = instant - (EPOCH if instant.tzinfo else _EPOCH_WITHOUT_ZONE)
-    return _in_range((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+    since = moment - (EPOCH if moment.tzinfo else EPOCH_WITHOUT_ZONE)
+    return _in_range((since.days * 86_400 + since.seconds) * SECOND + since.microseconds)
 
 
 def _of_iso(found: re.Match[str]) -> int | None:
@@ -120,4 +132,4 @@ def _of_iso(found: re.Match[str]) -> int | None:
     offset = (zone_hour * 60 + zone_minute) * 60 + zone_second
     seconds = (whole - EPOCH) // timedelta(seconds=1)
     seconds += offset if found.group(8) == "-" else -offset
-    return _in_range(seconds * 1_000_000 + int((found.group(7) or "")[:6].ljust(6, "0")))
+    return _in_range(seconds * SECOND + int((found.group(7) or "")[:6].ljust(6, "0")))

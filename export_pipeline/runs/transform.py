@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from uuid import UUID
 
 import polars as pl
@@ -34,7 +33,7 @@ from export_pipeline.runs.schema import (
     arrow_schema,
     arrow_type,
 )
-from export_pipeline.runs.times import EPOCH, EpochUnit
+from export_pipeline.runs.times import EpochUnit, microseconds
 from export_pipeline.runs.window import Window
 
 GROUP_BYTES = 8 * 1024 * 1024
@@ -91,7 +90,7 @@ class RunTransform:
         self._format_version = format_version
         self._epoch_unit = epoch_unit
         self._constants = {"tenant_id": tenant_id, "session_id": session_id}
-        self._window = None if window is None else (_micros(window.start), _micros(window.end))
+        self._window = None if window is None else (microseconds(window.start), microseconds(window.end))
         finished = {"id", "start_time", *(each.name for each in fields)}
         self._finished_fields = [each for each in RUN_FIELDS if each.name in finished]
         self._needed = _with_origins(self._finished_fields)
@@ -264,10 +263,6 @@ def _with_origins(fields: Iterable[RunField]) -> list[RunField]:
     if not names.isdisjoint(tree.COLUMNS):
         names.update(("id", *tree.COLUMNS))
     return [each for each in RUN_FIELDS if each.name in names]
-
-
-def _micros(instant: datetime) -> int:
-    return (instant - EPOCH) // timedelta(microseconds=1)
 
 
 def _compact(strings: list[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError, ParamValidationError, SSLError
 
-from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.errors import AccessDeniedError, DestinationRefusedError, DestinationUnavailableError
 from export_pipeline.object_store.config import SETTING_NAMES, DestinationConfig
 from export_pipeline.object_store.s3 import classify as table
 from export_pipeline.object_store.s3.classify import classify
@@ -28,6 +28,7 @@ def test_every_code_gives_a_class_a_cure_and_none_of_the_stores_words(code: str)
     error = classify(answer(400, code), CONFIG, "PutObject")
     assert (error.error_class, error.code) == (rule.error_class, code)
     assert isinstance(error, DestinationUnavailableError if rule.retry else DestinationRefusedError)
+    assert isinstance(error, AccessDeniedError) == (rule.error_class == "Access denied")
     assert str(error).startswith(f"{rule.error_class}: PutObject on bucket 'bucket' at https://s3.example.com failed")
     assert "{" not in str(error)
     assert STORES_WORDS not in str(error)

@@ -1,6 +1,7 @@
 """What the documents say is what the code says."""
 
 import hashlib
+import itertools
 import re
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from export_pipeline import settings
+from export_pipeline.exports.commit.rules import RUNNING, status_at_rest
 from export_pipeline.local import demo_results, prepare
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +46,7 @@ def test_every_relative_link_in_a_document_leads_to_a_file(document: str) -> Non
 
 
 def test_every_file_of_the_package_that_a_document_names_exists() -> None:
-    pattern = re.compile(r"`(export_pipeline/[\w/-]*(?:\.\w+|/))`")
+    pattern = re.compile(r"`(export_pipeline(?:_tests)?/[\w/-]*(?:\.\w+|/))`")
     named = {path for document in DOCUMENTS for path in pattern.findall((ROOT / document).read_text())}
     assert len(named) > 5
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
@@ -64,6 +67,33 @@ def test_the_architecture_names_every_room() -> None:
     picture = (ROOT / "ARCHITECTURE.md").read_text().split("## A day's way")[0]
     rooms = {folder.parent.name for folder in (ROOT / "export_pipeline").glob("*/__init__.py")}
     assert rooms - set(re.findall(r"\w+", picture)) == set()
+
+
+def test_the_states_of_a_day_are_those_of_the_page_on_the_commit() -> None:
+    table = re.findall(
+        r"^\| (?:no row, or )?`(\w+)` \| (yes|no) \| (yes|no|maybe) \|",
+        (ROOT / "docs" / "commit-protocol.md").read_text(),
+        re.MULTILINE,
+    )
+    documented = {
+        (status, intent == "yes", commit)
+        for status, intent, commits in table
+        for commit in ([True, False] if commits == "maybe" else [commits == "yes"])
+    }
+    at_rest = {
+        (status_at_rest(committed=commit, pending=intent, cancelled=cancelled), intent, commit)
+        for intent, commit, cancelled in itertools.product([True, False], repeat=3)
+    }
+    under_way = {(RUNNING, intent, commit) for intent, commit in itertools.product([True, False], repeat=2)}
+    assert documented == at_rest | under_way
+
+
+def test_the_hooks_before_a_commit_run_what_ci_runs_before_the_tests() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (line,) = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
+    assert [hook["entry"] for hook in repository["hooks"]] == [
+        f"make {target}" for target in line.split()[1:] if target != "test"
+    ]
 
 
 def test_every_command_that_a_document_names_exists() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from export_pipeline.local.sample import write_sample
 from export_pipeline.settings import PREFIX
+from export_pipeline_sample.write import write_sample
 from export_pipeline_tests.orchestration.house import House, materialize
 from export_pipeline_tests.project.test_documents import in_the_readme
 from export_pipeline_tests.servers import Weed

@@ -60,7 +60,10 @@ def test_the_wheel_holds_migrations_deploy_files_and_no_tests(wheel: Path) -> No
         ("deploy", "workspace.yaml"),
     ]:
         assert [name for name in names if name.startswith(f"export_pipeline/{folder}") and name.endswith(suffix)]
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"export_pipeline"}
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+        "export_pipeline",
+        "export_pipeline_sample",
+    }
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -1,5 +1,6 @@
 """Trace stores for the tests: the same statements on SQLite and PostgreSQL."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -93,6 +94,11 @@ class Store:
         self.table("sessions", {"id": "{uuid}", "name": "TEXT"})
         for number, key in enumerate(keys):
             self.insert("sessions", id=key, name=f"project {number}")
+
+    def without_its_schema(self, text: str) -> str:
+        """The text without the name that only this store's schema has."""
+        found = re.search("search_path%3D(\\w+)", self.url)
+        return text.replace(found[1], "public") if found else text
 
     def runs(self, columns: dict[str, str] | None = None, *, unique: bool = False) -> None:
         """Makes the tables of projects and runs: the required columns and those named here."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros
-from export_pipeline.sources.sql.times import FAR, clamp, number_bounds, parse_micros, text_ranges, to_micros
+from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros, microseconds
+from export_pipeline.sources.sql.times import FAR, clamp, number_bounds, parse_micros, text_ranges
 
 
 def _naive(ordinal: int) -> datetime:
@@ -27,7 +27,7 @@ def test_every_iso_text_is_read_to_the_microsecond(
 ) -> None:
     text = instant.astimezone(zone).isoformat(separator)
     text = text if colon else text[:-3] + text[-2:]
-    assert parse_micros(text.encode(), unit) == to_micros(instant)
+    assert parse_micros(text.encode(), unit) == microseconds(instant)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_every_iso_text_is_read_to_the_microsecond(
     ],
 )
 def test_forms_of_text(text: str, instant: str) -> None:
-    assert parse_micros(text.encode(), "s") == to_micros(datetime.fromisoformat(instant))
+    assert parse_micros(text.encode(), "s") == microseconds(datetime.fromisoformat(instant))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_is_read_here_is_read_alike_by_the_transform(text: str, unit: Epoch
 def test_the_ranges_for_an_index_hold_every_text_of_the_window(
     start: datetime, length: int, unit: EpochUnit, after: int, zone: timezone
 ) -> None:
-    low, high = to_micros(start), to_micros(start) + length
+    low, high = microseconds(start), microseconds(start) + length
     instant = min(low + after % length, MAX_MICROS - 86_400_000_000)
     multiply, divide = MICROS_IN_UNIT[unit]
     number = Fraction(instant * divide, multiply)

@@ -18,6 +18,7 @@ from export_pipeline.exports.access.audit import record
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import api_keys
 from export_pipeline.exports.control.transaction import Transaction
+from export_pipeline.runs.times import SECOND, microseconds
 
 Scope = Literal["bulk-exports:read", "bulk-exports:manage", "metrics:read"]
 """What a key may do: read exports and destinations, make and change them, or read the metrics of all workspaces."""
@@ -29,7 +30,7 @@ _BYTES = 32
 _PREFIX = "epk_"
 _LONGEST_NAME = 200
 _LONGEST_KEY = 200
-_NOTE_USE_EVERY = 60 * 1_000_000
+_NOTE_USE_EVERY = 60 * SECOND
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def create_key(
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
         raise InputError(f"a key's name has 1 to {_LONGEST_NAME} printable characters")
     _check_scopes(scopes)
-    ends = None if expires_at is None else int(expires_at.timestamp() * 1_000_000)
+    ends = None if expires_at is None else microseconds(expires_at)
     text = _PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode().rstrip("=")
     key_id = uuid.uuid4()
 

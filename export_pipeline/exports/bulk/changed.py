@@ -20,6 +20,7 @@ from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.changed import ChangedDay, change_of, find_changed_days, reason
 from export_pipeline.exports.turns import in_shares
 from export_pipeline.exports.watch.notices import days_shrunk
+from export_pipeline.runs.times import SECOND
 from export_pipeline.sources.protocol import RunSource
 
 LATE = "export.late"
@@ -27,7 +28,7 @@ COMPARING_SECONDS = 10.0
 """How long the days of one table may be compared: what somebody's filter costs is theirs to bear."""
 _ROUND_SECONDS = 10.0
 """With the last table of a round this is well within the minute that Dagster waits for a sensor."""
-_DAY = 24 * 3600 * 1_000_000
+_DAY = 24 * 3600 * SECOND
 
 
 @dataclass

@@ -17,13 +17,14 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.bulk.cancel import fail_export
 from export_pipeline.exports.bulk.planner import ROWS_TOGETHER
-from export_pipeline.exports.bulk.records import UNFINISHED_EXPORTS, UNFINISHED_UNITS, BulkUnit, instant, unit_of_row
+from export_pipeline.exports.bulk.records import UNFINISHED_EXPORTS, UNFINISHED_UNITS, BulkUnit, unit_of_row
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import table_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports
 from export_pipeline.exports.turns import in_shares
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.filter_tree import Filter, is_quick
+from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 

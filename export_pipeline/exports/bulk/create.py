@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import InputError, LimitError, UnknownProjectError
 from export_pipeline.exports.access import audit
-from export_pipeline.exports.bulk.records import UNFINISHED_EXPORTS, BulkExport, export_of_row, instant, read_export
+from export_pipeline.exports.bulk.records import UNFINISHED_EXPORTS, BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.request import BulkExportRequest, in_utc, row_values
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, covered_projects, plan_all, units_to_plan
 from export_pipeline.exports.control.database import ControlDatabase
@@ -20,6 +20,7 @@ from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.exports.projects.registry import project_by_session
 from export_pipeline.runs.filter import parse_filter
+from export_pipeline.runs.times import SECOND, instant
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX, Settings
 from export_pipeline.sources.protocol import RunSource
@@ -27,7 +28,6 @@ from export_pipeline.sources.protocol import RunSource
 __all__ = ["BulkExportRequest", "create_bulk_export"]
 
 _HOUR = 3600
-_MICROSECONDS = 1_000_000
 _SOON = 600
 
 
@@ -207,11 +207,11 @@ def _refuse_more_exports(transaction: Transaction, *, tenant_id: uuid.UUID, sett
     recent = sa.select(sa.func.min(bulk_exports.c.created_at), sa.func.count()).where(
         bulk_exports.c.tenant_id == tenant_id,
         bulk_exports.c.source_id.is_(None),
-        bulk_exports.c.created_at > now - _HOUR * _MICROSECONDS,
+        bulk_exports.c.created_at > now - _HOUR * SECOND,
     )
     oldest, count = transaction.execute(recent).one()
     if count >= settings.max_exports_per_hour:
-        free_in = _HOUR - (now - oldest) // _MICROSECONDS
+        free_in = _HOUR - (now - oldest) // SECOND
         raise LimitError(
             f"This workspace has created {count} exports within the last hour, as many as "
             f"{PREFIX}MAX_EXPORTS_PER_HOUR allows: try again in {free_in} seconds.",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from export_pipeline.exports.bulk.records import BulkExport, BulkUnit
 from export_pipeline.exports.commit.publisher import PublishLimits
+from export_pipeline.runs.times import SECOND
 from export_pipeline.settings import Settings
 
 SIDE_BY_SIDE = PublishLimits.side_by_side
@@ -21,9 +22,9 @@ ROWS_TOGETHER = 50_000
 """Rows in one Dagster run of several units; a day with more has a run of its own."""
 QUEUE_AHEAD = 10
 """Runs of one workspace that wait in Dagster's queue at once: what comes later is still ours to order."""
-_HOUR = 3600 * 1_000_000
+_HOUR = 3600 * SECOND
 
-PATIENCE = 20 * 1_000_000
+PATIENCE = 20 * SECOND
 """For how many microseconds a workspace waits for a place that becomes free by itself."""
 
 
@@ -299,7 +300,7 @@ def _say_what_waits(waits: list[str], export: BulkExport, units: Sequence[BulkUn
         waits.append(f"export {export.id}: {uncounted} days wait until the trace store has counted their rows")
     later = [unit.not_before for unit in units if (unit.not_before or 0) > now and unit.not_before is not None]
     if later:
-        seconds = (min(later) - now) // 1_000_000 + 1
+        seconds = (min(later) - now) // SECOND + 1
         waits.append(f"export {export.id}: {len(later)} days wait to be tried again, the first in {seconds} s")
 
 

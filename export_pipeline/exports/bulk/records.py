@@ -4,7 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from export_pipeline.exports.control.tables import bulk_exports, bulk_units
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.runs.reasons import total_rejected
 from export_pipeline.runs.schema import FormatVersion
+from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Compression
 
@@ -23,9 +24,6 @@ ExportStatus = Literal["Created", "Running", "Completed", "Failed", "Cancelled",
 UNFINISHED_UNITS: tuple[UnitStatus, ...] = ("Created", "Running")
 UNFINISHED_EXPORTS: tuple[ExportStatus, ...] = ("Created", "Running")
 RETRYABLE_EXPORTS: tuple[ExportStatus, ...] = ("Failed", "TimedOut")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 def may_cancel(status: ExportStatus) -> bool:
@@ -146,16 +144,6 @@ class BulkUnit:
     def window(self) -> DayWindow:
         """The day and the part of it that is exported."""
         return DayWindow(self.day, Window(instant(self.start_at), instant(self.end_at)))
-
-
-def microseconds(moment: datetime) -> int:
-    """An aware time as microseconds since 1970."""
-    return (moment - _EPOCH) // MICROSECOND
-
-
-def instant(value: int) -> datetime:
-    """Microseconds since 1970 as a time in UTC."""
-    return _EPOCH + timedelta(microseconds=value)
 
 
 def unit_id(bulk_id: uuid.UUID, session_id: uuid.UUID, day: date) -> uuid.UUID:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.bulk.records import microseconds
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.schema import FormatVersion, select_fields
+from export_pipeline.runs.times import microseconds
 from export_pipeline.settings import Compression
 
 LONGEST_WINDOW = timedelta(days=36_525)

@@ -11,21 +11,22 @@ import sqlalchemy as sa
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, ExportPipelineError, shortened
 from export_pipeline.exports.access import audit
 from export_pipeline.exports.bulk.create import insert_export, refuse_more_days
-from export_pipeline.exports.bulk.records import BulkExport, export_of_row, instant, read_export
+from export_pipeline.exports.bulk.records import BulkExport, export_of_row, read_export
 from export_pipeline.exports.bulk.units import MOST_AT_ONCE, covered_projects, plan_all
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.turns import in_turns
 from export_pipeline.exports.watch.notices import schedule_missed
+from export_pipeline.runs.times import SECOND, instant
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
-DELAY = 600 * 1_000_000
+DELAY = 600 * SECOND
 """How long after its window's end a child starts, in microseconds: rows come late."""
-_HOUR = 3600 * 1_000_000
+_HOUR = 3600 * SECOND
 MISSED = _HOUR
 """How much later than due a child may begin before a notice says that its window was missed."""
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.bulk.records import BulkExport, microseconds, unit_id
+from export_pipeline.exports.bulk.records import BulkExport, unit_id
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import ProjectRecord, project_of
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, exports, projects
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.destinations.records import read_destination
 from export_pipeline.runs.schema import select_fields
+from export_pipeline.runs.times import microseconds
 
 BULK = "bulk"
 MOST_AT_ONCE = 5_000

@@ -45,6 +45,7 @@ from export_pipeline.exports.watch.notices import EndKind, export_ended
 from export_pipeline.files.signing import Signer
 from export_pipeline.object_store.protocol import ObjectStore
 from export_pipeline.runs.reasons import describe_rejected
+from export_pipeline.runs.times import SECOND
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource
 
@@ -53,7 +54,6 @@ _LOOK_SECONDS = 1.0
 
 UnitResult = tuple[BulkUnit, DayOutcome | ExportPipelineError]
 
-_MICROSECONDS = 1_000_000
 _ERRORS_KEPT = 50
 """Of one day, the latest ones: attempts that do not count may be many."""
 _NOTICES: dict[ExportStatus, EndKind] = {
@@ -318,7 +318,7 @@ def fail_unit(
             "status": "Created",
             "attempt": unit.attempt + 1,
             "first_attempt": unit.first_attempt + isinstance(error, DayReturnedError),
-            "not_before": now + retries.seconds * _MICROSECONDS,
+            "not_before": now + retries.seconds * SECOND,
             "dagster_run_id": None,
         }
     else:

@@ -13,8 +13,7 @@ from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.rules import RUNNING, Committed, satisfies
 from export_pipeline.exports.control.tables import days, uploads
 from export_pipeline.exports.control.transaction import Transaction
-
-MICROSECONDS = 1_000_000
+from export_pipeline.runs.times import SECOND
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def claim_day(
     of the record would stand where this claim's own is to be written.
     """
     holder = {"owner": owner, "claim_id": claim_id}
-    lease = int(lease_seconds * MICROSECONDS)
+    lease = int(lease_seconds * SECOND)
     new = {"export_id": export_id, "day": day, "status": RUNNING, "epoch": _next(0, taken), **holder}
     clock = {"lease_until": transaction.now_sql + lease, "updated_at": transaction.now_sql}
     if inserted := transaction.insert_missing(days, {**new, **clock}):

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from export_pipeline.errors import (
+    AccessDeniedError,
     DestinationRefusedError,
     DestinationUnavailableError,
     ForeignCommitError,
@@ -20,7 +21,7 @@ from export_pipeline.errors import (
 from export_pipeline.exports.commit.fence import abort_if_allowed
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit.manifest import RETIRE
-from export_pipeline.exports.commit.object_state import ACCESS_DENIED, Found, Look, look, pauses
+from export_pipeline.exports.commit.object_state import ObjectState, Presence, pauses, read_object_state
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.transitions import FinishedCommit, record_commit
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, Verified
@@ -71,9 +72,7 @@ def write_manifest(attempt: Attempt, *, key: str, manifest: Manifest) -> Manifes
         return manifest
     try:
         there = Manifest.load(attempt.store.read(key, 0, MAX_MANIFEST_BYTES + 1))
-    except DestinationRefusedError as error:
-        if error.error_class != ACCESS_DENIED:
-            raise
+    except AccessDeniedError:
         return manifest
     except ManifestError as error:
         raise ForeignCommitError(f"{key}: {error}; {RETIRE.format(key=key)}") from error
@@ -97,17 +96,16 @@ def _decided(manifest: Manifest) -> Manifest:
 def _delete(attempt: Attempt, planned: PlannedDelete) -> None:
     """Deletes the committed object of a day that is empty now, and no other object."""
     for pause in pauses():
-        seen = look(attempt.store, key=planned.key, size=planned.bytes, commit_id=planned.commit_id)
-        if seen.found is Lies.ABSENT:
+        seen = read_object_state(attempt.store, key=planned.key, size=planned.bytes, commit_id=planned.commit_id)
+        if seen.presence is Presence.ABSENT:
             return
-        if seen.found is Lies.UNREADABLE or seen.info is None:
-            raise DestinationRefusedError(
+        if seen.presence is Presence.UNREADABLE or seen.info is None:
+            raise AccessDeniedError(
                 f"{planned.key} is to be deleted, because its day is empty now, but may not be read to make sure that "
-                "it is the right object; grant the credentials s3:GetObject and s3:ListBucket",
-                error_class=ACCESS_DENIED,
+                "it is the right object; grant the credentials s3:GetObject and s3:ListBucket"
             )
         attempt.lease.confirm()
-        if seen.found is Lies.OTHER:
+        if seen.presence is Presence.OTHER:
             raise ForeignCommitError(
                 f"{planned.key} is to be deleted, because its day is empty now, but it is not the file that was "
                 "committed; it is left alone. Run `export-pipeline recover`"
@@ -152,7 +150,7 @@ def complete_upload(attempt: Attempt, intent: Intent, upload: PlannedUpload) -> 
         answer, error = _ask(attempt, upload)
         attempt.on_step("completed")
         seen = _seen(attempt, intent, upload, settle=answer is not None or isinstance(error, UploadGoneError))
-        if seen.found is Lies.MINE and seen.info is not None:
+        if seen.presence is Presence.MINE and seen.info is not None:
             version = seen.info.version_id or (answer.version_id if answer else None)
             return Completion(seen.info.etag, version, "read back")
         if answer is not None:
@@ -181,12 +179,12 @@ def _ask(attempt: Attempt, upload: PlannedUpload) -> tuple[Completed | None, Exc
         return None, error
 
 
-def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bool) -> Look:
+def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bool) -> ObjectState:
     """What lies at the key; where the object should be there by now, looked for until `limits.settle` has passed."""
     deadline = time.monotonic() + (attempt.limits.settle if settle else 0.0)
     for pause in pauses():
-        seen = look(attempt.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
-        if seen.found in {Lies.MINE, Lies.UNREADABLE} or time.monotonic() + pause > deadline:
+        seen = read_object_state(attempt.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
+        if seen.presence in {Presence.MINE, Presence.UNREADABLE} or time.monotonic() + pause > deadline:
             return seen
         # Whoever took the day over may have put the next commit there: then this process stops here.
         attempt.lease.confirm()
@@ -194,22 +192,21 @@ def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bo
     raise AssertionError("pauses never end")
 
 
-def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: Look) -> Completion:
-    if seen.found is Lies.UNREADABLE:
+def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: ObjectState) -> Completion:
+    if seen.presence is Presence.UNREADABLE:
         return Completion(answer.etag, answer.version_id, "by the store's answer")
     attempt.lease.confirm()
     raise DestinationUnavailableError(
-        f"the store said that {upload.key} was completed, but {seen.found} is there; the next attempt finds out",
+        f"the store said that {upload.key} was completed, but {seen.presence} is there; the next attempt finds out",
         error_class="Unavailable",
     )
 
 
-def _give_up(attempt: Attempt, upload: PlannedUpload, seen: Look) -> None:
-    if seen.found is Lies.UNREADABLE:
-        raise DestinationRefusedError(
+def _give_up(attempt: Attempt, upload: PlannedUpload, seen: ObjectState) -> None:
+    if seen.presence is Presence.UNREADABLE:
+        raise AccessDeniedError(
             f"whether {upload.key} was completed cannot be told: the upload is gone and the object may not be read; "
-            "grant the credentials s3:GetObject and s3:ListBucket on it",
-            error_class=ACCESS_DENIED,
+            "grant the credentials s3:GetObject and s3:ListBucket on it"
         )
     attempt.lease.confirm()
     abort_if_allowed(attempt, upload.key, upload.upload_id)  # it may lack nothing but a part

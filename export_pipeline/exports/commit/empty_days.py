@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.commit.claim import MICROSECONDS
 from export_pipeline.exports.commit.day_row import freed
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.manifest import empty_days_manifest
@@ -24,6 +23,7 @@ from export_pipeline.exports.control.tables import days, uploads
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.paths import empty_manifest_key
+from export_pipeline.runs.times import SECOND
 from export_pipeline.runs.window import DayWindow, Window
 
 DAYS_A_MANIFEST = 64
@@ -179,7 +179,7 @@ class _Commit:
                 "epoch": epoch,
                 "owner": self._owner,
                 "claim_id": self._commit_id,
-                "lease_until": now + int(self._limits.lease_seconds * MICROSECONDS),
+                "lease_until": now + int(self._limits.lease_seconds * SECOND),
                 "intent": intent.model_dump(mode="json"),
             }
             transaction.execute(sa.update(days).where(_of(self._table.export_id, [day])).values(**values))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from export_pipeline.errors import (
+    AccessDeniedError,
     ControlUnreachableError,
     DestinationError,
     DestinationRefusedError,
@@ -23,7 +24,6 @@ from export_pipeline.exports.commit.manifest import (
     load_manifest,
     misplaced,
 )
-from export_pipeline.exports.commit.object_state import ACCESS_DENIED
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.files.manifest import ManifestError
@@ -90,9 +90,7 @@ def _epochs(store: ObjectStore, table: TableRecord, days: Iterable[date]) -> Epo
             path = parse_manifest_key(item.key)
             if isinstance(path, ManifestPath):
                 found[path.key.day].append(path.epoch)
-    except DestinationRefusedError as error:
-        if error.error_class != ACCESS_DENIED:
-            raise
+    except AccessDeniedError:
         return {}
     return dict(found)
 
@@ -160,9 +158,8 @@ def abort_if_allowed(attempt: Attempt, key: str, upload_id: str) -> None:
     """Aborts an upload that no intent holds, where rights allow that."""
     try:
         attempt.store.abort(key, upload_id)
-    except DestinationRefusedError as error:
-        if error.error_class != ACCESS_DENIED:
-            raise
+    except AccessDeniedError:
+        return  # its parts stay until a lifecycle rule removes them
 
 
 def abandon(attempt: Attempt, stale: StaleUpload) -> None:

@@ -17,9 +17,10 @@ from export_pipeline.errors import (
     LeaseLostError,
 )
 from export_pipeline.exports.commit import transitions
-from export_pipeline.exports.commit.claim import MICROSECONDS, Claim, Held, Satisfied, claim_day
+from export_pipeline.exports.commit.claim import Claim, Held, Satisfied, claim_day
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.transaction import Transaction
+from export_pipeline.runs.times import SECOND
 
 HEARTBEATS_PER_LEASE = 6
 _LATELY = 1 / 30
@@ -156,7 +157,7 @@ class Lease:
 
     def now(self) -> int:
         """The control database's clock, in microseconds, as this host's has gone on since the claim."""
-        return self._taken_at + int((self._clock() - self._began) * MICROSECONDS)
+        return self._taken_at + int((self._clock() - self._began) * SECOND)
 
     def moved_to(self, claim: Claim) -> None:
         """Goes on under another epoch of the same holder."""

@@ -32,13 +32,13 @@ from export_pipeline.files.paths import DayKey
 from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.schema import arrow_schema, select_fields
+from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.protocol import DayFingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_YET = "0" * 64
 
 MAX_EPOCH_STEP = 1_000_000
@@ -64,7 +64,7 @@ def day_manifest(
 
     Instants are control database microseconds.
     """
-    facts, tally = streamed.facts, streamed.tally
+    facts, counters = streamed.facts, streamed.counters
     file = ManifestFile(bucket=table.bucket, key=key, sha256=_NOT_YET, **dataclasses.asdict(facts))
     return Manifest(
         kind="day",
@@ -80,15 +80,15 @@ def day_manifest(
         filter=table.filter,
         snapshot_at=instant(snapshot_at),
         source=_fingerprint(streamed.fingerprint),
-        rows_source=tally.rows_source + streamed.fingerprint.superseded,
+        rows_source=counters.rows_source + streamed.fingerprint.superseded,
         rows=facts.rows,
         superseded=streamed.fingerprint.superseded,
         rejected=Rejections(
-            count=tally.rows_rejected,
-            by_reason=dict(tally.reasons),
-            rows=tuple(RejectedRun(**dataclasses.asdict(row)) for row in tally.rejected),
+            count=counters.rows_rejected,
+            by_reason=dict(counters.reasons),
+            rows=tuple(RejectedRun(**dataclasses.asdict(row)) for row in counters.rejected),
         ),
-        replaced=dict(tally.replaced),
+        replaced=dict(counters.replaced),
         file=file if facts.rows else None,
         schema_fingerprint=schema_fingerprint(schema),
         fields=table.fields,
@@ -154,16 +154,6 @@ def empty_days_manifest(
         committed_at=instant(committed_at),
         tool_version=tool_version(),
     )
-
-
-def instant(value: int) -> datetime:
-    """Control database microseconds as a time in UTC."""
-    return _EPOCH + timedelta(microseconds=value)
-
-
-def microseconds(value: datetime) -> int:
-    """The inverse of `instant`."""
-    return (value - _EPOCH) // timedelta(microseconds=1)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from export_pipeline.exports.commit.complete import carry_out
 from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.fence import abandon, abort_others
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
-from export_pipeline.exports.commit.manifest import day_manifest, microseconds, with_upload
+from export_pipeline.exports.commit.manifest import day_manifest, with_upload
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, refuse_vanishing, unchanged
 from export_pipeline.exports.commit.stream import DuplicateFilter, StreamedDay, footer_of, stream_day
@@ -22,6 +22,7 @@ from export_pipeline.files.parquet import DayFile
 from export_pipeline.files.paths import data_key, manifest_key
 from export_pipeline.object_store.upload import PartUpload, UploadedFile
 from export_pipeline.runs.schema import arrow_schema, select_fields
+from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.sources.protocol import RunSource
 
@@ -57,7 +58,7 @@ class NewCommit:
         self._key = data_key(attempt.table.prefix, attempt.table.key(day.day), attempt.table.format_version)
         self._fields = select_fields(attempt.table.fields)
         self._schema = arrow_schema(self._fields, attempt.table.format_version)
-        self._sink = self._new_sink()
+        self._upload_buffer = self._new_buffer()
         self._upload_id = ""
 
     def run(self, source: RunSource) -> FinishedCommit | Unchanged:
@@ -82,14 +83,17 @@ class NewCommit:
             self._refuse_shrinking(manifest)
             uploaded = self._uploaded(manifest)
             intent = self._intent(manifest, uploaded)
-            decided = True  # from here on the commit may be decided although its answer was lost
+            # The commit point. From here on an error does not say that nothing was decided: the database may have taken
+            # the intent and its answer got lost. Then the upload has to stay, for the next attempt completes it. Only
+            # two errors are the database's own word that there is no intent.
+            decided = True
             try:
                 self._record(intent)
             except (DayCancelledError, ShrunkError):
                 decided = False
                 raise
         except BaseException:
-            self._sink.close()
+            self._upload_buffer.close()
             if not decided:
                 self._abandon()
             raise
@@ -97,20 +101,20 @@ class NewCommit:
         return carry_out(self._attempt, intent, keep_lease=False)
 
     def _stream(self, source: RunSource) -> StreamedDay:
-        once = DuplicateFilter()
+        duplicates = DuplicateFilter()
         for _ in range(_READINGS):
-            streamed = self._read(source, once)
+            streamed = self._read(source, duplicates)
             if streamed is not None:
                 return streamed
-            self._sink.close()
+            self._upload_buffer.close()
             self._abandon()
-            self._sink = self._new_sink()
+            self._upload_buffer = self._new_buffer()
         raise RowCountError(f"{self._day.day}: other ids came twice each time the day was read; nothing was committed")
 
-    def _new_sink(self) -> BufferedUpload:
+    def _new_buffer(self) -> BufferedUpload:
         return BufferedUpload(self._open_upload, part_bytes=self._attempt.limits.part_bytes)
 
-    def _read(self, source: RunSource, once: DuplicateFilter) -> StreamedDay | None:
+    def _read(self, source: RunSource, duplicates: DuplicateFilter) -> StreamedDay | None:
         attempt, table = self._attempt, self._attempt.table
         transform = RunTransform(
             tenant_id=table.tenant_id,
@@ -122,7 +126,7 @@ class NewCommit:
         )
         footer = footer_of(commit_id=self.commit_id, export_id=table.layout_id, day=self._day.day, epoch=self._epoch)
         file = DayFile(
-            self._sink,
+            self._upload_buffer,
             schema=self._schema,
             compression=table.compression,
             row_group_bytes=attempt.limits.row_group_bytes,
@@ -131,13 +135,18 @@ class NewCommit:
         with source.open(table.project_key, self._day.window, table.fields, filter=table.tree) as snapshot:
             attempt.on_step("snapshot")
             streamed = stream_day(
-                snapshot, day=self._day.day, transform=transform, file=file, on_batch=self._on_batch, once=once
+                snapshot,
+                day=self._day.day,
+                transform=transform,
+                file=file,
+                on_batch=self._on_batch,
+                duplicates=duplicates,
             )
         attempt.on_step("streamed")
         return streamed
 
     def _on_batch(self, rows: int, size: int) -> None:
-        self._attempt.lease.progress(rows_read=rows, bytes_uploaded=self._sink.bytes)
+        self._attempt.lease.progress(rows_read=rows, bytes_uploaded=self._upload_buffer.bytes)
         self._on_bytes(size)
         self._attempt.on_step("batch")
 
@@ -158,8 +167,8 @@ class NewCommit:
     def _uploaded(self, manifest: Manifest) -> UploadedFile | None:
         if manifest.file is None:
             return None
-        uploaded = self._sink.finish()
-        self._sink.close()
+        uploaded = self._upload_buffer.finish()
+        self._upload_buffer.close()
         self._attempt.on_step("parts uploaded")
         return uploaded
 
@@ -195,7 +204,7 @@ class NewCommit:
 
     def _agree(self, committed: Committed, manifest: Manifest, snapshot_at: int) -> Unchanged:
         attempt = self._attempt
-        self._sink.close()
+        self._upload_buffer.close()
         self._abandon()
         fingerprint = manifest.source.model_dump(mode="json")
         attempt.run(

@@ -5,16 +5,14 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.errors import AccessDeniedError, DestinationUnavailableError
 from export_pipeline.files.parquet import TAIL_BYTES, read_footer
 from export_pipeline.object_store.protocol import ObjectInfo, ObjectMissingError, ObjectStore
-
-ACCESS_DENIED = "Access denied"
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 
 
-class Found(StrEnum):
+class Presence(StrEnum):
     """What lies at a key, seen from one commit."""
 
     MINE = "the commit's file"
@@ -24,35 +22,33 @@ class Found(StrEnum):
 
 
 @dataclass(frozen=True)
-class Look:
+class ObjectState:
     """What lies at a key; `info` is there where it could be seen."""
 
-    found: Found
+    presence: Presence
     info: ObjectInfo | None = None
 
 
-def look(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> Look:
+def read_object_state(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> ObjectState:
     """Compares size and the commit id in the Parquet footer; raises `DestinationUnavailableError` without an answer."""
     try:
         seen = _end_of(store, key=key, start=max(0, size - TAIL_BYTES), end=size)
         if seen is None:
-            return Look(Found.ABSENT)
+            return ObjectState(Presence.ABSENT)
         info, tail = seen
         if info.size != size:
-            return Look(Found.OTHER, info)
+            return ObjectState(Presence.OTHER, info)
         first = size - len(tail)
         footer = read_footer(
             lambda start, end: store.read(key, start, end) if start < first else tail[start - first : end - first], size
         )
     except ValueError:
-        return Look(Found.OTHER, info)
+        return ObjectState(Presence.OTHER, info)
     except ObjectMissingError:
-        return Look(Found.ABSENT)
-    except DestinationRefusedError as error:
-        if error.error_class != ACCESS_DENIED:
-            raise
-        return Look(Found.UNREADABLE)
-    return Look(Found.MINE if footer.get("commit_id") == str(commit_id) else Found.OTHER, info)
+        return ObjectState(Presence.ABSENT)
+    except AccessDeniedError:
+        return ObjectState(Presence.UNREADABLE)
+    return ObjectState(Presence.MINE if footer.get("commit_id") == str(commit_id) else Presence.OTHER, info)
 
 
 def _end_of(store: ObjectStore, *, key: str, start: int, end: int) -> tuple[ObjectInfo, bytes] | None:

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from export_pipeline.errors import RowCountError
+from export_pipeline.files.manifest import MAX_REJECTED_LISTED
 from export_pipeline.files.parquet import DayFile, FileFacts
 from export_pipeline.runs.arrays import flags_array
 from export_pipeline.runs.rejected import RejectedRow
@@ -20,14 +21,12 @@ from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
 
 TWICE = "id: comes twice"
 
-MOST_REJECTED_LISTED = 1000
-
 
 class DuplicateFilter:
     """Looks at the ids of a day, reading by reading.
 
     `kept` passes on a batch without the rows whose id is known to repeat and was there before in this reading;
-    `found_more`, at the end of a reading, says whether another one is needed.
+    `has_more`, at the end of a reading, says whether another one is needed.
     """
 
     def __init__(self) -> None:
@@ -48,7 +47,7 @@ class DuplicateFilter:
         self._hashes.append(hashes)
         return batch
 
-    def found_more(self) -> bool:
+    def has_more(self) -> bool:
         """Ends a reading. The next one compares ids themselves: two with the same hash may well differ."""
         ordered = pl.concat(self._hashes).sort() if self._hashes else pl.Series(dtype=pl.UInt64)
         found = set(ordered.filter(ordered == ordered.shift(1)).to_list())
@@ -95,7 +94,7 @@ class Counters:
         """Counts a batch."""
         self.rows_source += batch.rows_source
         self.rows_rejected += len(batch.rejected)
-        self.rejected += batch.rejected[: MOST_REJECTED_LISTED - len(self.rejected)]
+        self.rejected += batch.rejected[: MAX_REJECTED_LISTED - len(self.rejected)]
         self.reasons.update(row.reason for row in batch.rejected)
         self.replaced.update(batch.replaced)
 
@@ -105,7 +104,7 @@ class StreamedDay:
     """A day that was read to its end and written as a file that nobody sees yet."""
 
     facts: FileFacts
-    tally: Counters
+    counters: Counters
     fingerprint: DayFingerprint
 
 
@@ -116,28 +115,28 @@ def stream_day(
     transform: RunTransform,
     file: DayFile,
     on_batch: Callable[[int, int], None],
-    once: DuplicateFilter,
+    duplicates: DuplicateFilter,
 ) -> StreamedDay | None:
     """Writes all rows of a snapshot into `file`; `on_batch` is told the rows and bytes read so far.
 
-    None: `once` found ids that come twice, and the day is to be read again.
+    None: `duplicates` found ids that come twice, and the day is to be read again.
 
     Raises `RowCountError` where rows were lost or came twice on the way: every row of the snapshot is in the file
     once, or was set aside with a reason.
     """
-    tally = Counters()
-    for batch in map(once.kept, transform.stream(_told(snapshot.batches(), on_batch))):
+    counters = Counters()
+    for batch in map(duplicates.kept, transform.stream(_told(snapshot.batches(), on_batch))):
         file.write(batch.rows)
-        tally.add(batch)
+        counters.add(batch)
     facts = file.close()
     check_counts(
         day,
         counted=snapshot.fingerprint.rows,
-        read=tally.rows_source,
+        read=counters.rows_source,
         written=facts.rows,
-        rejected=tally.rows_rejected,
+        rejected=counters.rows_rejected,
     )
-    return None if once.found_more() else StreamedDay(facts, tally, snapshot.fingerprint)
+    return None if duplicates.has_more() else StreamedDay(facts, counters, snapshot.fingerprint)
 
 
 def _told(raws: Iterator[pa.RecordBatch], on_batch: Callable[[int, int], None]) -> Iterator[pa.RecordBatch]:

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError
-from export_pipeline.exports.commit.claim import MICROSECONDS, Claim, claim_of, lost
+from export_pipeline.exports.commit.claim import Claim, claim_of, lost
 from export_pipeline.exports.commit.day_row import DayRow, freed, is_day, lock_day
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.rules import COMPLETED, RUNNING, refuse_shrinking, status_at_rest
 from export_pipeline.exports.control.tables import commits, days, facts, uploads
 from export_pipeline.exports.control.transaction import Transaction
+from export_pipeline.runs.times import SECOND
 
 CancelAnswer = Literal["cancelled", "stopping", "too late", "nothing to cancel"]
 
@@ -35,7 +36,7 @@ def renew(
         sa.update(days)
         .where(_holds(claim))
         .values(
-            lease_until=transaction.now_sql + int(lease_seconds * MICROSECONDS),
+            lease_until=transaction.now_sql + int(lease_seconds * SECOND),
             rows_read=rows_read,
             bytes_uploaded=bytes_uploaded,
             updated_at=transaction.now_sql,

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from export_pipeline.errors import DestinationRefusedError
+from export_pipeline.errors import AccessDeniedError
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.settings import PREFIX, Settings, UploadArgument
 
@@ -25,7 +25,7 @@ _KEY_OF_THE_CALLER = re.compile(r"[A-Za-z0-9/_-]+")
 def permit(
     config: DestinationConfig, credentials: Credentials | None, *, tenant_id: uuid.UUID, settings: Settings
 ) -> None:
-    """Raises `DestinationRefusedError` that names the setting where the workspace may not write in this way."""
+    """Raises `AccessDeniedError` that names the setting where the workspace may not write in this way."""
     if credentials is None:
         if config.aws_role_arn is None:
             _permit_own(config, tenant_id, settings)
@@ -34,7 +34,7 @@ def permit(
     allowed = frozenset(_of(settings.upload_arguments, tenant_id))
     if refused := [name for name in _reaching(config, credentials) if name not in allowed]:
         setting = ",".join(f"{tenant_id}={name}" for name in refused)
-        raise _refused(
+        raise AccessDeniedError(
             f"s3_additional_kwargs.{' and '.join(refused)} may reach outside of the bucket, and workspace "
             f"{tenant_id} may not give it: make the destination without, or have the operator set "
             f"{PREFIX}UPLOAD_ARGUMENTS={setting}."
@@ -43,7 +43,7 @@ def permit(
 
 def _permit_own(config: DestinationConfig, tenant_id: uuid.UUID, settings: Settings) -> None:
     if tenant_id not in settings.own_credentials_workspaces:
-        raise _refused(
+        raise AccessDeniedError(
             f"No credentials are given for {config.place}, and workspace {tenant_id} may not use the process's own: "
             f"give {config.names.access_key_id} and {config.names.secret_access_key}, or have the operator set "
             f"{PREFIX}OWN_CREDENTIALS_WORKSPACES={tenant_id}."
@@ -53,7 +53,7 @@ def _permit_own(config: DestinationConfig, tenant_id: uuid.UUID, settings: Setti
 def _permit_role(role: str, tenant_id: uuid.UUID, settings: Settings) -> None:
     if not any(fnmatch.fnmatchcase(role, pattern) for pattern in _of(settings.workspace_roles, tenant_id)):
         grant = f"{tenant_id}={role.replace(',', '?')}"
-        raise _refused(
+        raise AccessDeniedError(
             f"Workspace {tenant_id} may not assume the role {role}: give access_key_id and secret_access_key, or have "
             f"the operator set {PREFIX}WORKSPACE_ROLES={grant}."
         )
@@ -79,7 +79,3 @@ def _own_key(key: str, role: str | None) -> bool:
 
 def _of(grants: Sequence[tuple[uuid.UUID | None, str]], tenant_id: uuid.UUID) -> Iterator[str]:
     return (what for workspace, what in grants if workspace in {None, tenant_id})
-
-
-def _refused(text: str) -> DestinationRefusedError:
-    return DestinationRefusedError(text, error_class="Access denied")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from export_pipeline.errors import DestinationError, DestinationRefusedError, ExportPipelineError
+from export_pipeline.errors import AccessDeniedError, DestinationError, ExportPipelineError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import days, exports, projects
 from export_pipeline.exports.projects.standing import STANDING
@@ -157,9 +157,7 @@ def _stored(store: ObjectStore, prefix: str) -> _Stored:
         info, body = store.read_end(catalog_key(prefix), 0, MAX_CATALOG_BYTES + 1)
     except ObjectMissingError:
         return _Stored()
-    except DestinationRefusedError as error:
-        if error.error_class != "Access denied":
-            raise
+    except AccessDeniedError as error:
         return _Stored(readable=False, problem=f"was written without the tables of other deployments: {error}")
     except DestinationError as error:
         if error.code != "InvalidRange":

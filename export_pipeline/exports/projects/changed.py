@@ -21,6 +21,7 @@ from typing import Any
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import DayRecord, TableRecord, read_days
 from export_pipeline.runs.filter import read_filter
+from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, RunSource
 
@@ -178,7 +179,7 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | No
         seen=known.max_modified_at,
         modified=None if known.rows else there.rows,
         again=not changed,
-        since=_instant(record.snapshot_at or 0),
+        since=instant(record.snapshot_at or 0),
         # The epoch lets a state that comes back after another was published count as a new change.
         change=_digest([str(record.export_id), str(record.day), record.commit_epoch, _shown(known), seen]),
         failed=record.error is not None,
@@ -205,9 +206,9 @@ def _more_and_fewer(numbers: Sequence[int], what: str) -> list[str]:
 
 
 def _is_unsettled(record: DayRecord, known: DayFingerprint, now: int) -> bool:
-    read = _instant(record.snapshot_at or 0)
+    read = instant(record.snapshot_at or 0)
     newest = max((at for at in (known.max_modified_at, known.max_feedback_modified_at) if at is not None), default=None)
-    return newest is not None and newest > read - OVERLAP and _instant(now) >= read + SETTLED
+    return newest is not None and newest > read - OVERLAP and instant(now) >= read + SETTLED
 
 
 def _is_at_rest(record: DayRecord, now: int) -> bool:
@@ -216,15 +217,15 @@ def _is_at_rest(record: DayRecord, now: int) -> bool:
 
 
 def _known(recorded: Mapping[str, Any]) -> DayFingerprint:
-    def instant(name: str) -> datetime | None:
+    def moment(name: str) -> datetime | None:
         text = recorded.get(name)
         return None if text is None else datetime.fromisoformat(text)
 
     return DayFingerprint(
         rows=recorded.get("rows", 0),
-        max_modified_at=instant("max_modified_at"),
+        max_modified_at=moment("max_modified_at"),
         feedbacks=recorded.get("feedbacks"),
-        max_feedback_modified_at=instant("max_feedback_modified_at"),
+        max_feedback_modified_at=moment("max_feedback_modified_at"),
     )
 
 
@@ -236,10 +237,6 @@ def _shown(found: DayFingerprint) -> str:
 
 def _digest(parts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _instant(micros: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def _second(at: datetime) -> str:

@@ -23,6 +23,7 @@ from export_pipeline.exports.projects.owners import (
 )
 from export_pipeline.exports.projects.unassigned import count_unassigned
 from export_pipeline.exports.watch.notices import add_notice
+from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX, Settings
 from export_pipeline.sources.protocol import OutsideRows, Project, ProjectKey, RunSource, UnassignedRows
@@ -90,7 +91,7 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
         source.projects()  # a store that cannot be read is told before a control database is made
     control.migrate()
     began = control.now()
-    today = datetime.fromtimestamp(began / 1_000_000, UTC).date()
+    today = instant(began).date()
     found, warnings = source.projects(), []
     start = _recorded_start(control)
     if start is None:

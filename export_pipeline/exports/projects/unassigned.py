@@ -14,10 +14,11 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import facts
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.watch.notices import add_notice
+from export_pipeline.runs.times import SECOND
 from export_pipeline.settings import Settings
 from export_pipeline.sources.protocol import RunSource, UnassignedRows
 
-YOUNG_MICROSECONDS = 6 * 3600 * 1_000_000
+YOUNG_MICROSECONDS = 6 * 3600 * SECOND
 _FACT = "unassigned_rows"
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.bulk.records import instant, read_export
+from export_pipeline.exports.bulk.records import read_export
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, commits, days, exports, projects
 from export_pipeline.exports.control.transaction import Transaction
@@ -17,6 +17,7 @@ from export_pipeline.exports.proof.manifests import ManifestReader, TableId, cho
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.signing import PublicKeys
 from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.runs.times import instant
 
 MOST_CHANGES = 10_000
 

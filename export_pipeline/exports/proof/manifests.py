@@ -12,7 +12,6 @@ from export_pipeline.exports.commit.manifest import (
     believable,
     doubt,
     load_manifest,
-    microseconds,
     misplaced,
 )
 from export_pipeline.exports.control.records import TableRecord
@@ -27,6 +26,7 @@ from export_pipeline.files.paths import (
 )
 from export_pipeline.files.signing import PublicKeys
 from export_pipeline.object_store.protocol import ObjectStore
+from export_pipeline.runs.times import microseconds
 
 FlawKind = Literal["unreadable", "damaged", "misplaced", "doubtful", "unsigned", "refused"]
 """The store does not give it; it is none, or was changed; it disagrees with its key; it cannot be true; it has no

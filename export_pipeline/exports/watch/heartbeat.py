@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from export_pipeline.errors import ControlUnreachableError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import facts
+from export_pipeline.runs.times import SECOND
 
 LATE_SECONDS = 180
 """A tick that is older says that no daemon runs: sensors tick every 30 seconds."""
 
 _NAME = "daemon_tick"
-_MICROSECONDS = 1_000_000
 
 
 def beat(control: ControlDatabase) -> None:
@@ -29,4 +29,4 @@ def seconds_since_tick(control: ControlDatabase) -> float | None:
     with control.read() as transaction:
         value = transaction.execute(sa.select(facts.c.value).where(facts.c.name == _NAME)).scalar_one_or_none()
         now = transaction.now()
-    return None if value is None else max(0.0, (now - int(value)) / _MICROSECONDS)
+    return None if value is None else max(0.0, (now - int(value)) / SECOND)

@@ -9,9 +9,8 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_exports, bulk_units, days, exports
 from export_pipeline.exports.watch.heartbeat import seconds_since_tick
 from export_pipeline.exports.watch.overdue import progress
+from export_pipeline.runs.times import SECOND
 from export_pipeline.settings import Settings
-
-_MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def measure(control: ControlDatabase, settings: Settings) -> Measures:
         overdue={(item.project.name, str(item.project.session_id)): len(item.overdue) for item in late},
         exports={row.status: row.found for row in found_exports},
         units={row.status: row.found for row in found_units},
-        steps={name: Step(row.found, float(row.total) / _MICROSECONDS) for name, row in steps.items()},
+        steps={name: Step(row.found, float(row.total) / SECOND) for name, row in steps.items()},
         seconds_since_tick=seconds_since_tick(control),
     )
 

@@ -18,6 +18,7 @@ from export_pipeline.exports.control.tables import notices
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.exports.projects.changed import ShrunkDay
 from export_pipeline.exports.turns import in_turns
+from export_pipeline.runs.times import SECOND
 from export_pipeline.runs.window import Window
 
 Kind = Literal[
@@ -206,7 +207,7 @@ def mark_failed(control: ControlDatabase, notice: Notice, *, pause: float) -> No
     """The notice could not be sent and is tried again after `pause` seconds."""
 
     def mark(transaction: Transaction) -> None:
-        not_before = transaction.now_sql + int(pause * 1_000_000)
+        not_before = transaction.now_sql + int(pause * SECOND)
         transaction.execute(_update(notice).values(attempts=notice.attempts + 1, not_before=not_before))
 
     control.run(mark)

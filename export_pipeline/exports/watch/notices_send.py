@@ -23,7 +23,6 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +31,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.watch.notices import Notice, due_notices, mark_failed, mark_sent
 from export_pipeline.object_store.deadline import Deadline
 from export_pipeline.object_store.endpoint import why_blocked
+from export_pipeline.runs.times import SECOND, instant
 from export_pipeline.settings import PREFIX, Settings
 
 ID_HEADER = "Export-Pipeline-Notice"
@@ -39,7 +39,7 @@ TIMESTAMP_HEADER = "Export-Pipeline-Timestamp"
 SIGNATURE_HEADER = "Export-Pipeline-Signature"
 
 ANSWER_SECONDS = 10.0
-GIVE_UP_MICROSECONDS = 3 * 24 * 3600 * 1_000_000
+GIVE_UP_MICROSECONDS = 3 * 24 * 3600 * SECOND
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
 _AT_ONCE = 50
 
@@ -119,7 +119,7 @@ def send_due(
 
 def body_of(notice: Notice) -> bytes:
     """The JSON that is posted."""
-    at = datetime.fromtimestamp(notice.created_at / 1_000_000, UTC).isoformat(timespec="microseconds")
+    at = instant(notice.created_at).isoformat(timespec="microseconds")
     content = {"id": str(notice.id), "kind": notice.kind, "at": at, "text": notice.text, "detail": dict(notice.detail)}
     return json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 

@@ -14,6 +14,7 @@ from export_pipeline.exports.projects.planning import DayRange, day_ranges, days
 from export_pipeline.exports.projects.registry import list_projects, partitions_start
 from export_pipeline.exports.projects.standing import current_table
 from export_pipeline.exports.watch.notices import add_notice
+from export_pipeline.runs.times import instant
 from export_pipeline.settings import Settings
 
 GRACE = timedelta(hours=1)
@@ -53,7 +54,7 @@ def progress(control: ControlDatabase, settings: Settings, *, now: datetime | No
     A day is overdue when it is not Completed an hour after the daily schedule should have started on it; the schedule
     of the day on which a project became known may have come too early for it.
     """
-    moment = datetime.fromtimestamp(control.now() / 1_000_000, UTC) if now is None else now
+    moment = instant(control.now()) if now is None else now
     start, last = partitions_start(control), last_due(moment, settings)
     return [
         _progress(control, project, settings, start=start, last=last)
@@ -73,7 +74,7 @@ def _daily_at(settings: Settings) -> timedelta:
 def _was_known(project: ProjectRecord, last: date, settings: Settings) -> bool:
     """Whether the schedule that should have exported the day `last` came when the project was known."""
     ran = datetime.combine(last + timedelta(days=1), time(), UTC) + _daily_at(settings)
-    return datetime.fromtimestamp(project.first_seen_at / 1_000_000, UTC) <= ran
+    return instant(project.first_seen_at) <= ran
 
 
 def _progress(
@@ -108,7 +109,7 @@ def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime 
     `now` is the control database's clock unless given.
     """
     at = control.now()
-    moment = datetime.fromtimestamp(at / 1_000_000, UTC) if now is None else now
+    moment = instant(at) if now is None else now
     day = last_due(moment, settings)
     late = [found for found in progress(control, settings, now=moment) if day in found.overdue]
     if not late:

@@ -8,7 +8,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from export_pipeline.errors import DestinationError, DestinationRefusedError, DestinationUnavailableError
+from export_pipeline.errors import (
+    AccessDeniedError,
+    DestinationError,
+    DestinationRefusedError,
+    DestinationUnavailableError,
+)
 from export_pipeline.object_store.config import DestinationConfig
 from export_pipeline.object_store.endpoint import PeerBlockedError, is_discreet, no_public_address
 
@@ -242,5 +247,7 @@ def _made(
         external_id=f" with the external id {config.external_id}" if config.external_id else "",
     )
     text = f"{rule.error_class}: {operation} on {config.place} failed ({what}). {cure}"
+    if rule.error_class == "Access denied" and not rule.retry:
+        return AccessDeniedError(text, code=code)
     kind = DestinationUnavailableError if rule.retry else DestinationRefusedError
     return kind(text, error_class=rule.error_class, code=code)

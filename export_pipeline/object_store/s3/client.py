@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from export_pipeline.errors import DestinationRefusedError
+from export_pipeline.errors import AccessDeniedError
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.endpoint import check_addresses, guard_client, is_private, parse_endpoint
 from export_pipeline.object_store.s3.roles import assume
@@ -39,10 +39,9 @@ def make_client(config: DestinationConfig, credentials: Credentials | None, *, a
     endpoint = parse_endpoint(config)
     addresses = [] if endpoint is None else check_addresses(config, endpoint)
     if credentials is None and not config.process_credentials:
-        raise DestinationRefusedError(
+        raise AccessDeniedError(
             f"No credentials are given for {config.place}, and the process's own may not be used: give "
-            f"{config.names.access_key_id} and {config.names.secret_access_key}.",
-            error_class="Access denied",
+            f"{config.names.access_key_id} and {config.names.secret_access_key}."
         )
     from botocore.exceptions import BotoCoreError
 

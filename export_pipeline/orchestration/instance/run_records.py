@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from export_pipeline.runs.times import SECOND
+
 OWNER_PREFIX = "dagster:"
 _BACKFILL_TAG = "dagster/backfill"
 
@@ -18,7 +20,7 @@ def launched_at(instance: dg.DagsterInstance, run: dg.DagsterRun, *, now: int) -
     """
     created = _created(instance, run)
     age = max(0.0, time.time() - created) if created is not None else 0.0
-    return now - round(age * 1_000_000)
+    return now - round(age * SECOND)
 
 
 def _created(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float | None:

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from export_pipeline.orchestration.resources import CONNECTIONS, Connections
+from export_pipeline.runs.times import SECOND
 
 NOTICE_SECONDS = 30
-OVERDUE_MICROSECONDS = 600 * 1_000_000
+OVERDUE_MICROSECONDS = 600 * SECOND
 """How often the days of all projects are looked through."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from export_pipeline.runs.ids import parse_uuid
+from export_pipeline.runs.ids import ANY_UUID, parse_uuid
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit
 from export_pipeline.sources.sql.dialect import Column, Dialect, Relation, TimeSql
@@ -36,8 +36,7 @@ _TEXTS = {"text", "varchar", "bpchar", C_TEXT}
 NATIVE = {"timestamptz", "timestamp", "date"}
 _INT64 = 2**63 - 1
 _UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_UUID_DIGITS = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
-_ANY_UUID = rf"'^[ \t\r\n\f\v]*(urn:uuid:)?({_UUID_DIGITS}|[{{]{_UUID_DIGITS}[}}])[ \t\r\n\f\v]*$'"
+_ANY_UUID = rf"'^[ \t\r\n\f\v]*(urn:uuid:)?({ANY_UUID}|[{{]{ANY_UUID}[}}])[ \t\r\n\f\v]*$'"
 _NESTED = {"array", "composite"}
 _FALSY = "('', '0', 'f', 'false', 'n', 'no', 'off')"
 

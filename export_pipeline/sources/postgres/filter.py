@@ -3,6 +3,7 @@
 from typing_extensions import override
 
 from export_pipeline.runs.cells import FLAGS
+from export_pipeline.runs.ids import ANY_UUID
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
 from export_pipeline.sources.postgres.dialect import INTEGERS, NATIVE, PostgresDialect, cleaned
 from export_pipeline.sources.sql.dialect import Column
@@ -15,8 +16,7 @@ MAX_NUMBER = 1_000
 _TYPES: dict[BoundKind, str] = {"text": "text", "integer": "int8", "number": "numeric"}
 _BLANKS = "E'" + "".join(f"\\x{ord(blank):02x}" for blank in BLANKS) + "'"
 _NUMBER = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?0*[0-9]{1,3})?$"
-_HEX = "[0-9a-f]{4}(-?[0-9a-f]{4}){7}"
-_UUID = f"^(urn:uuid:)?({_HEX}|[{{]{_HEX}[}}])$"
+_UUID = f"^(urn:uuid:)?({ANY_UUID}|[{{]{ANY_UUID}[}}])$"
 _STAMP = "[0-9]{8}T[0-9]{12}Z"
 _DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
 _STRING = r'"(?:[^"\\]|\\.)*"'
@@ -136,7 +136,21 @@ class PostgresFilterWords(FilterWords):
 
     @override
     def entries(self, column: Column, *, inside: str | None, wanted: str | None) -> str:
-        """`wanted` also says where there is nothing to be found further down."""
+        """`wanted` also says where there is nothing to be found further down.
+
+        The query walks the JSON of one row, a level at a time; `tree` holds each value under its key:
+
+        - it begins with the members of the root, `{"a": {"b": 1}}` gives `a`;
+        - a member of an object continues the key, `a.b`; an element of a list has the key of the list, because a filter
+          asks whether any of them fits. Both come from one LATERAL, as the recursive part of a query may name `tree`
+          only once;
+        - a key that is not on the way to the wanted one (`leads`) is not followed, so that a large document costs its
+          top level only, and neither is one longer than `MAX_KEY`. Depth ends by itself: `_document` gives null for
+          JSON nested deeper than `MAX_DEPTH`.
+
+        Functions over members fail on any other kind of value, also where a WHERE would have left it out: the server
+        may call them first. So each call has a CASE around its argument (`_if`), and null gives no rows.
+        """
         root = "d.value" if inside is None else f"({_if('d.value', 'object')} -> '{inside}')"
         leads = f"({{0}}.key = {wanted} OR starts_with({wanted}, {{0}}.key || '.'))" if wanted else "true"
         document, members = self._document(column), f"json_each({_if(root, 'object')})"
@@ -156,7 +170,11 @@ class PostgresFilterWords(FilterWords):
         )
 
     def _document(self, column: Column) -> str:
-        """One row with the JSON of a column as `value`: null where it is not readable."""
+        """One row with the JSON of a column as `value`: null where it is not readable.
+
+        `OFFSET 0` keeps the server from merging the subqueries, which would compute each step once for every mention
+        of it, and from casting text before it was found to be valid.
+        """
         if column.type == "jsonb":
             return f"(SELECT {column.sql}::text::json AS value)"
         if column.type == "array":

@@ -27,10 +27,10 @@ from export_pipeline.runs.filter_tree import (
     entry_part,
     paired,
 )
+from export_pipeline.runs.times import SECOND, microseconds
 from export_pipeline.sources.sql.dialect import Column
 from export_pipeline.sources.sql.filter_words import BoundKind, FilterWords
 from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan
-from export_pipeline.sources.sql.times import to_micros
 
 _SIGNS = {"eq": "=", "neq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _AVERAGE = ".avg"
@@ -70,7 +70,7 @@ class _Compiler:
         kind: BoundKind = "text"
         bound: str | int = str(value)
         if isinstance(value, datetime):
-            kind, bound = "integer", to_micros(value)
+            kind, bound = "integer", microseconds(value)
         elif isinstance(value, Decimal):
             kind = "number"
         return self._bound(bound, kind)
@@ -147,7 +147,7 @@ class _Compiler:
 
     def _right(self, kind: Kind, value: Value) -> str:
         if isinstance(value, Decimal):
-            return self._bound(int(value * 1_000_000 if kind is Kind.SECONDS else value), "integer")
+            return self._bound(int(value * SECOND if kind is Kind.SECONDS else value), "integer")
         return self.bind(value)
 
     def _field(self, name: str) -> str:
@@ -180,7 +180,7 @@ class _Compiler:
         return "CAST(NULL AS text)" if parent is None else self.words.id(parent)
 
     def _leads_here(self, dotted: Column) -> str:
-        """Whether a `dotted_order` is believed (`runs.tree`)."""
+        """Whether a `dotted_order` is believed (`runs.tree`): it ends with the run's id, after that of its parent."""
         own, above = (self.words.on_path(dotted, place) for place in ("own", "parent"))
         return f"({own} = {self._field('id')} AND {self._is_or_null(above)})"
 
@@ -236,6 +236,7 @@ class _Compiler:
         source = self._entries(entry)
         if source is None:
             return "(1 = 0)"
+        # One EXISTS for all conditions: key and value are asked of the same entry, not of two.
         tests = [self._of_key(each) for each in entry.keys] + [self._of_value(each) for each in entry.values]
         return f"EXISTS (SELECT 1 FROM {source} AS e WHERE {' AND '.join(tests)})"
 

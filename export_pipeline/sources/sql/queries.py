@@ -13,13 +13,13 @@ from datetime import datetime
 
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS, RunField
+from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql.dialect import Column, TimeSql
 from export_pipeline.sources.sql.filter import compile_filter
 from export_pipeline.sources.sql.filter_words import FilterWords
 from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan, ProjectsPlan
-from export_pipeline.sources.sql.times import to_micros
 
 NAMED_KEYS = 7
 
@@ -140,7 +140,7 @@ class RunQueries:
         """Conditions for all versions of the project's rows near the window, and what makes it the window exactly."""
         if window is None:
             return self._project, ""
-        low, high = to_micros(window.start), to_micros(window.end)
+        low, high = microseconds(window.start), microseconds(window.end)
         return self.start.near(low, high, also=self._project), self.start.exact(low, high)
 
     def _from_where(self, window: Window | None, *, exactly: bool = True, wide: bool = False) -> tuple[str, str]:
@@ -153,6 +153,9 @@ class RunQueries:
         conditions += self._not_deleted()
         source = f"FROM {runs.relation.from_('r')}"
         if not runs.identity.unique:
+            # Where the database tells rows apart physically (rowid, ctid), versions are numbered over keys alone, and
+            # the rows are found again by them: payloads are not sorted. A view or a query has no such thing: there the
+            # numbered versions, with the columns that are needed, take the place of r.
             if runs.relation.identity:
                 conditions.append(self._newest_by_identity(near))
             else:
@@ -196,7 +199,14 @@ class RunQueries:
         )
 
     def _versions(self, columns: str, chosen: str) -> str:
-        """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first."""
+        """All versions, wherever they lie, of the ids that have one among the chosen rows, numbered newest first.
+
+        Wherever: a run whose `start_time` was corrected has an older version on another day, and must not be exported
+        on both. So a version outside the window may be number 1; then the id has no row within it.
+
+        The order must be total and the same in each snapshot, or a day that nobody has changed would change. Where two
+        versions agree in all times the row's place decides, and without one all small columns, by their bytes.
+        """
         runs, source = self._runs, self.source
         apart = [self._dialect.bytewise(column) for column in runs.identity.columns]
         if runs.identity.within_project and self.project.id == UNASSIGNED:
@@ -210,6 +220,7 @@ class RunQueries:
             ranks += [f"r.{name} DESC" for name in runs.relation.identity]
         else:
             ranks += [self._dialect.order(runs.fields[name]) for name in runs.fields if name in _SMALL]
+        # Rows without an id are no versions of each other: all of them pass, to be rejected with their reason.
         null_ids = "" if runs.relation.identity else f" OR ({self._id.sql} IS NULL AND {chosen})"
         return (
             f"SELECT {columns}, row_number() OVER (PARTITION BY {', '.join(apart)} ORDER BY {', '.join(ranks)}) "
@@ -297,7 +308,7 @@ class RunQueries:
         modified = self._time(self._runs.modified_at)
         changed = "NULL" if modified is None else modified.instant
         source, condition = self._from_where(window, exactly=False)
-        low, high = to_micros(window.start), to_micros(window.end)
+        low, high = microseconds(window.start), microseconds(window.end)
         return (
             f"SELECT found, instant, changed FROM (SELECT {self.row_key} AS found, {self.start.instant} AS instant, "
             f"{changed} AS changed, {self._dialect.order(self._id)} AS id {source} WHERE {condition} LIMIT -1) "
@@ -347,14 +358,14 @@ class RunQueries:
         modified = self._time(self._runs.modified_at)
         if modified is None:
             return None
-        return f"SELECT count(*) {self.kept(window)} AND {modified.instant} > {modified.literal(to_micros(since))}"
+        return f"SELECT count(*) {self.kept(window)} AND {modified.instant} > {modified.literal(microseconds(since))}"
 
     def outside(self, window: Window) -> list[str]:
         """Three queries of one count each: rows before the window, from its end on, without a readable start."""
         kept, instant = self.kept(None), self.start.instant
         return [
-            f"SELECT count(*) {kept} AND {instant} < {self.start.literal(to_micros(window.start))}",
-            f"SELECT count(*) {kept} AND {instant} >= {self.start.literal(to_micros(window.end))}",
+            f"SELECT count(*) {kept} AND {instant} < {self.start.literal(microseconds(window.start))}",
+            f"SELECT count(*) {kept} AND {instant} >= {self.start.literal(microseconds(window.end))}",
             f"SELECT count(*) {kept} AND {instant} IS NULL",
         ]
 

@@ -7,15 +7,29 @@ patterns keep to what both kinds of regular expression know.
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from math import isfinite
 
-from export_pipeline.runs.times import GO_ZONE, MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros
+from export_pipeline.runs.times import (
+    EPOCH,
+    EPOCH_WITHOUT_ZONE,
+    GO_ZONE,
+    MAX_MICROS,
+    MICROS_IN_UNIT,
+    MIN_MICROS,
+    SECOND,
+    EpochUnit,
+    instant,
+    micros,
+)
 
 DAY_MICROS = 86_400_000_000
 FAR = 2**63 - 1
 """Stands for every number beyond the years 1 to 9999, with its sign."""
 
+# The calendar, because PostgreSQL raises on a date that does not exist and has to be asked before it casts. First each
+# month with its days in any year but 0000; then the 29th of February of a leap year: one whose last two digits are a
+# multiple of 4 other than 00, or whose first two are one, before 00.
 _DATE = (
     "(?!0000)(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
@@ -32,18 +46,11 @@ _USUAL = re.compile(
     "(Z|[+-](?:0[0-9]|1[0-5]):[0-5][0-9])?"
 )
 """What `datetime.fromisoformat` reads by the same rule; a day of a million rows is a few million such texts."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_WITHOUT_ZONE = _EPOCH.replace(tzinfo=None)
-
-
-def to_micros(value: datetime) -> int:
-    """Microseconds since 1970 of an aware time."""
-    return (value - _EPOCH) // timedelta(microseconds=1)
 
 
 def clamp(value: int) -> datetime:
     """The aware time of microseconds since 1970; beyond the years 1 to 9999 their first or last microsecond."""
-    return _EPOCH + timedelta(microseconds=min(max(value, MIN_MICROS), MAX_MICROS))
+    return instant(min(max(value, MIN_MICROS), MAX_MICROS))
 
 
 def parse_micros(value: bytes | int | float | None, unit: EpochUnit) -> int | None:
@@ -76,10 +83,10 @@ def path_stamp(instant: int | None) -> str | None:
 
 def _usual_micros(text: str, *, zoned: bool) -> int | None:
     try:
-        since = datetime.fromisoformat(text) - (_EPOCH if zoned else _EPOCH_WITHOUT_ZONE)
+        since = datetime.fromisoformat(text) - (EPOCH if zoned else EPOCH_WITHOUT_ZONE)
     except ValueError:
         return None
-    found = since.days * DAY_MICROS + since.seconds * 1_000_000 + since.microseconds
+    found = since.days * DAY_MICROS + since.seconds * SECOND + since.microseconds
     if MIN_MICROS <= found <= MAX_MICROS:
         return found
     return -FAR if found < 0 else FAR

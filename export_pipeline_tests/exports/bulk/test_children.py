@@ -14,10 +14,11 @@ from export_pipeline.exports.bulk import schedules
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.planning_round import prepare
 from export_pipeline.exports.bulk.read import list_bulk_exports, list_child_units
-from export_pipeline.exports.bulk.records import BulkExport, instant
+from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.schedules import DELAY, next_child, spawn_child, spawn_children
 from export_pipeline.exports.control.tables import destinations
 from export_pipeline.exports.watch.notices import Notice, due_notices
+from export_pipeline.runs.times import instant
 from export_pipeline_tests.exports.bulk.desk import Desk
 
 HOUR = 3600 * 1_000_000

@@ -10,9 +10,9 @@ import pytest
 from export_pipeline.errors import InputError, LimitError, NotFoundError
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.exports.bulk.create import create_bulk_export
-from export_pipeline.exports.bulk.records import instant
 from export_pipeline.exports.bulk.units import plan_units
 from export_pipeline.exports.projects.standing import find_table
+from export_pipeline.runs.times import instant
 from export_pipeline_tests.exports.bulk.desk import END, START, Desk
 
 

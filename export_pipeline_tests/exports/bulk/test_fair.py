@@ -352,7 +352,7 @@ def comparing(monkeypatch: pytest.MonkeyPatch) -> Comparing:
     """What late changes are looked for with."""
     made = Comparing()
     monkeypatch.setattr(turns, "time", made)
-    monkeypatch.setattr(changed, "look_for_late_days", made.look)
+    monkeypatch.setattr(changed, "find_changed_days", made.look)
     return made
 
 

@@ -11,9 +11,10 @@ from export_pipeline.errors import InputError, LimitError
 from export_pipeline.exports.bulk.cancel import cancel_bulk_export
 from export_pipeline.exports.bulk.create import open_days
 from export_pipeline.exports.bulk.planning_round import prepare
-from export_pipeline.exports.bulk.records import BulkExport, instant
+from export_pipeline.exports.bulk.records import BulkExport
 from export_pipeline.exports.bulk.retry import retry_failed
 from export_pipeline.exports.bulk.schedules import DELAY, spawn_children
+from export_pipeline.runs.times import instant
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.exports.bulk.desk import END, START, Desk
 

@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.errors import InputError
-from export_pipeline.exports.commit.manifest import instant
 from export_pipeline.exports.commit.transitions import FinishedCommit, append_commits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.records import TableRecord
@@ -20,6 +19,7 @@ from export_pipeline.exports.projects.registry import find_project, sync_project
 from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.exports.proof.changes import all_changes_since, changes_since, days_in_bucket
 from export_pipeline.exports.proof.verify.export import NO_KEYS
+from export_pipeline.runs.times import instant
 from export_pipeline.settings import Settings
 from export_pipeline_tests.exports.outer.conftest import project
 from export_pipeline_tests.exports.outer.stores import MemorySource, rows_of_day

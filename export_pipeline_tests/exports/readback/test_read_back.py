@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.local.sample import write_sample
 from export_pipeline.runs.schema import FORMAT_VERSIONS, RUN_FIELDS, FormatVersion, Kind
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import ProjectKey
+from export_pipeline_sample.write import write_sample
 from export_pipeline_tests.exports.readback.round_trip import NAMES, Published, Rows, cells_of, published
 from export_pipeline_tests.runs import reference
 from export_pipeline_tests.runs.rows import NOON, ORDINARY, table

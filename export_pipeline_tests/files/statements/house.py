@@ -16,11 +16,11 @@ from export_pipeline.exports.control.records import ProjectRecord, TableRecord
 from export_pipeline.exports.projects.registry import find_project, sync_projects
 from export_pipeline.exports.proof.readable import readable
 from export_pipeline.files.statements.table import KEY_ID, SECRET, Table
-from export_pipeline.local.sample import write_sample
 from export_pipeline.runs.schema import RUN_FIELDS, FormatVersion
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Compression, load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline_sample.write import write_sample
 from export_pipeline_tests.exports.core.bench import QUICK, make_store, new_export
 from export_pipeline_tests.servers import S3Server
 

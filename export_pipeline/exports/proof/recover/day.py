@@ -7,7 +7,6 @@ from datetime import date
 from typing import Any
 
 from export_pipeline.errors import DestinationRefusedError
-from export_pipeline.exports.commit.manifest import microseconds
 from export_pipeline.exports.commit.rules import FAILED
 from export_pipeline.exports.commit.transitions import FinishedCommit, rejected_values
 from export_pipeline.exports.proof.manifests import DayManifest, ManifestIndex, ManifestReader, TableId
@@ -18,6 +17,7 @@ from export_pipeline.files.paths import DayKey, data_key, export_root
 from export_pipeline.files.signing import PublicKeys
 from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 from export_pipeline.runs.schema import FORMAT_VERSIONS
+from export_pipeline.runs.times import microseconds
 
 UNKNOWN_HASH = ""
 """The content hash of a file that cannot be trusted: equal to none."""

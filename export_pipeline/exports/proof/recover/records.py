@@ -9,7 +9,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.exports.access.audit import record
-from export_pipeline.exports.commit.manifest import microseconds
 from export_pipeline.exports.commit.rules import FAILED
 from export_pipeline.exports.commit.transitions import completed_values, take_sequence
 from export_pipeline.exports.control.database import ControlDatabase
@@ -20,6 +19,7 @@ from export_pipeline.exports.projects.standing import STANDING
 from export_pipeline.exports.projects.sync import GROUP, START
 from export_pipeline.exports.proof.recover.day import RecoveredDay, commit_of, damaged_values, knows
 from export_pipeline.files.manifest import Manifest
+from export_pipeline.runs.times import microseconds
 
 
 @dataclass(frozen=True)

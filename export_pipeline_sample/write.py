@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from export_pipeline.errors import InputError
-from export_pipeline.local.sample_days import Plan, expected_runs, rows_of, sessions_of
-from export_pipeline.local.sample_rows import RUN_COLUMNS, Row
-from export_pipeline.local.sample_stores import Existing, StoreWriter, open_store
+from export_pipeline_sample.days import Plan, expected_runs, rows_of, sessions_of
+from export_pipeline_sample.rows import RUN_COLUMNS, Row
+from export_pipeline_sample.stores import Existing, StoreWriter, open_store
 
 _PAYLOADS = [RUN_COLUMNS.index(name) for name in ("inputs", "outputs", "extra", "events")]
 _BATCH_CHARACTERS = 4_000_000

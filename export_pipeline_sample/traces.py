@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from export_pipeline.local import sample_payloads as payloads
-from export_pipeline.local.sample_payloads import MODELS, Model
-from export_pipeline.local.sample_rows import Made, Trace
-from export_pipeline.local.sample_text import reference, sentence, text
+from export_pipeline_sample import payloads
+from export_pipeline_sample.payloads import MODELS, Model
+from export_pipeline_sample.rows import Made, Trace
+from export_pipeline_sample.text import reference, sentence, text
 
 _MODEL_WEIGHTS = (60, 15, 15, 10)
 _PREVIEW_TOKENS = 60

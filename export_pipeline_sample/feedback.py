@@ -4,8 +4,8 @@ import random
 from datetime import timedelta
 from typing import Any
 
-from export_pipeline.local.sample_rows import Row, Trace, dump, iso
-from export_pipeline.local.sample_text import sentence
+from export_pipeline_sample.rows import Row, Trace, dump, iso
+from export_pipeline_sample.text import sentence
 
 _SHARE = 0.12
 

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from export_pipeline.local.sample_feedback import judge
-from export_pipeline.local.sample_rows import BrokenTrace, Row, Trace, dump, iso, midnight, run_row
-from export_pipeline.local.sample_text import pick_language
-from export_pipeline.local.sample_traces import APPLICATIONS, RUNS_OF_A_TRACE, Application
 from export_pipeline.settings import Settings
+from export_pipeline_sample.feedback import judge
+from export_pipeline_sample.rows import BrokenTrace, Row, Trace, dump, iso, midnight, run_row
+from export_pipeline_sample.text import pick_language
+from export_pipeline_sample.traces import APPLICATIONS, RUNS_OF_A_TRACE, Application
 
 TENANT = str(Settings.model_fields["tenant_id"].default)
 """The workspace that commands and the HTTP API work in unless they are told another one."""

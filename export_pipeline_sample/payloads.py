@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from export_pipeline.local.sample_text import reference, text
+from export_pipeline_sample.text import reference, text
 
 
 @dataclass(frozen=True)

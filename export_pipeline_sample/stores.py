@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from export_pipeline.errors import InputError, SourceUnreachableError, SourceUnusableError
-from export_pipeline.local.sample_rows import FEEDBACK_COLUMNS, RUN_COLUMNS, SESSION_COLUMNS, Row
+from export_pipeline_sample.rows import FEEDBACK_COLUMNS, RUN_COLUMNS, SESSION_COLUMNS, Row
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from export_pipeline.local.sample_payloads import traceback
+from export_pipeline_sample.payloads import traceback
 
 RUN_COLUMNS = (
     "id", "tenant_id", "session_id", "trace_id", "parent_run_id", "reference_example_id", "name", "run_type",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import InputError, SourceUnreachableError, SourceUnusableError
-from export_pipeline.local import sample
-from export_pipeline.local.sample import write_sample
+from export_pipeline_sample import write
+from export_pipeline_sample.write import write_sample
 from export_pipeline_tests.servers import Postgres
 
 pytestmark = pytest.mark.slow
@@ -88,7 +88,7 @@ def test_a_store_with_runs_is_refused_appended_to_or_replaced(tmp_path: Path, po
 def test_a_failure_in_the_middle_leaves_nothing(
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "_BATCH_CHARACTERS", 1)
+    monkeypatch.setattr(write, "_BATCH_CHARACTERS", 1)
 
     def break_off(done: int, total: int) -> None:
         if done > 30:

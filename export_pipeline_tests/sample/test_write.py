@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.local.sample import SampleReport, write_sample
-from export_pipeline.local.sample_payloads import MODELS
-from export_pipeline.local.sample_rows import Trace
 from export_pipeline.runs.schema import RUN_TYPES, STATUSES
+from export_pipeline_sample.payloads import MODELS
+from export_pipeline_sample.rows import Trace
+from export_pipeline_sample.write import SampleReport, write_sample
 
 pytestmark = pytest.mark.slow  # whole sample stores
 

@@ -1,0 +1,1 @@
+"""Sample traces and the stores that they are written to."""

@@ -1,0 +1,16 @@
+SELECT count(*)
+FROM "runs" AS r
+WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+  AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+  AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+  AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+  AND r."modified_at" > timestamptz '2026-03-15 00:00:00+00';
+SELECT l.relation::regclass::text
+FROM pg_locks l
+LEFT JOIN pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid()
+  AND l.locktype = 'relation'
+  AND l.relation >= 16384
+  AND pg_index_has_property(l.relation, 'clusterable') IS NULL
+  AND (c.oid IS NULL OR NULLIF(c.relfilenode, 0) IS DISTINCT FROM pg_relation_filenode(l.relation))
+LIMIT 1;

@@ -1,0 +1,69 @@
+SELECT ((r."start_time" AT TIME ZONE 'UTC')::date - date '1970-01-01')::int8, count(*), CASE WHEN max(r."modified_at") >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN max(r."modified_at") < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE max(r."modified_at") END
+FROM "runs" AS r
+WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+  AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+  AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+  AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+  AND (r."id" IS NULL OR (r.tableoid, r.ctid) IN (
+    SELECT v."key tableoid", v."key ctid"
+    FROM (
+      SELECT r.tableoid AS "key tableoid", r.ctid AS "key ctid", row_number() OVER (PARTITION BY r."id" ORDER BY COALESCE(r."modified_at", '-infinity'::timestamptz) DESC, COALESCE(r."start_time", '-infinity'::timestamptz) DESC, r.tableoid DESC, r.ctid DESC) AS "export pipeline version"
+      FROM "runs" AS r
+      WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+        AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+        AND r."id" IN (
+          SELECT r."id"
+          FROM "runs" AS r
+          WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+            AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+            AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+            AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+        )
+    ) AS v
+    WHERE v."export pipeline version" = 1
+  ))
+GROUP BY 1
+ORDER BY 1;
+SELECT ((r."start_time" AT TIME ZONE 'UTC')::date - date '1970-01-01')::int8, count(*)
+FROM "runs" AS r
+WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+  AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+  AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+  AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+GROUP BY 1
+ORDER BY 1;
+SELECT ((r."start_time" AT TIME ZONE 'UTC')::date - date '1970-01-01')::int8, count(*), NULL
+FROM "runs" AS r
+JOIN "feedbacks" AS f ON f."run_id" = r."id"
+WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+  AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+  AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+  AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+  AND (r."id" IS NULL OR (r.tableoid, r.ctid) IN (
+    SELECT v."key tableoid", v."key ctid"
+    FROM (
+      SELECT r.tableoid AS "key tableoid", r.ctid AS "key ctid", row_number() OVER (PARTITION BY r."id" ORDER BY COALESCE(r."modified_at", '-infinity'::timestamptz) DESC, COALESCE(r."start_time", '-infinity'::timestamptz) DESC, r.tableoid DESC, r.ctid DESC) AS "export pipeline version"
+      FROM "runs" AS r
+      WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+        AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+        AND r."id" IN (
+          SELECT r."id"
+          FROM "runs" AS r
+          WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+            AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+            AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+            AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+        )
+    ) AS v
+    WHERE v."export pipeline version" = 1
+  ))
+GROUP BY 1;
+SELECT l.relation::regclass::text
+FROM pg_locks l
+LEFT JOIN pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid()
+  AND l.locktype = 'relation'
+  AND l.relation >= 16384
+  AND pg_index_has_property(l.relation, 'clusterable') IS NULL
+  AND (c.oid IS NULL OR NULLIF(c.relfilenode, 0) IS DISTINCT FROM pg_relation_filenode(l.relation))
+LIMIT 1;

@@ -1,0 +1,41 @@
+SELECT (r."id")::text AS "id", (r."session_id")::text AS "session_id", (r."parent_run_id")::text AS "parent_run_id",
+  (r."name")::text AS "name", (r."run_type")::text AS "run_type", CASE WHEN r."start_time" >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN r."start_time" < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE r."start_time" END AS "start_time",
+  CASE WHEN r."end_time" >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN r."end_time" < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE r."end_time" END AS "end_time",
+  (r."status")::text AS "status", r."is_root" AS "is_root", (r."dotted_order")::text AS "dotted_order",
+  (r."inputs")::text AS "inputs", ((CASE jsonb_typeof(r."tags") WHEN 'number' THEN trim_scale((r."tags")::numeric)::text ELSE r."tags" #>> '{}' END))::text AS "tags",
+  r."total_tokens"::int8 AS "total_tokens", (r."total_cost")::text AS "total_cost"
+FROM (
+  SELECT r."id", r."session_id", r."parent_run_id", r."name", r."run_type", r."start_time", r."end_time",
+    r."status", r."is_root", r."dotted_order", r."inputs", r."outputs", r."extra", r."tags", r."error",
+    r."total_tokens", r."total_cost", r."modified_at", r."tenant_id"
+  FROM "runs" AS r
+  WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+    AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+    AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+    AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
+  ORDER BY r."start_time", r."id"
+  OFFSET 0
+) AS r;
+SELECT count(*), NULL
+FROM "runs" AS r
+JOIN "feedbacks" AS f ON f."run_id" = r."id"
+WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+  AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+  AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+  AND r."start_time" < timestamptz '2026-03-15 00:00:00+00';
+SELECT count(*), CASE WHEN max(r."modified_at") >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN max(r."modified_at") < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE max(r."modified_at") END,
+  NULL
+FROM "runs" AS r
+WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
+  AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
+  AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
+  AND r."start_time" < timestamptz '2026-03-15 00:00:00+00';
+SELECT l.relation::regclass::text
+FROM pg_locks l
+LEFT JOIN pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid()
+  AND l.locktype = 'relation'
+  AND l.relation >= 16384
+  AND pg_index_has_property(l.relation, 'clusterable') IS NULL
+  AND (c.oid IS NULL OR NULLIF(c.relfilenode, 0) IS DISTINCT FROM pg_relation_filenode(l.relation))
+LIMIT 1;
