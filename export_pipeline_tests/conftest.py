@@ -23,8 +23,8 @@ _running: list[S3Server | Postgres] = []
 _LIVE = ["live/test_browser.py", "live/test_command_line.py", "live/test_daemon.py", "live/test_documented_commands.py"]
 _LONGEST = [
     *_LIVE,
-    "orchestration/test_neighbours_live.py",
-    "orchestration/test_bulk_live.py",
+    "orchestration/sensors/test_neighbours_live.py",
+    "orchestration/sensors/test_bulk_exports_live.py",
     "live/test_backfill.py",
     "local/test_demo.py",
     "files/statements/test_engines.py",

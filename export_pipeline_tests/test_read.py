@@ -25,9 +25,9 @@ from export_pipeline.read import runs
 from export_pipeline.runs.schema import DEFAULT_FIELDS, polars_schema, select_fields
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Settings, load_settings
-from export_pipeline_tests.exports.core.bench import new_export
-from export_pipeline_tests.exports.outer.stores import rows_of_day
-from export_pipeline_tests.exports.outer.world import EMPTY, FIRST, LAST, PREFIX, PROJECT, ROWS, World
+from export_pipeline_tests.exports.commit.bench import new_export
+from export_pipeline_tests.exports.memory_source import rows_of_day
+from export_pipeline_tests.exports.world import EMPTY, FIRST, LAST, PREFIX, PROJECT, ROWS, World
 from export_pipeline_tests.faults.proxy import FaultProxy
 from export_pipeline_tests.servers import Weed
 
@@ -72,7 +72,7 @@ def reader(world: World, **changes: Any) -> Settings:
 
 def ids(world: World, *days: date) -> list[str]:
     """The ids of the trace store's rows of these days."""
-    return sorted(row["id"] for row in world.source.rows if row["start_time"].date() in days)
+    return sorted(row.id for row in world.source.rows if row.start_time.date() in days)
 
 
 def read_ids(frame: pl.LazyFrame) -> list[str]:
@@ -155,7 +155,7 @@ def test_a_day_that_is_exported_again_is_read_as_it_is_then(world: World) -> Non
     world.source.rows += rows_of_day(PROJECT, LAST, 5)
     world.publish(LAST)
     assert read_ids(runs("chatbot", settings=reader(world))) == ids(world, FIRST, LAST)
-    world.source.rows = [row for row in world.source.rows if row["start_time"].date() != LAST]
+    world.source.rows = [row for row in world.source.rows if row.start_time.date() != LAST]
     world.publish(LAST, allow_shrink=True)
     assert read_ids(runs("chatbot", settings=reader(world))) == ids(world, FIRST)
 

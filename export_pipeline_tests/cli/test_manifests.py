@@ -18,8 +18,8 @@ from export_pipeline.exports.proof.verify.export import What
 from export_pipeline.files.parquet import dictionary_leaves, read_footer
 from export_pipeline.files.signing import Signer, new_key_pair
 from export_pipeline_tests.cli.command import Ended, run
-from export_pipeline_tests.exports.outer.forgery import forged
-from export_pipeline_tests.exports.outer.world import FIRST, LAST, ROWS, World, resealed
+from export_pipeline_tests.exports.proof.forgery import forged
+from export_pipeline_tests.exports.world import FIRST, LAST, ROWS, World, resealed
 from export_pipeline_tests.servers import S3Server
 
 pytestmark = pytest.mark.slow

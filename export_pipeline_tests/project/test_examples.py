@@ -14,8 +14,8 @@ import duckdb
 import pytest
 
 from export_pipeline.exports.proof.changes import all_changes_since
-from export_pipeline_tests.exports.outer.stores import rows_of_day
-from export_pipeline_tests.exports.outer.world import EMPTY, FIRST, LAST, PROJECT, World
+from export_pipeline_tests.exports.memory_source import rows_of_day
+from export_pipeline_tests.exports.world import EMPTY, FIRST, LAST, PROJECT, World
 from export_pipeline_tests.servers import S3Server
 
 pytestmark = pytest.mark.slow

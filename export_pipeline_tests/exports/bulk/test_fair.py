@@ -34,7 +34,7 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, ProjectKey
 from export_pipeline_tests.exports.bulk.desk import START, Desk
-from export_pipeline_tests.exports.core.memory_source import MemorySource
+from export_pipeline_tests.exports.memory_source import MemorySource
 from export_pipeline_tests.sources.stores import Store
 
 LONG = {"start": datetime(2017, 1, 1, tzinfo=UTC), "end": datetime(2026, 1, 1, tzinfo=UTC)}
@@ -54,7 +54,7 @@ class Counting(MemorySource):
         self.slow_filters = False
         self.slow_days: int | None = None
         self.slow_projects: set[str] = set()
-        self.broken: dict[str, Exception] = {}
+        self.failing: dict[str, Exception] = {}
 
     def monotonic(self) -> float:
         """What the clock shows."""
@@ -74,8 +74,8 @@ class Counting(MemorySource):
         self.asked.append(project.id)
         self.filtered += filter is not None
         days = [part.day for part in window.days()]
-        if project.id in self.broken:
-            raise self.broken[project.id]
+        if project.id in self.failing:
+            raise self.failing[project.id]
         slow = project.id in self.slow_projects or (filter is not None and self.slow_filters)
         if slow or len(days) > (99 if self.slow_days is None else self.slow_days):
             self.now += seconds
@@ -180,12 +180,12 @@ def test_a_table_that_cannot_be_counted_keeps_no_other_one_waiting(
 ) -> None:
     broken, asked = any_desk.ask(), neighbour.ask()
     prepare(any_desk.control, any_desk.settings)
-    counting.broken = {str(any_desk.project): error}
+    counting.failing = {str(any_desk.project): error}
     with pytest.raises(type(error), match=str(error)):
         count_rows(any_desk.control, counting, seconds=60)
     assert planned_rows(neighbour, asked) == [7, 7, 7]
     assert any_desk.export(broken.id).status == "Created"
-    counting.broken = {}
+    counting.failing = {}
     count_rows(any_desk.control, counting, seconds=60)
     assert planned_rows(any_desk, broken) == [7, 7, 7]
 
@@ -326,7 +326,7 @@ class Comparing:
         self.now = 0.0
         self.asked: list[TableRecord] = []
         self.slow: set[uuid.UUID] = set()
-        self.broken: set[uuid.UUID] = set()
+        self.failing: set[uuid.UUID] = set()
 
     def monotonic(self) -> float:
         """What the clock shows."""
@@ -338,7 +338,7 @@ class Comparing:
         self.now += seconds if table.tenant_id in self.slow else 0.1
         if table.tenant_id in self.slow:
             raise SourceSlowError("slow")
-        if table.export_id in self.broken:
+        if table.export_id in self.failing:
             raise SourceUnreachableError("broke off")
         return DayChanges()
 
@@ -393,13 +393,13 @@ def test_a_table_whose_comparison_ends_the_connection_keeps_no_other_workspace_w
     any_desk: Desk, neighbour: Desk, comparing: Comparing
 ) -> None:
     tables, (mine,) = exported_schedules(any_desk, 3), exported_schedules(neighbour, 1)
-    comparing.broken = {tables[0]}
+    comparing.failing = {tables[0]}
     first = follow_changes(any_desk.control, MemorySource(), late_days=14)
     assert (comparing.tables(any_desk), comparing.tables(neighbour)) == (tables[:1], [mine])
     assert [said.partition(" could ")[2] for said in first.failed] == ["not be looked at: broke off"]
     second = follow_changes(any_desk.control, MemorySource(), late_days=14, cursor=first.cursor)
     assert comparing.tables(any_desk) == [tables[0], tables[1], tables[2], tables[0]]
     assert second.looked_at == 3
-    comparing.broken = {*tables, mine}
+    comparing.failing = {*tables, mine}
     with pytest.raises(SourceUnreachableError):
         follow_changes(any_desk.control, MemorySource(), late_days=14)

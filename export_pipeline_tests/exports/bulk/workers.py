@@ -12,7 +12,7 @@ from export_pipeline.exports.control.database import open_control
 from export_pipeline.exports.destinations.opened import open_destination
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.factory import open_source
-from export_pipeline_tests.exports.core.children import context
+from export_pipeline_tests.exports.commit.children import context
 
 
 def worker_of(settings: Settings, *, name: str = "1", on_step: Callable[[str], None] = no_step) -> Worker:

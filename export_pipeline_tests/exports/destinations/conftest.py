@@ -1,7 +1,7 @@
 """Control databases, settings and descriptions of destinations of these tests."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,10 @@ import pytest
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.destinations.stored import NewDestination
 from export_pipeline.object_store.config import Credentials, DestinationConfig
-from export_pipeline.object_store.secrets import new_key
-from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.servers import BUCKET, S3Server
 
-TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
 OTHER_TENANT = uuid.UUID("22222222-2222-4222-8222-222222222222")
-
-MakeSettings = Callable[..., Settings]
 
 
 BOTH = pytest.mark.parametrize("control", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
@@ -35,30 +30,6 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlD
         database.migrate()
     yield database
     database.close()
-
-
-@pytest.fixture
-def make_settings() -> MakeSettings:
-    """Makes settings with a key of their own; overrides by field name."""
-    key = new_key()
-
-    def make(**overrides: Any) -> Settings:
-        values = {
-            "source_url": "sqlite:///traces.db",
-            "control_url": "sqlite:///control.db",
-            "bucket": "unused",
-            "allow_private_endpoints": True,
-            "secret_keys": key,
-        }
-        return load_settings(**{**values, **overrides})
-
-    return make
-
-
-@pytest.fixture
-def settings(make_settings: MakeSettings) -> Settings:
-    """Settings without anything special."""
-    return make_settings()
 
 
 def keys_of(server: S3Server, identity: str = "admin") -> Credentials:

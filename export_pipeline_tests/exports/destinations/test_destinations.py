@@ -29,14 +29,8 @@ from export_pipeline.exports.destinations.stored import (
 )
 from export_pipeline.object_store.config import Credentials, S3Options
 from export_pipeline.settings import Settings
-from export_pipeline_tests.exports.destinations.conftest import (
-    BOTH,
-    OTHER_TENANT,
-    TENANT,
-    MakeSettings,
-    described,
-    keys_of,
-)
+from export_pipeline_tests.exports.conftest import TENANT, MakeSettings
+from export_pipeline_tests.exports.destinations.conftest import BOTH, OTHER_TENANT, described, keys_of
 from export_pipeline_tests.servers import Rclone, Weed
 
 

@@ -20,14 +20,8 @@ from export_pipeline.exports.destinations.stored import (
 from export_pipeline.exports.projects.standing_place import standing_access
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.settings import PREFIX, load_settings
-from export_pipeline_tests.exports.destinations.conftest import (
-    BOTH,
-    OTHER_TENANT,
-    TENANT,
-    MakeSettings,
-    described,
-    keys_of,
-)
+from export_pipeline_tests.exports.conftest import TENANT, MakeSettings
+from export_pipeline_tests.exports.destinations.conftest import BOTH, OTHER_TENANT, described, keys_of
 from export_pipeline_tests.servers import Rclone, Weed
 
 ROLE = "arn:aws:iam::123456789012:role/exports/daily"

@@ -20,11 +20,8 @@ from export_pipeline.exports.destinations.stored import (
 )
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.settings import Settings
-from export_pipeline_tests.exports.destinations.conftest import (
-    TENANT,
-    MakeSettings,
-    described,
-)
+from export_pipeline_tests.exports.conftest import TENANT, MakeSettings
+from export_pipeline_tests.exports.destinations.conftest import described
 from export_pipeline_tests.servers import BUCKET, Rclone, Weed
 
 

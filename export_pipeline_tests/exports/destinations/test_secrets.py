@@ -18,7 +18,8 @@ from export_pipeline.exports.destinations.stored import create_destination, list
 from export_pipeline.object_store.config import Credentials
 from export_pipeline.object_store.secrets import Vault, new_key
 from export_pipeline.settings import load_settings
-from export_pipeline_tests.exports.destinations.conftest import BOTH, TENANT, MakeSettings, described
+from export_pipeline_tests.exports.conftest import TENANT, MakeSettings
+from export_pipeline_tests.exports.destinations.conftest import BOTH, described
 from export_pipeline_tests.servers import Rclone
 
 ROW = uuid.UUID(int=1)

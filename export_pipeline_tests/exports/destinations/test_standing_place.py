@@ -14,15 +14,15 @@ from export_pipeline.exports.projects.standing import changed_tables, current_ta
 from export_pipeline.exports.projects.standing_place import StandingBucket, standing_access
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline.settings import Settings, load_settings
-from export_pipeline_tests.exports.destinations.conftest import BOTH, TENANT, MakeSettings, described, keys_of
-from export_pipeline_tests.exports.outer.conftest import project
-from export_pipeline_tests.exports.outer.stores import MemorySource
+from export_pipeline_tests.exports.conftest import TENANT, MakeSettings, project
+from export_pipeline_tests.exports.destinations.conftest import BOTH, described, keys_of
+from export_pipeline_tests.exports.memory_source import MemorySource
 from export_pipeline_tests.servers import BUCKET, Weed
 
 
 @pytest.fixture
 def chatbot(control: ControlDatabase, settings: Settings) -> ProjectRecord:
-    sync_projects(control, MemorySource([project("chatbot")]), settings)
+    sync_projects(control, MemorySource(listed=[project("chatbot")]), settings)
     return find_project(control, "chatbot")
 
 

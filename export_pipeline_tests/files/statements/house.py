@@ -21,7 +21,7 @@ from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.settings import Compression, load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline_sample.write import write_sample
-from export_pipeline_tests.exports.core.bench import QUICK, make_store, new_export
+from export_pipeline_tests.exports.commit.bench import QUICK, make_store, new_export
 from export_pipeline_tests.servers import S3Server
 
 FIRST, LAST = date(2026, 11, 8), date(2026, 11, 10)

@@ -1,1 +1,0 @@
-"""Tests of the control database and of publishing a day."""

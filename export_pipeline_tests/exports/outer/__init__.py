@@ -1,1 +1,0 @@
-"""Tests of projects, standing exports, planning, changes, verifying, recovering and status."""

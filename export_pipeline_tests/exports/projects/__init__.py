@@ -1,0 +1,1 @@
+"""Tests of projects, their tables and days."""

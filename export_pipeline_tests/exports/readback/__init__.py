@@ -1,1 +1,0 @@
-"""Tests that read whole days back from the bucket."""
