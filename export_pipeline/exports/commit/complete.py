@@ -7,9 +7,9 @@ A commit that was decided on is given up only where its upload can never become 
 or refuses the parts themselves. What is left of the upload is aborted first, so that nobody completes it afterwards.
 """
 
-import time
 from dataclasses import dataclass
 
+from export_pipeline.backoff import Backoff
 from export_pipeline.errors import (
     AccessDeniedError,
     DestinationRefusedError,
@@ -21,7 +21,7 @@ from export_pipeline.errors import (
 from export_pipeline.exports.commit.fence import abort_if_allowed
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit.manifest import RETIRE
-from export_pipeline.exports.commit.object_state import ObjectState, Presence, pauses, read_object_state
+from export_pipeline.exports.commit.object_state import ObjectState, Presence, read_object_state
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.transitions import FinishedCommit, record_commit
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, Verified
@@ -29,6 +29,8 @@ from export_pipeline.object_store.protocol import Completed, OutcomeUnknownError
 
 _NEVER = frozenset({"EntityTooSmall", "EntityTooLarge"})
 """Codes that are about the parts: the same parts are refused for ever, whatever is done about rights or settings."""
+_DELETIONS = 6
+"""How often an object is looked at and deleted, where it changes between the two."""
 
 
 def carry_out(attempt: Attempt, intent: Intent, *, keep_lease: bool) -> FinishedCommit:
@@ -95,7 +97,7 @@ def _decided(manifest: Manifest) -> Manifest:
 
 def _delete(attempt: Attempt, planned: PlannedDelete) -> None:
     """Deletes the committed object of a day that is empty now, and no other object."""
-    for pause in pauses():
+    for _ in range(_DELETIONS):
         seen = read_object_state(attempt.store, key=planned.key, size=planned.bytes, commit_id=planned.commit_id)
         if seen.presence is Presence.ABSENT:
             return
@@ -113,10 +115,9 @@ def _delete(attempt: Attempt, planned: PlannedDelete) -> None:
         attempt.on_step("deleting")
         if attempt.store.delete_if(planned.key, seen.info.etag):
             return
-        if pause > 2:
-            raise DestinationUnavailableError(
-                f"{planned.key} changes while it is being deleted; try again", error_class="Unavailable"
-            )
+    raise DestinationUnavailableError(
+        f"{planned.key} changes while it is being deleted; try again", error_class="Unavailable"
+    )
 
 
 class UploadLostError(RetryableError):
@@ -143,8 +144,8 @@ def complete_upload(attempt: Attempt, intent: Intent, upload: PlannedUpload) -> 
     not take its parts, `DestinationRefusedError` where rights are missing, `DestinationUnavailableError` where the
     outcome stays unknown: the next attempt goes on from here.
     """
-    deadline = time.monotonic() + attempt.limits.patience
-    for pause in pauses():
+    backoff = Backoff(attempt.limits.patience)
+    while True:
         attempt.lease.confirm(lately=True)
         attempt.on_step("completing")
         answer, error = _ask(attempt, upload)
@@ -159,13 +160,11 @@ def complete_upload(attempt: Attempt, intent: Intent, upload: PlannedUpload) -> 
             _give_up(attempt, upload, seen)
         if isinstance(error, DestinationRefusedError):
             _refuse(attempt, upload, error)
-        if time.monotonic() + pause > deadline:
+        if not backoff.wait():
             raise DestinationUnavailableError(
                 f"the store does not say whether {upload.key} was completed; the next attempt finds out",
                 error_class="Unavailable",
             ) from error
-        time.sleep(pause)
-    raise AssertionError("pauses never end")
 
 
 def _ask(attempt: Attempt, upload: PlannedUpload) -> tuple[Completed | None, Exception | None]:
@@ -181,15 +180,13 @@ def _ask(attempt: Attempt, upload: PlannedUpload) -> tuple[Completed | None, Exc
 
 def _seen(attempt: Attempt, intent: Intent, upload: PlannedUpload, *, settle: bool) -> ObjectState:
     """What lies at the key; where the object should be there by now, looked for until `limits.settle` has passed."""
-    deadline = time.monotonic() + (attempt.limits.settle if settle else 0.0)
-    for pause in pauses():
+    backoff = Backoff(attempt.limits.settle if settle else 0.0)
+    while True:
         seen = read_object_state(attempt.store, key=upload.key, size=upload.bytes, commit_id=intent.commit_id)
-        if seen.presence in {Presence.MINE, Presence.UNREADABLE} or time.monotonic() + pause > deadline:
+        if seen.presence in {Presence.MINE, Presence.UNREADABLE} or not backoff.wait():
             return seen
         # Whoever took the day over may have put the next commit there: then this process stops here.
         attempt.lease.confirm()
-        time.sleep(pause)
-    raise AssertionError("pauses never end")
 
 
 def _trusted(attempt: Attempt, upload: PlannedUpload, answer: Completed, seen: ObjectState) -> Completion:

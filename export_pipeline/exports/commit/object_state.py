@@ -1,6 +1,5 @@
 """Looking at the bucket: whether the object at a key is the file of a certain commit."""
 
-import random
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,8 +7,6 @@ from enum import StrEnum
 from export_pipeline.errors import AccessDeniedError, DestinationUnavailableError
 from export_pipeline.files.parquet import TAIL_BYTES, read_footer
 from export_pipeline.object_store.protocol import ObjectInfo, ObjectMissingError, ObjectStore
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 
 
 class Presence(StrEnum):
@@ -60,22 +57,3 @@ def _end_of(store: ObjectStore, *, key: str, start: int, end: int) -> tuple[Obje
             raise
     info = store.stat(key)
     return None if info is None else (info, b"")
-
-
-def pauses() -> "Pauses":
-    """Seconds to wait between attempts: growing, never the same in two processes."""
-    return Pauses()
-
-
-class Pauses:
-    """An endless iterator of seconds."""
-
-    def __init__(self) -> None:
-        self._next = _FIRST_PAUSE
-
-    def __iter__(self) -> "Pauses":
-        return self
-
-    def __next__(self) -> float:
-        pause, self._next = self._next, min(self._next * 2, _LONGEST_PAUSE)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret

@@ -5,14 +5,13 @@ worker hosts do not matter.
 """
 
 import contextlib
-import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from export_pipeline.backoff import Backoff
 from export_pipeline.database_url import shown
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, SettingsError
 from export_pipeline.exports.control.engine import (
@@ -183,16 +182,13 @@ class ControlDatabase:
 
 
 def _again(call: Callable[[], T], *, patience: float) -> T:
-    deadline = time.monotonic() + patience
-    pause = _FIRST_PAUSE
+    backoff = Backoff(patience, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
     while True:
         try:
             return call()
         except ControlUnreachableError:
-            if time.monotonic() + pause > deadline:
+            if not backoff.wait():
                 raise
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def open_control(settings: Settings) -> ControlDatabase:

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from export_pipeline.backoff import Backoff
 from export_pipeline.database_url import parse_database_url, shown
 from export_pipeline.errors import ControlSchemaError, ControlUnreachableError, ExportPipelineError, SettingsError
 
@@ -94,7 +95,7 @@ def create_sqlite_file(url: URL, *, timeout: float) -> None:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise ControlUnreachableError(f"{CONTROL_URL}: the file {path} cannot be made: {error.strerror}") from error
-    deadline = time.monotonic() + timeout
+    backoff = Backoff(timeout, first=0.05, longest=0.5)
     while True:
         try:
             with contextlib.closing(_connect(path, timeout=timeout)) as connection:
@@ -102,9 +103,8 @@ def create_sqlite_file(url: URL, *, timeout: float) -> None:
             return
         except sqlite3.OperationalError as error:
             # The switch does not wait for other processes as ordinary statements do.
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if "locked" not in str(error) or not backoff.wait():
                 raise ControlUnreachableError(f"{CONTROL_URL}: {path}: {error}") from error
-            time.sleep(0.05)
         except sqlite3.DatabaseError as error:
             raise ControlUnreachableError(f"{CONTROL_URL}: {path}: {error}") from error
 

@@ -2,21 +2,18 @@
 
 import base64
 import hashlib
-import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from export_pipeline.backoff import Backoff
 from export_pipeline.errors import DestinationError, DestinationUnavailableError
 from export_pipeline.object_store.config import DestinationConfig
 from export_pipeline.object_store.s3.classify import classify, not_s3
 
-_FIRST_WAIT = 0.2
-_LONGEST_WAIT = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LONGEST_WORD = 2_048
-_random = random.SystemRandom()
 
 
 def _whole(answer: dict[str, Any]) -> Any:
@@ -98,7 +95,7 @@ class Calls:
         **params: Any,
     ) -> Any:
         """The operation, repeated while the store is unavailable; `stop` ends the waiting."""
-        backoff = Backoff(self.patience, stop)
+        backoff = self.backoff(stop)
         while True:
             try:
                 return self.once(operation, take=take, **params)
@@ -106,28 +103,12 @@ class Calls:
                 if not backoff.wait():
                     raise
 
+    def backoff(self, stop: threading.Event | None = None) -> Backoff:
+        """The pauses between attempts at one operation."""
+        return Backoff(self.patience, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, stop=stop)
+
     def required(self, answer: dict[str, Any], name: str, operation: str) -> str:
         """A part of an answer that every S3 store gives; without it this is some other server."""
         if not (value := _word(answer.get(name))):
             raise not_s3(self.config, operation, name)
         return value
-
-
-class Backoff:
-    """Waits between attempts, longer each time, with jitter, until the patience is at its end."""
-
-    def __init__(self, patience: float, stop: threading.Event | None = None) -> None:
-        self._deadline = time.monotonic() + patience
-        self._longest = _FIRST_WAIT
-        self._stop = stop
-
-    def wait(self) -> bool:
-        """Whether there is to be another attempt, after waiting for it."""
-        pause = _random.uniform(self._longest / 4, self._longest)
-        self._longest = min(self._longest * 2, _LONGEST_WAIT)
-        if time.monotonic() + pause > self._deadline:
-            return False
-        if self._stop is None:
-            time.sleep(pause)
-            return True
-        return not self._stop.wait(pause)

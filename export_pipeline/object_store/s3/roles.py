@@ -33,6 +33,16 @@ def assume(role: str, session: Any, own: Any, config: DestinationConfig) -> None
         return client
 
     fetcher = AssumeRoleCredentialFetcher(bounded, credentials, role, extra_args=arguments)
-    session._credentials = DeferredRefreshableCredentials(  # noqa: SLF001 -- botocore offers no public way in
-        refresh_using=fetcher.fetch_credentials, method="assume-role"
-    )
+    assumed = DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
+    session.register_component("credential_provider", _Resolver(assumed))
+
+
+class _Resolver:
+    """What a botocore session asks for credentials; this one looks nowhere else."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> Any:
+        """The credentials of the role."""
+        return self._credentials

@@ -25,7 +25,7 @@ from export_pipeline.object_store.protocol import (
     ReaderAccess,
     UploadGoneError,
 )
-from export_pipeline.object_store.s3.calls import Backoff, Calls, body_of, digest_of, etag_of, version_of
+from export_pipeline.object_store.s3.calls import Calls, body_of, digest_of, etag_of, version_of
 from export_pipeline.object_store.s3.client import make_client, upload_options
 from export_pipeline.object_store.s3.listing import listed
 from export_pipeline.object_store.s3.reader_access import reader_access
@@ -215,7 +215,7 @@ class S3Store(ObjectStore):
 
     @override
     def put_once(self, key: str, body: bytes) -> bool:
-        backoff = Backoff(self._calls.patience)
+        backoff = self._calls.backoff()
         sent: dict[str, Any] = {
             "Key": key,
             "Body": body,

@@ -49,8 +49,7 @@ class Adbc:
 
         try:
             if self._database is None:
-                driver = adbc_driver_postgresql._driver_path()  # noqa: SLF001 - the only way to it without pandas
-                self._database = adbc_driver_manager.AdbcDatabase(driver=driver, uri=self._uri)
+                self._database = adbc_driver_postgresql.connect(self._uri)
             return adbc_driver_manager.AdbcConnection(self._database)
         except adbc_driver_manager.Error as error:
             raise self._refused(str(error)) from None
@@ -150,7 +149,11 @@ class _Statement:
 
 
 def _reader(handle: Any) -> Any:
-    """A reader whose errors, unlike those of PyArrow's own, carry the SQLSTATE."""
+    """A reader whose errors carry the SQLSTATE.
+
+    `RecordBatchReader.from_stream` raises `OSError` without any for what fails in the middle of a stream, and by its
+    SQLSTATE alone it is told whether that passes.
+    """
     from adbc_driver_manager._reader import AdbcRecordBatchReader
 
     return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001 - the only way to make one
