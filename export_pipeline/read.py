@@ -99,21 +99,21 @@ class _Bucket:
     def table(self, project: str, export_id: uuid.UUID | None) -> _Table:
         """The one table that is meant."""
         listed = self._catalog()
-        found = _named(listed or (), project)
+        tables = _named(listed or (), project)
         if export_id is not None:
-            return self._of_export(project, export_id, found)
+            return self._of_export(project, export_id, tables)
         if listed is None:
             raise InputError(
                 f"there is no {self._url(catalog_key(self.prefix))}, which has the projects' names; "
                 "`export-pipeline projects sync` writes it. Without it give the project's id and an export_id"
             )
-        if not found:
+        if not tables:
             raise UnknownProjectError(_unknown(project, listed))
-        current = [entry for entry in found if entry.current]
+        current = [entry for entry in tables if entry.current]
         if len(current) != 1:
             what = f"{len(current)} current tables are" if current else "no current table is"
             raise InputError(
-                f"{what} named {project!r}; give a project's id, or an export_id: {_shown(current or found)}"
+                f"{what} named {project!r}; give a project's id, or an export_id: {_shown(current or tables)}"
             )
         return _Table.of_catalog(current[0])
 
@@ -190,11 +190,11 @@ def _named(listed: Sequence[CatalogTable], project: str) -> list[CatalogTable]:
 
 def _manifest_of(day: date, chosen: DayManifests) -> Manifest:
     """The manifest in force, which must be signed where there are keys."""
-    found = chosen.valid
-    if found is not None and found.manifest is not None and found.flaw is None:
-        return found.manifest
+    manifest = chosen.valid
+    if manifest is not None and manifest.manifest is not None and manifest.flaw is None:
+        return manifest.manifest
     why = next(
-        (each.flaw.text for each in (found, *chosen.flawed) if each is not None and each.flaw is not None), "none"
+        (each.flaw.text for each in (manifest, *chosen.flawed) if each is not None and each.flaw is not None), "none"
     )
     raise ManifestError(f"{day}: no manifest can be believed: {why}; `export-pipeline verify` names each")
 
@@ -218,18 +218,18 @@ def _day(value: date | str | None) -> date | None:
 
 
 def _export_id(value: uuid.UUID | str) -> uuid.UUID:
-    found = value if isinstance(value, uuid.UUID) else parse_uuid(value)
-    if found is None:
+    export_id = value if isinstance(value, uuid.UUID) else parse_uuid(value)
+    if export_id is None:
         raise InputError(f"{value!r} is not an export id")
-    return found
+    return export_id
 
 
-def _shown(found: Sequence[CatalogTable]) -> str:
+def _shown(tables: Sequence[CatalogTable]) -> str:
     listed = "; ".join(
         f"{entry.name!r:.200} (id {entry.project_id!r:.100}, workspace {entry.tenant_id}, export_id {entry.export_id})"
-        for entry in found[:_MOST_NAMED]
+        for entry in tables[:_MOST_NAMED]
     )
-    return listed + ("; …" if len(found) > _MOST_NAMED else "")
+    return listed + ("; …" if len(tables) > _MOST_NAMED else "")
 
 
 def _unknown(project: str, listed: Sequence[CatalogTable]) -> str:

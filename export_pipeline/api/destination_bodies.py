@@ -129,5 +129,5 @@ def check_answer(check: DestinationCheck) -> BulkExportDestinationCheck:
     )
 
 
-def _capabilities(found: Capabilities) -> DestinationCapabilities:
-    return DestinationCapabilities(**vars(found))
+def _capabilities(capabilities: Capabilities) -> DestinationCapabilities:
+    return DestinationCapabilities(**vars(capabilities))

@@ -26,10 +26,10 @@ def get_bulk_export_destinations(
     parts: GetParts, caller: GetCaller, limit: Limit | None = None, offset: Offset = 0
 ) -> list[BulkExportDestination]:
     """The workspace's destinations, the newest first."""
-    found = service.list_destinations(
+    records = service.list_destinations(
         parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset)
     )
-    return [destination_answer(record) for record in found]
+    return [destination_answer(record) for record in records]
 
 
 @router.post("", responses=REFUSED)
@@ -91,11 +91,11 @@ def check_bulk_export_destination(
 ) -> BulkExportDestinationCheck:
     """Check a stored destination anew by a test write."""
     with parts.places.take(caller.tenant_id):
-        found = service.check_stored(
+        checked = service.check_stored(
             parts.control,
             destination_id,
             tenant_id=caller.tenant_id,
             settings=parts.settings,
             actor=caller.actor,
         )
-    return check_answer(found)
+    return check_answer(checked)

@@ -46,17 +46,17 @@ def export_answer(record: BulkExportRecord, progress: Progress | None = None) ->
     )
 
 
-def _progress(found: Progress) -> BulkExportProgress:
+def _progress(progress: Progress) -> BulkExportProgress:
     return BulkExportProgress(
-        percent=found.percent,
-        days_total=found.days_total,
-        days_done=found.days_done,
-        rows_written=found.rows_written,
-        rows_planned=found.rows_planned,
-        rows_rejected=sum(found.rejected.values()),
-        rejected=dict(found.rejected),
-        bytes_written=found.bytes,
-        estimated_finish=time_of(found.estimated_finish),
+        percent=progress.percent,
+        days_total=progress.days_total,
+        days_done=progress.days_done,
+        rows_written=progress.rows_written,
+        rows_planned=progress.rows_planned,
+        rows_rejected=sum(progress.rejected.values()),
+        rejected=dict(progress.rejected),
+        bytes_written=progress.bytes,
+        estimated_finish=time_of(progress.estimated_finish),
     )
 
 

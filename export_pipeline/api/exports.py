@@ -34,8 +34,10 @@ def get_bulk_exports(
     parts: GetParts, caller: GetCaller, limit: Limit | None = None, offset: Offset = 0
 ) -> list[BulkExport]:
     """The workspace's exports, schedules and what they spawned too, the newest first."""
-    found = read.list_bulk_exports(parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset))
-    return [export_answer(record) for record in found]
+    records = read.list_bulk_exports(
+        parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset)
+    )
+    return [export_answer(record) for record in records]
 
 
 @router.post("", responses=REFUSED)
@@ -136,7 +138,7 @@ def get_bulk_export_changes(
     current: bool = False,
 ) -> BulkExportChanges:
     """What an export, or what a schedule spawned, has committed since a cursor; with `current` one commit a day."""
-    found, after = bulk_changes_since(
+    changes, after = bulk_changes_since(
         parts.control, bulk_export_id, tenant_id=caller.tenant_id, cursor=cursor, limit=limit, current=current
     )
-    return changes_answer(found, after)
+    return changes_answer(changes, after)

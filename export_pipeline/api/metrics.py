@@ -39,21 +39,23 @@ class _Reading(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily | SummaryMetricFamily]:
         """The metrics."""
-        found = self._measures
-        yield _gauge("rows", "Rows that are committed.", ["kind"], found.rows)
-        yield _gauge("bytes", "Bytes of committed files.", ["kind"], found.bytes)
-        yield _gauge("days", "Days of exports by status.", ["kind", "status"], found.days)
-        yield _gauge("days_overdue", "Days that should be there and are not.", ["project", "session_id"], found.overdue)
-        yield _gauge("bulk_exports", "Bulk exports by status.", ["status"], found.exports)
-        yield _gauge("bulk_runs", "Runs (days) of bulk exports by status.", ["status"], found.units)
-        yield _gauge("queue_depth", "Runs of bulk exports that have not begun.", [], {(): found.waiting})
+        measures = self._measures
+        yield _gauge("rows", "Rows that are committed.", ["kind"], measures.rows)
+        yield _gauge("bytes", "Bytes of committed files.", ["kind"], measures.bytes)
+        yield _gauge("days", "Days of exports by status.", ["kind", "status"], measures.days)
+        yield _gauge(
+            "days_overdue", "Days that should be there and are not.", ["project", "session_id"], measures.overdue
+        )
+        yield _gauge("bulk_exports", "Bulk exports by status.", ["status"], measures.exports)
+        yield _gauge("bulk_runs", "Runs (days) of bulk exports by status.", ["status"], measures.units)
+        yield _gauge("queue_depth", "Runs of bulk exports that have not begun.", [], {(): measures.waiting})
         steps = SummaryMetricFamily("export_pipeline_step_seconds", "Time of bulk runs by step.", labels=["step"])
-        for name, step in found.steps.items():
+        for name, step in measures.steps.items():
             steps.add_metric([name], count_value=step.count, sum_value=step.seconds)
         yield steps
-        if found.seconds_since_tick is not None:
+        if measures.seconds_since_tick is not None:
             text = "Time since Dagster's daemon last ticked."
-            yield _gauge("seconds_since_tick", text, [], {(): found.seconds_since_tick})
+            yield _gauge("seconds_since_tick", text, [], {(): measures.seconds_since_tick})
 
 
 def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> GaugeMetricFamily:

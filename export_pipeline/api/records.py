@@ -31,7 +31,7 @@ class AuditLine(Body):
 @router.get("", openapi_extra={"x-scope": "bulk-exports:manage"})
 def get_audit_log(parts: GetParts, caller: GetCaller, limit: Limit = 100, offset: Offset = 0) -> list[AuditLine]:
     """The workspace's changes, the newest first."""
-    found = read_audit(parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset))
+    records = read_audit(parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset))
     return [
         AuditLine(
             id=line.id,
@@ -41,5 +41,5 @@ def get_audit_log(parts: GetParts, caller: GetCaller, limit: Limit = 100, offset
             subject=line.subject,
             detail=dict(line.detail),
         )
-        for line in found
+        for line in records
     ]

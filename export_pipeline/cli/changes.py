@@ -73,11 +73,11 @@ def _since(export: str | None, since: str | None, limit: int, *, current: bool) 
     with parts.open_control(parts.load()) as control:
         if export is None:
             return all_changes_since(control, since, limit, current=current)
-        found = parts.find_tables(control, export)[0]
-        if found.bulk_id is None:
-            return changes_since(control, found.export_id, since, limit, current=current)
+        table = parts.find_tables(control, export)[0]
+        if table.bulk_id is None:
+            return changes_since(control, table.export_id, since, limit, current=current)
         return bulk_changes_since(
-            control, found.bulk_id, tenant_id=found.tenant_id, cursor=since, limit=limit, current=current
+            control, table.bulk_id, tenant_id=table.tenant_id, cursor=since, limit=limit, current=current
         )
 
 

@@ -133,14 +133,14 @@ def state_of(url: str, backfill_id: str) -> BackfillState:
         error=(result["error"] or {}).get("message"),
         assets=tuple(
             AssetCounts(
-                asset="/".join(found["assetKey"]["path"]),
-                days=found["numPartitionsTargeted"],
-                under_way=found["numPartitionsInProgress"],
-                done=found["numPartitionsMaterialized"],
-                failed=found["numPartitionsFailed"],
+                asset="/".join(count["assetKey"]["path"]),
+                days=count["numPartitionsTargeted"],
+                under_way=count["numPartitionsInProgress"],
+                done=count["numPartitionsMaterialized"],
+                failed=count["numPartitionsFailed"],
             )
-            for found in counts
-            if found  # assets without partitions have no counts
+            for count in counts
+            if count  # assets without partitions have no counts
         ),
     )
 

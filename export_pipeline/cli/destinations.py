@@ -97,15 +97,15 @@ def list_(workspace: Workspace = None, as_json: output.AsJson = False) -> None:
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        found = list_destinations(control, tenant_id=tenant_id)
+        records = list_destinations(control, tenant_id=tenant_id)
     if as_json:
-        output.print_json([_values(record) for record in found])
+        output.print_json([_values(record) for record in records])
         return
-    if not found:
+    if not records:
         output.say("There are no destinations; `export-pipeline destinations create` makes one.")
         return
     columns = ["id", "name", "bucket", "prefix", "at", "credentials", "checked"]
-    output.table(columns, [_line(record) for record in found])
+    output.table(columns, [_line(record) for record in records])
 
 
 @app.command()
@@ -118,8 +118,8 @@ def show(destination_id: Id, workspace: Workspace = None, as_json: output.AsJson
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        found = get_destination(control, destination_id, tenant_id=tenant_id)
-    _show(found, as_json=as_json)
+        record = get_destination(control, destination_id, tenant_id=tenant_id)
+    _show(record, as_json=as_json)
 
 
 @app.command()
@@ -182,16 +182,21 @@ def check(destination_id: Id, workspace: Workspace = None, as_json: output.AsJso
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        found = check_stored(control, destination_id, tenant_id=tenant_id, settings=settings, actor=ACTOR)
+        checked = check_stored(control, destination_id, tenant_id=tenant_id, settings=settings, actor=ACTOR)
     if as_json:
-        error = found.error and {"error_class": found.error.error_class, "message": str(found.error)}
-        values = {"ok": found.ok, "error": error, "capabilities": vars(found.capabilities), "warnings": found.warnings}
+        error = checked.error and {"error_class": checked.error.error_class, "message": str(checked.error)}
+        values = {
+            "ok": checked.ok,
+            "error": error,
+            "capabilities": vars(checked.capabilities),
+            "warnings": checked.warnings,
+        }
         output.print_json(values)
     else:
-        output.say(str(found.error) if found.error else f"It works: {found.capabilities}.")
-        for warning in found.warnings:
+        output.say(str(checked.error) if checked.error else f"It works: {checked.capabilities}.")
+        for warning in checked.warnings:
             output.say(warning, style="yellow")
-    if not found.ok:
+    if not checked.ok:
         raise typer.Exit(1)
 
 

@@ -109,11 +109,11 @@ def list_(
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        found = list_bulk_exports(control, tenant_id=tenant_id, limit=limit)
+        records = list_bulk_exports(control, tenant_id=tenant_id, limit=limit)
     if as_json:
-        output.print_json([exports_output.values(export) for export in found])
-    elif found:
-        exports_output.exports_table(found)
+        output.print_json([exports_output.values(export) for export in records])
+    elif records:
+        exports_output.exports_table(records)
     else:
         output.say("There are no exports; `export-pipeline exports create` asks for one.")
 
@@ -128,8 +128,8 @@ def show(export_id: Id, wait: Wait = False, workspace: Workspace = None, as_json
 
     settings = parts.load()
     with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
-        found = get_bulk_export(control, export_id, tenant_id=tenant_id)
-        _show_or_follow(control, found, wait=wait, as_json=as_json)
+        record = get_bulk_export(control, export_id, tenant_id=tenant_id)
+        _show_or_follow(control, record, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -216,8 +216,8 @@ def _dry_run(
     from export_pipeline.exports.bulk.create import dry_run
 
     with parts.open_source(settings) as source:
-        found = dry_run(control, source, request, tenant_id=tenant_id, settings=settings)
-    exports_output.dry_run(found, as_json=as_json)
+        outcome = dry_run(control, source, request, tenant_id=tenant_id, settings=settings)
+    exports_output.dry_run(outcome, as_json=as_json)
 
 
 def _show_or_follow(control: "ControlDatabase", export: "BulkExport", *, wait: bool, as_json: bool) -> None:

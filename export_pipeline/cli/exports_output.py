@@ -27,9 +27,9 @@ def unit_values(unit: "BulkUnit") -> dict[str, Any]:
     return _with_times(asdict(unit))
 
 
-def export(found: "BulkExport", progress: "Progress | None", *, as_json: bool) -> None:
+def export(record: "BulkExport", progress: "Progress | None", *, as_json: bool) -> None:
     """Prints one export and how far it is."""
-    shown = values(found)
+    shown = values(record)
     far = None if progress is None else asdict(progress) | {"estimated_finish": _time(progress.estimated_finish)}
     if as_json:
         output.print_json({**shown, "progress": far})
@@ -40,7 +40,7 @@ def export(found: "BulkExport", progress: "Progress | None", *, as_json: bool) -
         rows += [("done", done), ("rows", _of_planned(progress)), ("bytes", progress.bytes)]
         if progress.rejected:
             rows.append(("not exported", describe_rejected(progress.rejected)))
-        if found.finished_at is None and progress.estimated_finish is not None:
+        if record.finished_at is None and progress.estimated_finish is not None:
             rows.append(("done at about", _time(progress.estimated_finish)))
     output.table(["", ""], rows)
 
@@ -50,10 +50,10 @@ def _of_planned(progress: "Progress") -> str:
     return written if progress.rows_planned is None else f"{written} of {progress.rows_planned:,} that were counted"
 
 
-def exports_table(found: Sequence["BulkExport"]) -> None:
+def exports_table(records: Sequence["BulkExport"]) -> None:
     """Prints exports, a line each."""
     columns = ["id", "status", "from", "to or every", "project", "created", "error or warning"]
-    output.table(columns, [_line(each) for each in found])
+    output.table(columns, [_line(each) for each in records])
 
 
 def units_table(units: Sequence["BulkUnit"]) -> None:
@@ -78,16 +78,16 @@ def units_table(units: Sequence["BulkUnit"]) -> None:
     )
 
 
-def dry_run(found: "DryRun", *, as_json: bool) -> None:
+def dry_run(outcome: "DryRun", *, as_json: bool) -> None:
     """Prints what an export would be."""
     if as_json:
-        window = {"start": found.window.start, "end": found.window.end}
-        output.print_json({**asdict(found), "window": window})
+        window = {"start": outcome.window.start, "end": outcome.window.end}
+        output.print_json({**asdict(outcome), "window": window})
         return
-    size = "an unknown number of" if found.estimated_bytes is None else f"about {found.estimated_bytes:,}"
+    size = "an unknown number of" if outcome.estimated_bytes is None else f"about {outcome.estimated_bytes:,}"
     output.say(
-        f"Would export {found.rows:,} rows, {size} bytes, in {found.days:,} days of {found.projects:,} projects, "
-        f"window {found.window}."
+        f"Would export {outcome.rows:,} rows, {size} bytes, in {outcome.days:,} days of {outcome.projects:,} projects, "
+        f"window {outcome.window}."
     )
 
 

@@ -69,9 +69,9 @@ def list_(
     from export_pipeline.exports.access.keys import list_keys
 
     with parts.open_control(parts.load()) as control:
-        found = list_keys(control, tenant_id=workspace)
+        records = list_keys(control, tenant_id=workspace)
         now = control.now()
-    rows = [{**_row(asdict(key)), "valid": key.valid(now)} for key in found]
+    rows = [{**_row(asdict(key)), "valid": key.valid(now)} for key in records]
     if as_json:
         output.print_json({"keys": rows})
         return

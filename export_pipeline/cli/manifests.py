@@ -58,17 +58,17 @@ def restore(
     with parts.open_control(settings) as control, parts.open_store() as store:
         named = [table for name in exports or () for table in parts.find_tables(control, name)]
         chosen = named or [export for export in list_tables(control) if export.superseded_at is None]
-        found = []
+        restored = []
         for export in chosen:
             with parts.open_store_of(export, store, control, settings) as its:
-                found.append(write_anew(control, its, export, signer=signer, actor="cli"))
+                restored.append(write_anew(control, its, export, signer=signer, actor="cli"))
     if as_json:
-        output.print_json({"manifests": [asdict(each) for each in found]})
+        output.print_json({"manifests": [asdict(each) for each in restored]})
         return
-    written = [key for each in found for key in each.written]
+    written = [key for each in restored for key in each.written]
     for key in written:
         output.say(f"Written anew: {key}")
-    output.say(f"{len(written)} of {sum(each.seen for each in found)} manifests were written anew.")
+    output.say(f"{len(written)} of {sum(each.seen for each in restored)} manifests were written anew.")
 
 
 @app.command()
@@ -90,14 +90,14 @@ def retire(
     settings = parts.load()
     with parts.open_control(settings) as control, parts.open_store() as store:
         prefix = store.config.prefix
-        found = find_manifests(control, store, prefix=prefix, name=name)
+        manifests = find_manifests(control, store, prefix=prefix, name=name)
         if not yes:
-            for item in found:
+            for item in manifests:
                 last = f", the last commit of {item.days} days" if item.days else ""
                 output.warn(f"{item.key}: {item.size:,} bytes{last}")
-            typer.confirm(f"Take {len(found)} away?", abort=True, err=True)
-        take_away(control, store, found, prefix=prefix, actor="cli")
+            typer.confirm(f"Take {len(manifests)} away?", abort=True, err=True)
+        take_away(control, store, manifests, prefix=prefix, actor="cli")
     if as_json:
-        output.print_json({"retired": [asdict(item) for item in found]})
+        output.print_json({"retired": [asdict(item) for item in manifests]})
     else:
-        output.say(f"Retired {len(found)}.")
+        output.say(f"Retired {len(manifests)}.")

@@ -42,7 +42,7 @@ def list_(
     settings = parts.load()
     with parts.open_control(settings) as control:
         rows = _rows(control, settings, every=every)
-        changed = {found.project.name: found.changes for found in changed_tables(control, settings)}
+        changed = {table.project.name: table.changes for table in changed_tables(control, settings)}
     if as_json:
         output.print_json({"projects": rows, "begin_a_new_table": changed})
         return
@@ -60,10 +60,10 @@ def _rows(control: "ControlDatabase", settings: "Settings", *, every: bool) -> l
     from export_pipeline.exports.projects.registry import list_projects
     from export_pipeline.exports.watch.overdue import progress
 
-    found = progress(control, settings)
-    rows = [_identity(item.project) | _far(item) for item in found]
+    projects = progress(control, settings)
+    rows = [_identity(item.project) | _far(item) for item in projects]
     if every:
-        with_asset = {item.project.asset_name for item in found}
+        with_asset = {item.project.asset_name for item in projects}
         others = list_projects(control, only_assets=False, settings=settings)
         rows += [_identity(other) | _NO_ASSET for other in others if other.asset_name not in with_asset]
     return rows
@@ -161,8 +161,8 @@ def _show(report: "SyncReport", *, exported_as: str | None) -> None:
         output.say(f"Renamed: {old} is now {new}")
     for name in report.removed:
         output.say(f"No longer in the trace store: {name}")
-    for found in report.outside:
-        output.say(f"Rows outside of the partitions: {found}", style="yellow")
+    for rows in report.outside:
+        output.say(f"Rows outside of the partitions: {rows}", style="yellow")
     if report.unassigned is not None and (sentence := report.unassigned.sentence(exported_as=exported_as)):
         output.say(sentence, style="yellow")
     for warning in report.warnings:

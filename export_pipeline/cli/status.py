@@ -74,22 +74,24 @@ def _control(settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.exports.projects.registry import list_projects
 
     with parts.open_control(settings) as control:
-        found = list_projects(control, only_assets=True, settings=settings)
-    if not found:
+        projects = list_projects(control, only_assets=True, settings=settings)
+    if not projects:
         return False, "it lists no projects yet; run `export-pipeline projects sync`"
-    workspaces = Counter(project.tenant_id for project in found)
+    workspaces = Counter(project.tenant_id for project in projects)
     named = ", ".join(f"{tenant_id} ({count})" for tenant_id, count in workspaces.most_common(_MOST_WORKSPACES))
     more = ", …" if len(workspaces) > _MOST_WORKSPACES else ""
-    return True, f"{len(found)} projects have an asset; workspaces: {named}{more}"
+    return True, f"{len(projects)} projects have an asset; workspaces: {named}{more}"
 
 
 def _destination(_settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.object_store.s3.check import check_destination
 
     with parts.open_store() as store:
-        found = check_destination(store, store.config.prefix)
+        checked = check_destination(store, store.config.prefix)
         place = store.config.place
-    return found.ok, " ".join([f"{place}: {found.capabilities}.", *found.warnings]) if found.ok else str(found.error)
+    return checked.ok, " ".join([f"{place}: {checked.capabilities}.", *checked.warnings]) if checked.ok else str(
+        checked.error
+    )
 
 
 def _daemon(settings: "Settings") -> tuple[bool, str]:
@@ -118,10 +120,10 @@ def _rejected(settings: "Settings") -> tuple[bool, str, bool]:
     from export_pipeline.runs.reasons import describe_rejected, total_rejected
 
     with parts.open_control(settings) as control:
-        found = [(item, over_limit(item.rejected, settings)) for item in progress(control, settings)]
+        over = [(item, over_limit(item.rejected, settings)) for item in progress(control, settings)]
     told = [
         f"{item.project.name}: {describe_rejected(total_rejected(days.values()))}; newest day {max(days)}"
-        for item, days in found
+        for item, days in over
         if days
     ]
     return True, "; ".join(told) or "none", bool(told)

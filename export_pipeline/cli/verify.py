@@ -102,12 +102,12 @@ def _all(
 
     if control is not None:
         return [export for export in list_tables(control) if export.superseded_at is None], []
-    found, others = exports_in_bucket(store, settings.prefix, keys=keys)
-    wanted = [export for export in found if not only or str(export.export_id) in only]
+    tables, others = exports_in_bucket(store, settings.prefix, keys=keys)
+    wanted = [export for export in tables if not only or str(export.export_id) in only]
     reports = [not_verified(table.export_id, why) for table, why in others if not only or str(table.export_id) in only]
     there = {str(export.export_id) for export in wanted} | {str(report.export_id) for report in reports}
     if unknown := set(only or ()) - there:
-        known = ", ".join(str(export.export_id) for export in found) or "none"
+        known = ", ".join(str(export.export_id) for export in tables) or "none"
         raise InputError(f"the bucket has no export {', '.join(sorted(unknown))}; it has {known}")
     return wanted, reports
 

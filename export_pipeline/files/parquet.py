@@ -184,11 +184,11 @@ def read_footer(read_range: Callable[[int, int], bytes], size: int) -> dict[str,
         # Three bytes can become a column chunk of a thousand: a large footer is counted before it is decoded.
         ThriftReader(tail[-needed:], allowed=needed).skip()
     try:
-        found = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
+        metadata = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"the object's footer cannot be read: {error}") from None
     own = _OWN.encode()
-    return {name[len(own) :].decode(): value.decode() for name, value in found.items() if name.startswith(own)}
+    return {name[len(own) :].decode(): value.decode() for name, value in metadata.items() if name.startswith(own)}
 
 
 class _Extremes:

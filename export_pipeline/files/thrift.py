@@ -32,10 +32,10 @@ class ThriftReader:
     def struct(self) -> dict[int, Any]:
         """The numbers and the inner structs of a struct, by field id; texts, lists and maps are passed over."""
         try:
-            found = self._struct(0, keep=True)
+            fields = self._struct(0, keep=True)
         except IndexError:
             raise ThriftError("it ends in the middle") from None
-        return found or {}
+        return fields or {}
 
     def skip(self) -> None:
         """Passes over a struct, without a trace of it in memory."""
@@ -48,14 +48,14 @@ class ThriftReader:
         self._left -= _OUTER_BYTES if depth <= _OUTER_DEPTH else _INNER_BYTES
         if self._left < 0 or depth > _MAX_DEPTH:
             raise ThriftError("it holds more than a file of this size can need")
-        found: dict[int, Any] | None = {} if keep else None
+        fields: dict[int, Any] | None = {} if keep else None
         field = 0
         while header := self._byte():
             field = field + (header >> 4) if header >> 4 else self._zigzag()
             value = self._value(header & 0x0F, depth, keep=keep)
-            if found is not None and value is not None:
-                found[field] = value
-        return found
+            if fields is not None and value is not None:
+                fields[field] = value
+        return fields
 
     def _value(self, kind: int, depth: int, *, keep: bool) -> Any:
         if kind in {_TRUE, _FALSE}:

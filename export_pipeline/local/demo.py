@@ -80,8 +80,8 @@ def _materialize(resolved: Settings, start: date, screen: Screen) -> None:
 
 def failures(log: str) -> str:
     """Why steps failed, out of a run's log: each reason once, without tracebacks."""
-    found = (line.partition("Failure: ")[2] for line in log.splitlines() if ".Failure: " in line)
-    return "\n".join(dict.fromkeys(found))
+    texts = (line.partition("Failure: ")[2] for line in log.splitlines() if ".Failure: " in line)
+    return "\n".join(dict.fromkeys(texts))
 
 
 class _Days:

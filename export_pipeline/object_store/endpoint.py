@@ -95,7 +95,7 @@ def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> list[Addre
     same text, so that nobody learns by it which names and addresses there are inside.
     """
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        resolved = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         if is_discreet(config):
             raise no_public_address(config, endpoint.host) from None
@@ -104,7 +104,7 @@ def check_addresses(config: DestinationConfig, endpoint: Endpoint) -> list[Addre
             "Check its spelling and this machine's name resolution.",
             error_class="Invalid endpoint",
         ) from None
-    addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
+    addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in resolved]
     for address in addresses:
         if reason := why_blocked(address, endpoint.scheme, allow_private=config.allow_private):
             if is_discreet(config):

@@ -70,23 +70,23 @@ def _outside(source: "RunSource", project: "ProjectKey", *, start: date) -> Find
     """Today's rows are fine: their partition exists from tomorrow on."""
     today = datetime.now(UTC).date()
     covered = Window.of_days(min(start, today), today)
-    found = source.outside(project, covered)
+    rows = source.outside(project, covered)
     metadata = {
-        "rows_before_the_first_partition": found.before,
-        "rows_after_today": found.after,
-        "rows_without_a_readable_time": found.unreadable,
+        "rows_before_the_first_partition": rows.before,
+        "rows_after_today": rows.after,
+        "rows_without_a_readable_time": rows.unreadable,
     }
-    return not found.total, _sentence(found, start=start, after=covered.end.date()), metadata
+    return not rows.total, _sentence(rows, start=start, after=covered.end.date()), metadata
 
 
-def _sentence(found: "OutsideRows", *, start: date, after: date) -> str:
+def _sentence(rows: "OutsideRows", *, start: date, after: date) -> str:
     parts = []
-    if found.before:
-        parts.append(f"{found.before:,} rows lie before the first partition {start}")
-    if found.after:
-        parts.append(f"{found.after:,} rows are dated {after} or later")
-    if found.unreadable:
-        parts.append(f"{found.unreadable:,} rows have no readable start_time")
+    if rows.before:
+        parts.append(f"{rows.before:,} rows lie before the first partition {start}")
+    if rows.after:
+        parts.append(f"{rows.after:,} rows are dated {after} or later")
+    if rows.unreadable:
+        parts.append(f"{rows.unreadable:,} rows have no readable start_time")
     return f"{'; '.join(parts)}; they are not exported" if parts else "every row has a partition, or will tomorrow"
 
 
@@ -95,14 +95,14 @@ def _unassigned(connections: "Connections") -> Finding:
     from export_pipeline.exports.projects.unassigned import unassigned_rows
 
     exported_as = connections.settings.unassigned_project
-    found = unassigned_rows(connections.control, connections.source, connections.settings)
-    description = found.sentence(exported_as=exported_as) or "every row belongs to a project"
+    rows = unassigned_rows(connections.control, connections.source, connections.settings)
+    description = rows.sentence(exported_as=exported_as) or "every row belongs to a project"
     metadata = {
-        "rows_of_no_project": found.rows,
-        "rows_without_a_project_id": found.without_id,
-        "rows_of_another_workspace": found.foreign,
+        "rows_of_no_project": rows.rows,
+        "rows_without_a_project_id": rows.without_id,
+        "rows_of_another_workspace": rows.foreign,
     }
-    return not found.missing(exported_as=exported_as), description, metadata
+    return not rows.missing(exported_as=exported_as), description, metadata
 
 
 def _rejected(connections: "Connections", project: "ProjectRecord") -> Finding:
@@ -114,12 +114,12 @@ def _rejected(connections: "Connections", project: "ProjectRecord") -> Finding:
 
     export = current_table(connections.control, project, connections.settings)
     with connections.control.read() as transaction:
-        found = {} if export is None else read_rejected(transaction, export.export_id)
-    reasons = total_rejected(found.values())
-    description = f"{len(found):,} days: {describe_rejected(reasons)}" if reasons else "no row was rejected"
+        by_day = {} if export is None else read_rejected(transaction, export.export_id)
+    reasons = total_rejected(by_day.values())
+    description = f"{len(by_day):,} days: {describe_rejected(reasons)}" if reasons else "no row was rejected"
     metadata = {
         "rows_rejected": sum(reasons.values()),
         "rows_rejected_by_reason": dict(reasons),
-        "newest_days": {str(day): dict(found[day]) for day in sorted(found)[-_MOST_DAYS_SHOWN:]},
+        "newest_days": {str(day): dict(by_day[day]) for day in sorted(by_day)[-_MOST_DAYS_SHOWN:]},
     }
-    return not over_limit(found, connections.settings), description, metadata
+    return not over_limit(by_day, connections.settings), description, metadata

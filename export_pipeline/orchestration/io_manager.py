@@ -238,9 +238,9 @@ def _committed(
     if export is None or not days:
         return export, {}
     with connections.control.read() as transaction:
-        found = read_days(transaction, export.export_id, first=min(days), last=max(days))
+        records = read_days(transaction, export.export_id, first=min(days), last=max(days))
     wanted = set(days)
-    return export, {record.day: record for record in found if record.committed and record.day in wanted}
+    return export, {record.day: record for record in records if record.committed and record.day in wanted}
 
 
 def _never_exported(asset_name: str, days: Sequence[date]) -> str:

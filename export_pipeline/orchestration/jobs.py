@@ -142,10 +142,10 @@ def bulk_runs(instance: dg.DagsterInstance, *, holders: Collection[str] = ()) ->
 
     `holders` are the ids of runs that took units and have not given all of them back.
     """
-    found = list(instance.get_run_records(dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE))))
-    if missing := set(holders) - {record.dagster_run.run_id for record in found}:
-        found += instance.get_run_records(dg.RunsFilter(run_ids=sorted(missing)))
-    return _known(found)
+    records = list(instance.get_run_records(dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(LIVE))))
+    if missing := set(holders) - {record.dagster_run.run_id for record in records}:
+        records += instance.get_run_records(dg.RunsFilter(run_ids=sorted(missing)))
+    return _known(records)
 
 
 def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]") -> "list[Run]":
@@ -187,11 +187,11 @@ def ended_cleanings(instance: dg.DagsterInstance, exports: Collection[uuid.UUID]
     """When the cleaning runs of exports ended, in seconds since 1970."""
     tags = {EXPORT_TAG: [str(bulk_id) for bulk_id in exports], CLEAN_TAG: "true"}
     wanted = dg.RunsFilter(job_name=BULK_EXPORT, statuses=list(ENDED), tags=tags)
-    found: dict[uuid.UUID, list[float]] = defaultdict(list)
+    ends: dict[uuid.UUID, list[float]] = defaultdict(list)
     for record in instance.get_run_records(filters=wanted) if exports else ():
         bulk_id = uuid.UUID(record.dagster_run.tags[EXPORT_TAG])
-        found[bulk_id].append(record.end_time or record.update_timestamp.timestamp())
-    return found
+        ends[bulk_id].append(record.end_time or record.update_timestamp.timestamp())
+    return ends
 
 
 def run_config(bulk_id: uuid.UUID, attempts: "dict[uuid.UUID, int]", *, clean: bool = False) -> dict[str, Any]:

@@ -133,9 +133,9 @@ def strings(text: str) -> tuple[list[str], set[Replaced]]:
 
 def ids(text: str) -> tuple[list[str], set[Replaced]]:
     """The same for a list of ids: empty elements and nulls are left out, and a number is written as a whole one."""
-    found, notes = _strings(text, id_of_number)
-    kept = [each for each in found if not is_blank(each) and each != "null"]
-    return kept, notes | ({Replaced.NOT_A_STRING} if len(kept) < len(found) else set())
+    texts, notes = _strings(text, id_of_number)
+    kept = [each for each in texts if not is_blank(each) and each != "null"]
+    return kept, notes | ({Replaced.NOT_A_STRING} if len(kept) < len(texts) else set())
 
 
 def id_of_number(number: str) -> str:
@@ -148,18 +148,18 @@ def _strings(text: str, of_others: Callable[[str], str]) -> tuple[list[str], set
         elements = list(_elements(text))
     except (ValueError, RecursionError):
         return [text], {Replaced.NOT_A_LIST}
-    found: list[str] = []
+    texts: list[str] = []
     notes: set[Replaced] = set()
     for value, source in elements:
         if not source.startswith('"'):
             notes.add(Replaced.NOT_A_STRING)
-            found.append(of_others(source))
+            texts.append(of_others(source))
         elif (clean := _SURROGATES.sub("\ufffd", str(value))) != value:
             notes.add(Replaced.SURROGATE)
-            found.append(clean)
+            texts.append(clean)
         else:
-            found.append(clean)
-    return found, notes
+            texts.append(clean)
+    return texts, notes
 
 
 def _elements(text: str) -> Iterator[tuple[object, str]]:

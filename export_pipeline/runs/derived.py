@@ -33,14 +33,14 @@ def with_derived(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     They are filled where they are null throughout, in the raw form: ids, and lists as JSON text.
     """
     order = columns.get("dotted_order")
-    found = dict(columns)
+    arrays = dict(columns)
     if order is None or order.null_count == len(order):
-        return found
+        return arrays
     missing = {
-        name: rule for name, rule in _RULES.items() if name in found and found[name].null_count == len(found[name])
+        name: rule for name, rule in _RULES.items() if name in arrays and arrays[name].null_count == len(arrays[name])
     }
     if missing:
         ids = pl.DataFrame({"order": pl.Series(order), "id": pl.Series(columns["id"])}).select(_IDS)
         for answer in ids.select(**missing).iter_columns():
-            found[answer.name] = answer.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-    return found
+            arrays[answer.name] = answer.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+    return arrays

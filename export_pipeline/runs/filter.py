@@ -29,14 +29,14 @@ def parse_filter(text: str) -> Filter:
         raise FilterError(
             f"a filter has at most {MAX_CHARACTERS:,} characters, this one {len(text):,}", position=MAX_CHARACTERS + 1
         )
-    found = _Parser(text, most_searches=MAX_SEARCHES).whole()
-    if (length := len(str(found))) > MAX_CHARACTERS:
+    tree = _Parser(text, most_searches=MAX_SEARCHES).whole()
+    if (length := len(str(tree))) > MAX_CHARACTERS:
         raise FilterError(
             f"a filter has at most {MAX_CHARACTERS:,} characters, this one has {length:,} as it is stored: control "
             "characters take six each",
             position=1,
         )
-    return found
+    return tree
 
 
 def read_filter(text: str) -> Filter:
@@ -75,9 +75,9 @@ class _Parser:
 
     def whole(self) -> Filter:
         """The tree of all of the text."""
-        found = self.expression(depth=1)
+        tree = self.expression(depth=1)
         self.take("end", "the end of the filter")
-        return found
+        return tree
 
     def expression(self, *, depth: int) -> Filter:
         if self.ahead.kind != "word":
@@ -94,15 +94,15 @@ class _Parser:
             raise FilterError(f"a filter has at most {MAX_CONDITIONS} conditions", position=head.position)
         self.advance()
         self.take("(", f"( after {head.text}")
-        found = self.search() if head.text == "search" else self.condition(head)
-        self.searches += isinstance(found, Search) or entry_part(found) is not None
+        tree = self.search() if head.text == "search" else self.condition(head)
+        self.searches += isinstance(tree, Search) or entry_part(tree) is not None
         if self.searches > self.most_searches:
             raise FilterError(
                 f"a filter has at most {self.most_searches} conditions on metadata, inputs, outputs and feedback",
                 position=head.position,
             )
         self.take(")", ")")
-        return found
+        return tree
 
     def combined(self, depth: int) -> Filter:
         head = self.advance()
@@ -126,26 +126,26 @@ class _Parser:
 
     def condition(self, head: Token) -> Filter:
         token = self.take("word", "the name of a field")
-        name, found = token.text, FIELDS.get(token.text)
-        if found is None:
+        name, field = token.text, FIELDS.get(token.text)
+        if field is None:
             raise FilterError(f"{name} is not a field; known are {', '.join(FIELDS)}", position=token.position)
-        if head.text not in found.operators:
-            allowed = ", ".join(found.operators)
+        if head.text not in field.operators:
+            allowed = ", ".join(field.operators)
             raise FilterError(f"{name} cannot be used with {head.text}, only with {allowed}", position=head.position)
         self.take(",", f", after {name}")
         if head.text == "in":
-            return In(name, self.list(found.kind))
+            return In(name, self.list(field.kind))
         if head.text == "has":
-            return Has(self.typed(found.kind, expected(found.kind)))
+            return Has(self.typed(field.kind, expected(field.kind)))
         if head.text == "like":
             pattern = self.pattern()
-            return Like(name, ascii_lower(pattern) if found.kind is Kind.WORD else pattern)
-        if self.ahead.text == "null" and head.text in {"eq", "neq"} and found.kind is not Kind.KEY:
+            return Like(name, ascii_lower(pattern) if field.kind is Kind.WORD else pattern)
+        if self.ahead.text == "null" and head.text in {"eq", "neq"} and field.kind is not Kind.KEY:
             self.advance()
             return Compare(name, head.text, None)  # type: ignore[arg-type]
         if head.text in ORDER and isinstance(self.ahead.value, bool):
             raise self.wrong("a text in quotes or a number")
-        return Compare(name, head.text, self.value(found.kind))  # type: ignore[arg-type]
+        return Compare(name, head.text, self.value(field.kind))  # type: ignore[arg-type]
 
     def value(self, kind: Kind) -> Value:
         if self.ahead.kind != "literal" or (value := read_value(kind, self.ahead.value)) is None:

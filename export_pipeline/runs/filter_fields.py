@@ -82,8 +82,8 @@ def ascii_lower(text: str) -> str:
 def _id(value: Value) -> Value:
     if not isinstance(value, str):
         return None
-    found = parse_uuid(value)
-    return value if found is None else str(found)
+    parsed = parse_uuid(value)
+    return value if parsed is None else str(parsed)
 
 
 def _text(value: Value) -> Value:
@@ -97,9 +97,9 @@ def _word(value: Value) -> Value:
 def _time(value: Value) -> Value:
     if not isinstance(value, str) or NUMBER.fullmatch(value.strip(BLANKS)):
         return None
-    found = micros(value)
-    if found is not None:
-        return instant(found)
+    parsed = micros(value)
+    if parsed is not None:
+        return instant(parsed)
     try:
         other = datetime.fromisoformat(value.strip(BLANKS))  # the basic form, weeks
         return (other if other.tzinfo else other.replace(tzinfo=UTC)).astimezone(UTC)
@@ -108,8 +108,8 @@ def _time(value: Value) -> Value:
 
 
 def _seconds(value: Value) -> Value:
-    if isinstance(value, str) and (found := _SECONDS.fullmatch(value.strip(BLANKS))):
-        return Decimal(found[1])
+    if isinstance(value, str) and (match := _SECONDS.fullmatch(value.strip(BLANKS))):
+        return Decimal(match[1])
     if isinstance(value, Decimal) and abs(value) < 10**15 and value * _MICROS % 1 == 0:
         return value
     return None

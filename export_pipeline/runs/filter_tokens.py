@@ -48,18 +48,18 @@ class Token:
 
 def next_token(source: str, place: int) -> tuple[Token, int]:
     """The token at or after a place, and the place behind it."""
-    found = _TOKEN.match(source, place)
-    if found is None or found.lastgroup is None:
+    match = _TOKEN.match(source, place)
+    if match is None or match.lastgroup is None:
         return _no_token(source, place)
-    kind = found.lastgroup
-    text, position = found[kind], found.start(kind) + 1
+    kind = match.lastgroup
+    text, position = match[kind], match.start(kind) + 1
     if kind == "number":
-        return Token("literal", text, position, _number(text, position)), found.end()
+        return Token("literal", text, position, _number(text, position)), match.end()
     if kind == "text":
-        return Token("literal", text, position, _text(text, position)), found.end()
+        return Token("literal", text, position, _text(text, position)), match.end()
     if kind == "word" and text in _CONSTANTS:
-        return Token("literal", text, position, _CONSTANTS[text]), found.end()
-    return Token(kind, text, position), found.end()
+        return Token("literal", text, position, _CONSTANTS[text]), match.end()
+    return Token(kind, text, position), match.end()
 
 
 def _no_token(source: str, place: int) -> tuple[Token, int]:
@@ -82,17 +82,17 @@ def _number(text: str, position: int) -> Decimal:
 
 
 def _text(literal: str, position: int) -> str:
-    def plain(found: re.Match[str]) -> str:
-        escape = found[1]
+    def plain(match: re.Match[str]) -> str:
+        escape = match[1]
         if len(escape) == 5:
             return chr(int(escape[1:], 16))
         if escape not in _PLAIN:
-            wrong = position + 1 + found.start()
+            wrong = position + 1 + match.start()
             raise FilterError(f"\\{escape} is not an escape; write \\\\ for a backslash", position=wrong)
         return _PLAIN[escape]
 
     text = _ESCAPE.sub(plain, literal[1:-1])
-    text = _PAIRS.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    text = _PAIRS.sub(lambda match: match[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
     if _UNTYPABLE.search(text):
         raise FilterError("a text cannot hold NUL or half a character", position=position)
     return text

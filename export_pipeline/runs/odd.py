@@ -127,10 +127,10 @@ class OddCells:
             if name == "id":
                 self._reject(name, Rejected.MISSING, row)
             return str(self._constants[name]) if name in self._constants else None
-        found = self._uuid(text)
+        parsed = self._uuid(text)
         if text in self._not_uuids:
             self._keep_original(name, row, text)
-        return found
+        return parsed
 
     def _keep_original(self, name: str, row: int, text: str) -> None:
         self.original_ids.setdefault(row, {})[name] = text
@@ -173,10 +173,10 @@ class OddCells:
         of_ids = name == "parent_run_ids"
         if (of_ids, text) not in self._lists:
             self._lists[of_ids, text] = cells.ids(text) if of_ids else cells.strings(text)
-        found, notes = self._lists[of_ids, text]
+        texts, notes = self._lists[of_ids, text]
         for why in notes:
             self.count(name, why, row)
-        return [self._uuid(each) for each in found] if of_ids else found
+        return [self._uuid(each) for each in texts] if of_ids else texts
 
     def _name(self, name: str, row: int, _text: str | None) -> str:
         self.count(name, Replaced.MISSING, row)

@@ -91,30 +91,30 @@ class OrdinaryCells:
 
         Columns that hold in the file what the raw column holds are the same objects.
         """
-        found: dict[str, pa.Array] = {}
+        arrays: dict[str, pa.Array] = {}
         doubtful: list[RunField] = []
         for each in self._fields:
             column = columns[each.name]
             if each.name in self._constants and column.null_count:
                 column = pc.fill_null(column, self._constants[each.name])
             if each.name in self._text_times:
-                found[each.name] = _text_times(column, self._epoch_unit)
+                arrays[each.name] = _text_times(column, self._epoch_unit)
             elif column.null_count == len(column) and not each.required:
-                found[each.name] = pa.nulls(len(column), arrow_type(each, self._format_version))
+                arrays[each.name] = pa.nulls(len(column), arrow_type(each, self._format_version))
             else:
-                found[each.name] = column
+                arrays[each.name] = column
                 if not self._settled(each, column):
                     doubtful.append(each)
-        odd = self._ask(doubtful, columns, found)
+        odd = self._ask(doubtful, columns, arrays)
         for each in self._fields:
             if each.name in self._converted or each.name in self._text_times:
-                odd |= _missed(each, columns[each.name], found[each.name])
+                odd |= _missed(each, columns[each.name], arrays[each.name])
         misplaced = set(odd.pop(_MISPLACED, ()))
         if self._has_tree:
             misplaced.update(row for name in _TREE for row in odd.get(name, ()))
         if misplaced:
             odd |= dict.fromkeys(tree.COLUMNS, sorted(misplaced))
-        return found, odd
+        return arrays, odd
 
     def _settled(self, field: RunField, column: pa.Array) -> bool:
         """Whether a glance shows that a column is ordinary throughout and passes through as it is."""
@@ -129,9 +129,9 @@ class OrdinaryCells:
         return field.kind is not Kind.ID
 
     def _ask(
-        self, doubtful: Sequence[RunField], columns: Mapping[str, pa.Array], found: dict[str, pa.Array]
+        self, doubtful: Sequence[RunField], columns: Mapping[str, pa.Array], arrays: dict[str, pa.Array]
     ) -> dict[str, list[int]]:
-        """Puts the converted columns into `found`; the rows of the odd cells of the others, and of misplaced runs."""
+        """Puts the converted columns into `arrays`; the rows of the odd cells of the others, and of misplaced runs."""
         if not doubtful:
             return {}
         names = [each.name for each in doubtful]
@@ -142,7 +142,7 @@ class OrdinaryCells:
         for answer in frame.select(asked).iter_columns():
             if answer.name in self._converted:
                 values = answer.to_arrow(compat_level=pl.CompatLevel.oldest())
-                found[answer.name] = values.cast(arrow_type(FIELD_BY_NAME[answer.name], self._format_version))
+                arrays[answer.name] = values.cast(arrow_type(FIELD_BY_NAME[answer.name], self._format_version))
             elif answer.any():
                 odd[answer.name] = answer.arg_true().to_list()
         return odd
@@ -256,6 +256,6 @@ def _text_times(texts: pa.Array, epoch_unit: EpochUnit) -> pa.Array:
         ]
     except pa.ArrowInvalid:
         parts = [number_found]
-    found = pc.coalesce(*parts)
-    inside = pc.and_(pc.greater_equal(found, MIN_MICROS), pc.less_equal(found, MAX_MICROS))
-    return pc.if_else(inside, found, pa.nulls(1, pa.int64())[0]).view(pa.timestamp("us", tz="UTC"))
+    parsed = pc.coalesce(*parts)
+    inside = pc.and_(pc.greater_equal(parsed, MIN_MICROS), pc.less_equal(parsed, MAX_MICROS))
+    return pc.if_else(inside, parsed, pa.nulls(1, pa.int64())[0]).view(pa.timestamp("us", tz="UTC"))

@@ -34,8 +34,8 @@ def check_raw(batch: pa.RecordBatch) -> None:
     if batch.schema.names != names:
         raise TypeError(f"a raw batch needs the columns {names}, not {batch.schema.names}")
     for field in RUN_FIELDS:
-        if (found := batch.schema.field(field.name).type) not in RAW_TYPES[field.kind]:
-            raise TypeError(f"raw column {field.name} may be one of {RAW_TYPES[field.kind]}, not {found}")
+        if (type_ := batch.schema.field(field.name).type) not in RAW_TYPES[field.kind]:
+            raise TypeError(f"raw column {field.name} may be one of {RAW_TYPES[field.kind]}, not {type_}")
 
 
 _FAILED = b"export_pipeline.failed"

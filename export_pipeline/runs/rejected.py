@@ -33,5 +33,5 @@ def _shown(column: pa.Array, row: int) -> str | None:
         if value is not None and MIN_MICROS <= value <= MAX_MICROS:
             return instant(value).isoformat()
         return None if value is None else f"{value} microseconds since 1970"
-    found = cell.view(pa.binary())[0].as_py()
-    return None if found is None else str(found.decode(errors="backslashreplace"))[:_SHOWN_CHARACTERS]
+    value_bytes = cell.view(pa.binary())[0].as_py()
+    return None if value_bytes is None else str(value_bytes.decode(errors="backslashreplace"))[:_SHOWN_CHARACTERS]

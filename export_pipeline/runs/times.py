@@ -89,8 +89,8 @@ def micros(value: str | int | float | bytes | None, epoch_unit: EpochUnit = "s")
 def _of_text(text: str, epoch_unit: EpochUnit) -> int | None:
     if _PLAIN_ISO.fullmatch(text):
         return _of_plain_iso(text)
-    if found := _ISO.fullmatch(text):
-        return _of_iso(found)
+    if match := _ISO.fullmatch(text):
+        return _of_iso(match)
     return _of_number(text, epoch_unit) if NUMBER.fullmatch(text) else None
 
 
@@ -120,16 +120,16 @@ def _of_plain_iso(text: str) -> int | None:
     return _in_range((since.days * 86_400 + since.seconds) * SECOND + since.microseconds)
 
 
-def _of_iso(found: re.Match[str]) -> int | None:
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3, 4, 5, 6))
+def _of_iso(match: re.Match[str]) -> int | None:
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.group(1, 2, 3, 4, 5, 6))
     try:
         whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:  # the 30th of February, the year 0, the hour 24
         return None
-    zone_hour, zone_minute, zone_second = (int(part or 0) for part in (found[9], found[10] or found[11], found[12]))
+    zone_hour, zone_minute, zone_second = (int(part or 0) for part in (match[9], match[10] or match[11], match[12]))
     if zone_hour > 23 or zone_minute > 59 or zone_second > 59:
         return None
     offset = (zone_hour * 60 + zone_minute) * 60 + zone_second
     seconds = (whole - EPOCH) // timedelta(seconds=1)
-    seconds += offset if found.group(8) == "-" else -offset
-    return _in_range(seconds * SECOND + int((found.group(7) or "")[:6].ljust(6, "0")))
+    seconds += offset if match.group(8) == "-" else -offset
+    return _in_range(seconds * SECOND + int((match.group(7) or "")[:6].ljust(6, "0")))

@@ -155,9 +155,9 @@ class RunTransform:
         if not any(raw.num_rows for raw in raws):
             return [RunBatch(self._no_rows(), 0) for _ in raws]
         gathered = gather(raws, self._needed)
-        found, odd_rows = self._ordinary(raws[0]).look(gathered.small)
+        arrays, odd_rows = self._ordinary(raws[0]).look(gathered.small)
         odd = OddCells(
-            columns=found,
+            columns=arrays,
             raw=gathered.columns(),
             odd=odd_rows,
             constants=self._constants,
@@ -165,15 +165,15 @@ class RunTransform:
         )
         for each in self._finished_fields:
             if each.name in odd_rows:
-                found[each.name] = self._finished(each, odd)
+                arrays[each.name] = self._finished(each, odd)
         for place, raw in enumerate(raws):
             if failed := [name for name in failed_fields(raw) if name in {each.name for each in self._needed}]:
                 rows = range(gathered.starts[place], gathered.starts[place + 1])
                 odd.rejected |= dict.fromkeys(rows, f"{', '.join(failed)}: the mapping's expression fails")
-        self._check_window(found["start_time"], odd)
+        self._check_window(arrays["start_time"], odd)
         replaced = self._replaced(gathered, odd)
         return [
-            self._batch(raw, place, gathered=gathered, found=found, odd=odd, replaced=replaced[place])
+            self._batch(raw, place, gathered=gathered, ordinary=arrays, odd=odd, replaced=replaced[place])
             for place, raw in enumerate(raws)
         ]
 
@@ -191,7 +191,7 @@ class RunTransform:
         place: int,
         *,
         gathered: Gathered,
-        found: Mapping[str, pa.Array],
+        ordinary: Mapping[str, pa.Array],
         odd: OddCells,
         replaced: Mapping[str, int],
     ) -> RunBatch:
@@ -199,7 +199,7 @@ class RunTransform:
         arrays = {
             each.name: gathered.payload[each.name][place]
             if each.payload
-            else found[each.name].slice(start, end - start)
+            else ordinary[each.name].slice(start, end - start)
             for each in self._fields
         }
         if "extra" in arrays:

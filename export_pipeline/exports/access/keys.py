@@ -76,8 +76,8 @@ def create_key(
     key_id = uuid.uuid4()
 
     def insert(transaction: Transaction) -> ApiKey:
-        if found := _by_id(transaction, key_id):
-            return found  # the answer of the commit was lost
+        if existing := _by_id(transaction, key_id):
+            return existing  # the answer of the commit was lost
         now = transaction.now()
         if ends is not None and ends <= now:
             raise InputError("a key's expiry lies in the future")
@@ -114,19 +114,19 @@ def revoke_key(control: ControlDatabase, key_id: uuid.UUID, *, actor: str) -> Ap
     """Ends a key at once and for good; one that is revoked already stays as it is. Raises `NotFoundError`."""
 
     def revoke(transaction: Transaction) -> ApiKey:
-        found = _one(transaction, key_id)
-        if found.revoked_at is not None:
-            return found
+        key = _one(transaction, key_id)
+        if key.revoked_at is not None:
+            return key
         now = transaction.now()
         transaction.execute(sa.update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
         record(
             transaction,
             at=now,
-            tenant_id=found.tenant_id,
+            tenant_id=key.tenant_id,
             actor=actor,
             action="key.revoke",
             subject=key_id,
-            detail={"name": found.name},
+            detail={"name": key.name},
         )
         return _one(transaction, key_id)
 
@@ -175,10 +175,10 @@ def _by_id(transaction: Transaction, key_id: uuid.UUID) -> ApiKey | None:
 
 
 def _one(transaction: Transaction, key_id: uuid.UUID) -> ApiKey:
-    found = _by_id(transaction, key_id)
-    if found is None:
+    key = _by_id(transaction, key_id)
+    if key is None:
         raise NotFoundError(f"there is no API key {key_id}; `export-pipeline keys list` shows all")
-    return found
+    return key
 
 
 def _key_of(row: Mapping[Any, Any]) -> ApiKey:

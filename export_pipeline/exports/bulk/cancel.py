@@ -57,10 +57,10 @@ def fail_export(control: ControlDatabase, bulk_id: uuid.UUID, error: str) -> Non
     """Ends an export that cannot be planned or counted for its own sake, so that no other waits for it."""
 
     def end(transaction: Transaction) -> None:
-        found = read_export(transaction, bulk_id, lock=True)
-        if found.status in UNFINISHED_EXPORTS:
+        export = read_export(transaction, bulk_id, lock=True)
+        if export.status in UNFINISHED_EXPORTS:
             now = transaction.now()
-            end_export(transaction, found, status="Failed", error=error, now=now)
+            end_export(transaction, export, status="Failed", error=error, now=now)
 
     control.run(end)
 

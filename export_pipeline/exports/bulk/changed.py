@@ -58,7 +58,7 @@ def follow_changes(
     reached = {tenant: last for tenant, last in _read_cursor(cursor).items() if tenant in queues}
     for tenant, last in reached.items():
         queues[tenant].rotate(-sum(each.table_id <= last for each in queues[tenant]))
-    found = LateRound()
+    round_ = LateRound()
     unreachable: SourceUnreachableError | None = None
     for tables in in_shares(queues, seconds=seconds, at_most=2 * seconds):
         each = tables.popleft()
@@ -66,19 +66,19 @@ def follow_changes(
         if not tables:
             del reached[each.tenant_id]
         try:
-            _look_at(control, source, each, found)
+            _look_at(control, source, each, round_)
         except (InputError, SourceSlowError, SourceUnusableError, SourceUnreachableError) as error:
-            found.failed.append(f"export {each.bulk_id} could not be looked at: {error}")
+            round_.failed.append(f"export {each.bulk_id} could not be looked at: {error}")
             if isinstance(error, SourceUnreachableError):
                 unreachable = error
                 tables.clear()  # perhaps it was this very table that ended the connection
-    if unreachable is not None and not found.looked_at:
+    if unreachable is not None and not round_.looked_at:
         raise unreachable
-    found.cursor = json.dumps({str(tenant): str(last) for tenant, last in reached.items()}) if reached else ""
-    return found
+    round_.cursor = json.dumps({str(tenant): str(last) for tenant, last in reached.items()}) if reached else ""
+    return round_
 
 
-def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", found: LateRound) -> None:
+def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", round_: LateRound) -> None:
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == watched.table_id)).mappings().one()
         table = table_of(row)
@@ -90,8 +90,8 @@ def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", f
         control.run(lambda transaction: days_shrunk(transaction, table, shrunk, name=name, at=at))
     if lateness.late and reopen(control, export.id, table.export_id, lateness.late):
         number = len(lateness.late)
-        found.reopened.append(f"{number} day{'s' * (number > 1)} of {name}: {reason(lateness.late)}")
-    found.looked_at += 1
+        round_.reopened.append(f"{number} day{'s' * (number > 1)} of {name}: {reason(lateness.late)}")
+    round_.looked_at += 1
 
 
 def reopen(control: ControlDatabase, bulk_id: uuid.UUID, table_id: uuid.UUID, late: Sequence[ChangedDay]) -> bool:

@@ -129,7 +129,7 @@ class _Counting:
             return False
         window = Window(instant(units[0].start_at), instant(units[-1].end_at))
         try:
-            found = self._source.days(self.table.project, window, filter=self._tree, seconds=STATEMENT_SECONDS)
+            counted = self._source.days(self.table.project, window, filter=self._tree, seconds=STATEMENT_SECONDS)
         except (SourceSlowError, SourceUnusableError) as error:
             if self._ask_for_less(units, error):
                 return self.step()
@@ -137,7 +137,7 @@ class _Counting:
             self._record({units[0].id: UNKNOWN})
             return True
         sign = 1 if self.table.filter is None or self._tree is not None else -1
-        self._record({unit.id: sign * (found[unit.day].rows if unit.day in found else 0) for unit in units})
+        self._record({unit.id: sign * (counted[unit.day].rows if unit.day in counted else 0) for unit in units})
         return True
 
     def _begin(self) -> bool:

@@ -31,8 +31,8 @@ def end_dagster_runs(url: str, bulk_id: uuid.UUID) -> None:
     It is only the quicker way: where the server does not answer or refuses, the next round of the sensor ends them.
     """
     try:
-        found = ask(url, _RUNS, {"tags": [{"key": EXPORT_TAG, "value": str(bulk_id)}]}, seconds=_SECONDS)
-        results = found["runsOrError"].get("results", [])
+        answer = ask(url, _RUNS, {"tags": [{"key": EXPORT_TAG, "value": str(bulk_id)}]}, seconds=_SECONDS)
+        results = answer["runsOrError"].get("results", [])
         runs = [run["runId"] for run in results if CLEAN_TAG not in {tag["key"] for tag in run["tags"]}]
         if runs:
             ask(url, _TERMINATE, {"runs": runs}, seconds=_SECONDS)

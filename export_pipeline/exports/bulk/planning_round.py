@@ -69,8 +69,8 @@ def prepare(control: ControlDatabase, settings: Settings) -> None:
     spawn_children(control, settings=settings, seconds=_SPAWNING_SECONDS)
     unplanned = sa.and_(bulk_exports.c.planned_at.is_(None), bulk_exports.c.status == "Created")
     with control.read() as transaction:
-        found = transaction.execute(sa.select(bulk_exports).where(unplanned).order_by(bulk_exports.c.created_at))
-        waiting = [export_of_row(row) for row in found.mappings()]
+        rows = transaction.execute(sa.select(bulk_exports).where(unplanned).order_by(bulk_exports.c.created_at))
+        waiting = [export_of_row(row) for row in rows.mappings()]
     deadline = time.monotonic() + _PLANNING_SECONDS
     for export in in_turns(waiting, lambda export: export.tenant_id, by_lot=True):
         if time.monotonic() > deadline:
@@ -114,10 +114,10 @@ def _unfinished(transaction: Transaction, bulk_id: uuid.UUID, *, limit: int) -> 
     """The units that a run has, and of those that wait the next ones: an export may have very many."""
     here = sa.and_(bulk_units.c.bulk_id == bulk_id, bulk_units.c.status.in_(UNFINISHED_UNITS))
     taken = bulk_units.c.dagster_run_id.is_not(None)
-    found = read_units(transaction, here, taken)
+    units = read_units(transaction, here, taken)
     soonest = (sa.func.coalesce(bulk_units.c.not_before, 0), bulk_units.c.day, bulk_units.c.session_id)
     waiting = sa.select(bulk_units).where(here, sa.not_(taken)).order_by(*soonest).limit(limit)
-    return found + [unit_of_row(row) for row in transaction.execute(waiting).mappings()]
+    return units + [unit_of_row(row) for row in transaction.execute(waiting).mappings()]
 
 
 def carry_out(control: ControlDatabase, planned: Planned, active: Active, *, settings: Settings) -> None:
@@ -199,12 +199,12 @@ def _fail(
 
 def _time_out(control: ControlDatabase, export: BulkExport, *, settings: Settings) -> None:
     def end(transaction: Transaction) -> None:
-        found = read_export(transaction, export.id, lock=True)
-        if found.status not in UNFINISHED_EXPORTS or found.started_at != export.started_at:
+        current = read_export(transaction, export.id, lock=True)
+        if current.status not in UNFINISHED_EXPORTS or current.started_at != export.started_at:
             return
         now = transaction.now()
         text = f"the export took longer than EXPORT_PIPELINE_EXPORT_HOURS, {settings.export_hours:g} hours"
-        end_export(transaction, found, status="TimedOut", error=text, now=now)
+        end_export(transaction, current, status="TimedOut", error=text, now=now)
 
     control.run(end)
 

@@ -137,10 +137,10 @@ def progress_of(control: ControlDatabase, bulk_id: uuid.UUID, *, tenant_id: uuid
     """How far an export is; raises `NotFoundError`."""
     with control.read() as transaction:
         export = read_export(transaction, bulk_id, tenant_id=tenant_id)
-        found = transaction.execute(_PROGRESS, {"bulk_id": bulk_id}).one()
+        row = transaction.execute(_PROGRESS, {"bulk_id": bulk_id}).one()
         rejected = rejected_of(transaction, bulk_id)
         now = transaction.now()
-    total, ended, committed, reading, planned, limits, planned_done, size = found
+    total, ended, committed, reading, planned, limits, planned_done, size = row
     planned_rows = None if planned is None else int(planned)
     days_share, rows = ended / total if total else 0.0, int(planned_done) + int(reading)
     share = share_done(export.status, days=days_share, rows=rows, planned_rows=planned_rows)
@@ -206,8 +206,8 @@ def run_details(control: ControlDatabase, units: Sequence[BulkUnit]) -> list[Run
     with control.read() as transaction:
         for ids in _slices({unit.export_id for unit in units}):
             query = sa.select(exports).where(exports.c.export_id.in_(ids))
-            found = (table_of(row) for row in transaction.execute(query).mappings())
-            tables.update({table.export_id: table for table in found})
+            records = (table_of(row) for row in transaction.execute(query).mappings())
+            tables.update({table.export_id: table for table in records})
         for ids in _slices({unit.export_id for unit in units if unit.status == "Running"}):
             rows = sa.select(days.c.export_id, days.c.day, days.c.rows_read)
             running = rows.where(days.c.export_id.in_(ids), days.c.status == "Running")

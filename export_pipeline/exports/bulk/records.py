@@ -186,5 +186,5 @@ def read_units(transaction: Transaction, *conditions: sa.ColumnElement[bool]) ->
 def rejected_of(transaction: Transaction, bulk_id: uuid.UUID) -> Counter[str]:
     """The rows that the commits of an export have set aside, by reason."""
     told = bulk_units.c.rejected.is_not(None)
-    found = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == bulk_id, told)
-    return total_rejected(transaction.execute(found).scalars())
+    query = sa.select(bulk_units.c.rejected).where(bulk_units.c.bulk_id == bulk_id, told)
+    return total_rejected(transaction.execute(query).scalars())

@@ -204,10 +204,10 @@ class Worker:
 
     def table(self, table_id: uuid.UUID) -> TableRecord:
         """Where the days of a project go."""
-        found = find_table(self.control, table_id)
-        if found is None:
+        table = find_table(self.control, table_id)
+        if table is None:
             raise PermanentError(f"the control database no longer has the table {table_id} of this export")
-        return found
+        return table
 
 
 @dataclass(frozen=True)

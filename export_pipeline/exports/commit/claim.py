@@ -126,8 +126,8 @@ def read_satisfying(
     newer = days.c.snapshot_at > min(launches.values())
     here = (days.c.export_id == export_id, days.c.day.between(min(launches), max(launches)))
     rows = transaction.execute(sa.select(days).where(*here, days.c.intent.is_(None), newer)).mappings()
-    found = {row["day"]: committed for row in rows if (committed := committed_of(row)) is not None}
-    return {day: done for day, done in found.items() if day in launches and satisfies(done, launches[day])}
+    finished = {row["day"]: committed for row in rows if (committed := committed_of(row)) is not None}
+    return {day: done for day, done in finished.items() if day in launches and satisfies(done, launches[day])}
 
 
 def claim_of(transaction: Transaction, row: DayRow, claim_id: uuid.UUID) -> Claim:

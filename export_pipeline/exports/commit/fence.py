@@ -54,14 +54,14 @@ class LeftUploads:
         return self._found.get(day, [])
 
     def _list(self) -> dict[date, list[str]]:
-        found: dict[date, list[str]] = defaultdict(list)
+        by_day: dict[date, list[str]] = defaultdict(list)
         try:
             for upload in self._store.uploads_below(posixpath.commonpath(self._days)):
                 if upload.key in self._days:
-                    found[self._days[upload.key]].append(upload.upload_id)
+                    by_day[self._days[upload.key]].append(upload.upload_id)
         except DestinationRefusedError:
             return {}
-        return found
+        return by_day
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ def look_into_bucket(store: ObjectStore, table: TableRecord, days: Collection[da
 def _epochs(store: ObjectStore, table: TableRecord, days: Iterable[date]) -> Epochs:
     folders = [manifest_folder(table.prefix, table.key(day)) for day in days]
     folder = posixpath.commonpath(folders) + "/"
-    found: Epochs = defaultdict(list)
+    epochs: Epochs = defaultdict(list)
     try:
         for item in store.list(folder):
             path = parse_manifest_key(item.key)
             if isinstance(path, ManifestPath):
-                found[path.key.day].append(path.epoch)
+                epochs[path.key.day].append(path.epoch)
     except AccessDeniedError:
         return {}
-    return dict(found)
+    return dict(epochs)
 
 
 def refuse_foreign(

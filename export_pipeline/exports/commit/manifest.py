@@ -101,12 +101,12 @@ def day_manifest(
     )
 
 
-def _fingerprint(found: DayFingerprint) -> SourceFingerprint:
+def _fingerprint(fingerprint: DayFingerprint) -> SourceFingerprint:
     return SourceFingerprint(
-        rows=found.rows,
-        max_modified_at=found.max_modified_at,
-        feedbacks=found.feedbacks,
-        max_feedback_modified_at=found.max_feedback_modified_at,
+        rows=fingerprint.rows,
+        max_modified_at=fingerprint.max_modified_at,
+        feedbacks=fingerprint.feedbacks,
+        max_feedback_modified_at=fingerprint.max_feedback_modified_at,
     )
 
 
@@ -187,12 +187,12 @@ def believable(epochs: Iterable[int], *, known: int = 0) -> list[int]:
 
     One that was planted far ahead would otherwise leave the next commits no room.
     """
-    found: list[int] = []
+    kept: list[int] = []
     for epoch in sorted(epochs):
-        if epoch > max(known, found[-1] if found else 0) + MAX_EPOCH_STEP:
+        if epoch > max(known, kept[-1] if kept else 0) + MAX_EPOCH_STEP:
             break
-        found.append(epoch)
-    return found
+        kept.append(epoch)
+    return kept
 
 
 def misplaced(manifest: Manifest, key: DayKey, epoch: int) -> str | None:

@@ -256,8 +256,8 @@ def satisfied(requests: Sequence[DayRequest], control: ControlDatabase) -> dict[
         return {}
     table = requests[0].table
     with control.read() as transaction:
-        found = read_satisfying(transaction, table.export_id, launches)
+        finished = read_satisfying(transaction, table.export_id, launches)
     return {
         day: outcome_of(table, "satisfied", done.manifest, done.manifest_key, seconds=0.0)
-        for day, done in found.items()
+        for day, done in finished.items()
     }

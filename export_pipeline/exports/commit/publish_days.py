@@ -98,10 +98,10 @@ def _rows_by_day(source: RunSource, table: TableRecord, window: Window) -> dict[
     """
     seconds = None if table.tree is None else FILTERED_SECONDS
     try:
-        found = source.days(table.project_key, window, filter=table.tree, seconds=seconds)
+        days = source.days(table.project_key, window, filter=table.tree, seconds=seconds)
     except SourceSlowError:
         return None
-    return {day: counted.rows for day, counted in found.items()}
+    return {day: counted.rows for day, counted in days.items()}
 
 
 @dataclass(frozen=True)

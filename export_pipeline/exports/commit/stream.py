@@ -50,10 +50,10 @@ class DuplicateFilter:
     def has_more(self) -> bool:
         """Ends a reading. The next one compares ids themselves: two with the same hash may well differ."""
         ordered = pl.concat(self._hashes).sort() if self._hashes else pl.Series(dtype=pl.UInt64)
-        found = set(ordered.filter(ordered == ordered.shift(1)).to_list())
-        self._repeated |= found
+        repeated = set(ordered.filter(ordered == ordered.shift(1)).to_list())
+        self._repeated |= repeated
         self._hashes, self._met = [], set()
-        return bool(found)
+        return bool(repeated)
 
     def _without_repetitions(self, batch: RunBatch, suspects: list[int]) -> RunBatch:
         dropped: list[int] = []

@@ -102,24 +102,24 @@ class ControlDatabase:
 
     def check_schema(self) -> None:
         """Raises `ControlSchemaError` where the schema is not the one of this version; changes nothing."""
-        found = self.schema_version()
-        if found == SCHEMA_VERSION:
+        version = self.schema_version()
+        if version == SCHEMA_VERSION:
             return
-        if found is None:
+        if version is None:
             raise ControlSchemaError(
                 f"the control database {shown(self.url)} holds no schema of export-pipeline yet; "
                 f"run `export-pipeline migrate`, or correct {CONTROL_URL}"
             )
-        if found < SCHEMA_VERSION:
+        if version < SCHEMA_VERSION:
             raise ControlSchemaError(
-                f"the control database {shown(self.url)} has schema {found}, this version needs {SCHEMA_VERSION}; "
+                f"the control database {shown(self.url)} has schema {version}, this version needs {SCHEMA_VERSION}; "
                 "run `export-pipeline migrate`"
             )
-        raise self._newer(found)
+        raise self._newer(version)
 
-    def _newer(self, found: str) -> ControlSchemaError:
+    def _newer(self, version: str) -> ControlSchemaError:
         return ControlSchemaError(
-            f"the control database {shown(self.url)} has schema {found}, newer than {SCHEMA_VERSION}, which this "
+            f"the control database {shown(self.url)} has schema {version}, newer than {SCHEMA_VERSION}, which this "
             "version of export-pipeline knows; upgrade export-pipeline here too"
         )
 
@@ -147,9 +147,9 @@ class ControlDatabase:
 
     def _refuse_newer(self, transaction: Transaction) -> None:
         if sa.inspect(transaction.connection).has_table("alembic_version"):
-            found = transaction.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-            if found is not None and found > SCHEMA_VERSION:
-                raise self._newer(found)
+            version = transaction.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+            if version is not None and version > SCHEMA_VERSION:
+                raise self._newer(version)
 
     def close(self) -> None:
         """Gives back all connections; the object connects again when it is used again."""

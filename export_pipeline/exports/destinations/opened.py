@@ -28,24 +28,24 @@ def open_destination(
     settings forbid the endpoint, the role, the process's own credentials or an argument of uploads.
     """
     with control.read() as transaction:
-        found = read_destination(transaction, destination_id, tenant_id=tenant_id)
-        config, credentials = unlock(transaction, found, settings=settings)
+        record = read_destination(transaction, destination_id, tenant_id=tenant_id)
+        config, credentials = unlock(transaction, record, settings=settings)
     return S3Store(config, credentials)
 
 
 def unlock(
-    transaction: Transaction, found: DestinationRecord, *, settings: Settings
+    transaction: Transaction, record: DestinationRecord, *, settings: Settings
 ) -> tuple[DestinationConfig, Credentials | None]:
     """What a client of a destination is made of, with the credentials that are stored now.
 
     Raises `SecretsError`, and `DestinationRefusedError` where the workspace may not write in this way (any more).
     """
-    query = sa.select(destinations.c.credentials).where(destinations.c.id == found.id)
+    query = sa.select(destinations.c.credentials).where(destinations.c.id == record.id)
     sealed = transaction.execute(query).scalar_one()
     credentials = None
     if sealed is not None:
-        credentials = Vault.from_settings(settings).open(sealed, row_id=found.id, tenant_id=found.tenant_id)
-    return effective(found.config, credentials, tenant_id=found.tenant_id, settings=settings), credentials
+        credentials = Vault.from_settings(settings).open(sealed, row_id=record.id, tenant_id=record.tenant_id)
+    return effective(record.config, credentials, tenant_id=record.tenant_id, settings=settings), credentials
 
 
 def effective(

@@ -111,8 +111,8 @@ def rotate_credentials(
     if (credentials is None) == (aws_role_arn is None):
         raise InputError("Give either credentials or aws_role_arn.")
     note = partial(record, tenant_id=tenant_id, actor=actor, subject=destination_id)
-    found = get_destination(control, destination_id, tenant_id=tenant_id)
-    config = checked(replace(found.config, aws_role_arn=aws_role_arn))
+    existing = get_destination(control, destination_id, tenant_id=tenant_id)
+    config = checked(replace(existing.config, aws_role_arn=aws_role_arn))
     sealed = _sealed(config, credentials, row_id=destination_id, tenant_id=tenant_id, settings=settings)
     can = _capabilities(effective(config, credentials, tenant_id=tenant_id, settings=settings), credentials)
 

@@ -54,8 +54,8 @@ def plan_backfill(
     if every:
         projects = list_projects(control, only_assets=True, settings=settings)
     else:
-        found = {project.asset_name: project for project in (find_project(control, name) for name in names)}
-        projects = list(found.values())
+        by_asset = {project.asset_name: project for project in (find_project(control, name) for name in names)}
+        projects = list(by_asset.values())
         if without := [project.name for project in projects if not is_asset(project, settings)]:
             raise InputError(
                 f"{', '.join(map(repr, without))} has no asset: it was removed from the trace store, is an experiment, "

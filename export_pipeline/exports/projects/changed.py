@@ -102,10 +102,10 @@ def find_changed_days(
     if not watched:
         return DayChanges()
     tree = None if table.filter is None else read_filter(table.filter)
-    found = source.days(table.project_key, window, filter=tree, seconds=seconds)
+    fingerprints = source.days(table.project_key, window, filter=tree, seconds=seconds)
     if not _FEEDBACK_FIELDS & set(table.fields):
-        found = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in found.items()}
-    result = compare(watched, found, now=now)
+        fingerprints = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in fingerprints.items()}
+    result = compare(watched, fingerprints, now=now)
     parts = {part.day: part.window for part in window.days()}
 
     def counted(day: ChangedDay) -> ChangedDay:
@@ -116,14 +116,14 @@ def find_changed_days(
     return replace(result, late=tuple(counted(day) for day in result.late))
 
 
-def compare(records: Sequence[DayRecord], found: Mapping[date, DayFingerprint], *, now: int) -> DayChanges:
+def compare(records: Sequence[DayRecord], fingerprints: Mapping[date, DayFingerprint], *, now: int) -> DayChanges:
     """The days whose fingerprint in the store is not the one that was last read and agreed with the commit.
 
-    `records` are of finished commits; days that `found` lacks have no rows; `now` is control database microseconds.
+    `records` are of finished commits; days that `fingerprints` lacks have no rows; `now` is control database microseconds.
     """
     late, shrunk = [], []
     for record in records:
-        there = found.get(record.day, _NOTHING)
+        there = fingerprints.get(record.day, _NOTHING)
         if there.rows < record.rows_of_source:
             shrunk.append(ShrunkDay(record.day, record.rows_of_source, there.rows, record.commit_epoch or 0))
         elif (day := _late(record, there, now)) is not None:
@@ -229,10 +229,10 @@ def _known(recorded: Mapping[str, Any]) -> DayFingerprint:
     )
 
 
-def _shown(found: DayFingerprint) -> str:
-    at = (found.max_modified_at, found.max_feedback_modified_at)
+def _shown(fingerprint: DayFingerprint) -> str:
+    at = (fingerprint.max_modified_at, fingerprint.max_feedback_modified_at)
     texts = [None if value is None else value.astimezone(UTC).isoformat() for value in at]
-    return json.dumps([found.rows, found.feedbacks, *texts])
+    return json.dumps([fingerprint.rows, fingerprint.feedbacks, *texts])
 
 
 def _digest(parts: Sequence[object]) -> str:

@@ -51,9 +51,9 @@ class Placement:
     disputed: Mapping[str, tuple[Claim, ...]]
 
 
-def claims_of(found: Iterable[Project], *, default: uuid.UUID, known: Sequence[ProjectRecord]) -> list[Claim]:
+def claims_of(projects: Iterable[Project], *, default: uuid.UUID, known: Sequence[ProjectRecord]) -> list[Claim]:
     """The projects that a trace store lists, those of one tenant and id as one; `default` owns what names no tenant."""
-    listed = list(found)
+    listed = list(projects)
     tenants = {uuid_of(project.tenant_key) for project in listed if project.tenant_key is not None}
     merged: dict[tuple[uuid.UUID, str], Claim] = {}
     for project in listed:
@@ -103,17 +103,17 @@ def place(claims: Sequence[Claim], known: Sequence[ProjectRecord]) -> Placement:
         if record.untold and record.removed_at is None and record.project in contested
         if id_ not in projects and id_ not in renamed
     }
-    disputed = {key: found for key, found in rivals.items() if len(found) > 1 and key not in owners}
+    disputed = {key: several for key, several in rivals.items() if len(several) > 1 and key not in owners}
     return Placement(projects, frozenset(kept), renamed, claimants, disputed)
 
 
 def _rivals(claims: Sequence[Claim]) -> dict[str, tuple[Claim, ...]]:
     """For each id those that claim the rows which say no tenant."""
-    found: dict[str, tuple[Claim, ...]] = {claim.project: () for claim in claims}
+    by_project: dict[str, tuple[Claim, ...]] = {claim.project: () for claim in claims}
     for claim in claims:
         if claim.untold:
-            found[claim.project] += (claim,)
-    return found
+            by_project[claim.project] += (claim,)
+    return by_project
 
 
 def _moved_by_settings(
@@ -122,13 +122,13 @@ def _moved_by_settings(
     by_key: Mapping[tuple[uuid.UUID, str], ProjectRecord],
 ) -> dict[tuple[uuid.UUID, str], ProjectRecord]:
     """Projects of which the trace store says no tenant, then as now: the settings name another one."""
-    found = {}
+    moved = {}
     for claim in claims:
         owner = owners.get(claim.project)
         same_key = (claim.tenant_id, claim.project) in by_key
         if claim.by_settings and not same_key and owner is not None and owner.tenant_key is None:
-            found[claim.tenant_id, claim.project] = owner
-    return found
+            moved[claim.tenant_id, claim.project] = owner
+    return moved
 
 
 def _id(

@@ -37,11 +37,11 @@ def assign(control: ControlDatabase, project: ProjectRecord) -> list[ProjectReco
     def write(transaction: Transaction) -> list[ProjectRecord]:
         at = transaction.now()
         same = sa.select(projects).where(projects.c.project == project.project).with_for_update()
-        found = [project_of(row) for row in transaction.execute(same).mappings()]
-        mine = next((each for each in found if _id(each) == _id(project)), None)
+        candidates = [project_of(row) for row in transaction.execute(same).mappings()]
+        mine = next((each for each in candidates if _id(each) == _id(project)), None)
         if mine is None or mine.untold:
             raise InputError(f"the rows of {project.name!r} that name no workspace are its own already")
-        former = [each for each in found if each.untold]
+        former = [each for each in candidates if each.untold]
         for each in (*former, mine):
             transaction.execute(sa.update(projects).where(is_project(_id(each))).values(untold=each is mine))
             follow_project(transaction, _id(each))

@@ -46,13 +46,13 @@ def day_ranges(wanted: Iterable[date], *, longest: int = LONGEST_RANGE, newest_f
     Ranges are full where they come first: counted from the newest day where `newest_first`.
     """
     step = -_ONE_DAY if newest_first else _ONE_DAY
-    found: list[list[date]] = []
+    stretches: list[list[date]] = []
     for day in sorted(set(wanted), reverse=newest_first):
-        if found and day - found[-1][-1] == step and len(found[-1]) < longest:
-            found[-1].append(day)
+        if stretches and day - stretches[-1][-1] == step and len(stretches[-1]) < longest:
+            stretches[-1].append(day)
         else:
-            found.append([day])
-    return [DayRange(min(stretch), max(stretch)) for stretch in found]
+            stretches.append([day])
+    return [DayRange(min(stretch), max(stretch)) for stretch in stretches]
 
 
 def refuse_outside(first: date, last: date, *, start: date, today: date) -> None:

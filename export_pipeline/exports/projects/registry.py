@@ -34,8 +34,8 @@ def list_projects(control: ControlDatabase, *, only_assets: bool, settings: Sett
     """The known projects, in the order of their asset names: all, or those that become assets."""
     with control.read() as transaction:
         rows = transaction.execute(sa.select(projects).order_by(projects.c.asset_name)).mappings().all()
-    found = [project_of(row) for row in rows]
-    return [project for project in found if not only_assets or is_asset(project, settings)]
+    records = [project_of(row) for row in rows]
+    return [project for project in records if not only_assets or is_asset(project, settings)]
 
 
 def is_asset(project: ProjectRecord, settings: Settings) -> bool:
@@ -62,14 +62,14 @@ def find_project(control: ControlDatabase, name_or_id: str) -> ProjectRecord:
     by_asset = [project for project in known if project.asset_name == name_or_id.removeprefix("runs/")]
     by_name = [project for project in known if project.name == name_or_id]
     present = [project for project in by_name if project.removed_at is None]
-    for found in (by_id, _first_of_several(present or by_name, by_asset), by_asset):
-        if len(found) > 1:
+    for record in (by_id, _first_of_several(present or by_name, by_asset), by_asset):
+        if len(record) > 1:
             raise InputError(
-                f"{len(found)} projects are named {name_or_id!r}; name one by its asset or its id: "
-                + ", ".join(f"{project.asset_name} ({project.project} of {project.tenant_id})" for project in found)
+                f"{len(record)} projects are named {name_or_id!r}; name one by its asset or its id: "
+                + ", ".join(f"{project.asset_name} ({project.project} of {project.tenant_id})" for project in record)
             )
-        if found:
-            return found[0]
+        if record:
+            return record[0]
     raise UnknownProjectError(_unknown(name_or_id, known))
 
 

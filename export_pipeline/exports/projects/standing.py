@@ -48,8 +48,8 @@ def current_table(control: ControlDatabase, project: ProjectRecord, settings: Se
     """The project's standing export where it is the one that the settings name; begins nothing."""
     with control.read() as transaction:
         settings = with_place(transaction, settings)
-        found = _standing(transaction, project)
-    for export in found:
+        tables = _standing(transaction, project)
+    for export in tables:
         if export.superseded_at is None:
             same = export.destination_id == settings.destination_id and not _changes(project, export, settings)
             return export if same else None
@@ -95,9 +95,9 @@ def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: S
         )
     settings = with_place(transaction, settings, hold=True)
     now = transaction.now()
-    found = _standing(transaction, project)
-    fitting = next((export for export in found if not _changes(project, export, settings)), None)
-    for export in found:
+    tables = _standing(transaction, project)
+    fitting = next((export for export in tables if not _changes(project, export, settings)), None)
+    for export in tables:
         if export is not fitting and export.superseded_at is None:
             _set(transaction, export, superseded_at=now)
             _audit(transaction, "export.supersede", export, at=now)

@@ -36,8 +36,8 @@ def standing_access(control: ControlDatabase, settings: Settings) -> tuple[Desti
     if settings.destination_id is None:
         return DestinationConfig.from_settings(settings), Credentials.from_settings(settings)
     with control.read() as transaction:
-        found = _named(transaction, settings.destination_id)
-        return unlock(transaction, found, settings=settings)
+        record = _named(transaction, settings.destination_id)
+        return unlock(transaction, record, settings=settings)
 
 
 class StandingBucket:

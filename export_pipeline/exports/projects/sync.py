@@ -92,22 +92,22 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
     control.migrate()
     began = control.now()
     today = instant(began).date()
-    found, warnings = source.projects(), []
+    listed, warnings = source.projects(), []
     start = _recorded_start(control)
     if start is None:
-        start = _first_start(source, found, settings, today)
+        start = _first_start(source, listed, settings, today)
     elif settings.start_date not in {None, start}:
         warnings.append(
             f"{PREFIX}START_DATE is {settings.start_date}, but the partitions start on {start}: "
             "that was recorded at the first sync and does not move"
         )
-    outside = _outside(source, found, start=start, today=today) if count else ()
+    outside = _outside(source, listed, start=start, today=today) if count else ()
     unassigned = count_unassigned(control, source, settings) if count else None
     with control.begin() as transaction:
         if not control.is_sqlite:
             transaction.execute(sa.text("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE"))
         writing = _Writing(transaction, began=began, settings=settings)
-        writing.write(found)
+        writing.write(listed)
         warnings += writing.warnings
         if start is not None:
             transaction.insert_missing(facts, {"name": START, "value": start.isoformat()})
@@ -116,7 +116,7 @@ def sync_projects(control: ControlDatabase, source: RunSource, settings: Setting
         added=tuple(writing.added),
         renamed=tuple(writing.renamed),
         removed=tuple(writing.removed),
-        total=len(found),
+        total=len(listed),
         partitions_start=None if recorded is None else date.fromisoformat(recorded),
         outside=outside,
         unassigned=unassigned,
@@ -142,11 +142,11 @@ def _recorded_start(control: ControlDatabase) -> date | None:
     return None if value is None else date.fromisoformat(value)
 
 
-def _first_start(source: RunSource, found: Sequence[Project], settings: Settings, today: date) -> date | None:
+def _first_start(source: RunSource, listed: Sequence[Project], settings: Settings, today: date) -> date | None:
     if settings.start_date is not None:
         return settings.start_date
     window = Window.of_days(earliest_start(today), today)
-    firsts = [min(days) for key in dict.fromkeys(map(_widest, found)) if (days := source.days(key, window))]
+    firsts = [min(days) for key in dict.fromkeys(map(_widest, listed)) if (days := source.days(key, window))]
     return min(firsts, default=None)
 
 
@@ -165,10 +165,10 @@ def _widest(project: Project) -> ProjectKey:
 
 
 def _outside(
-    source: RunSource, found: Sequence[Project], *, start: date | None, today: date
+    source: RunSource, listed: Sequence[Project], *, start: date | None, today: date
 ) -> tuple[RowsOutside, ...]:
     covered = Window.of_days(today if start is None else min(start, today), today)
-    counted = [RowsOutside(project.name, project.key, source.outside(_widest(project), covered)) for project in found]
+    counted = [RowsOutside(project.name, project.key, source.outside(_widest(project), covered)) for project in listed]
     return tuple(item for item in counted if item.rows.total)
 
 
@@ -183,16 +183,16 @@ class _Writing:
         self._began = began
         self._default = settings.tenant_id
         records = transaction.execute(sa.select(projects)).mappings().all()
-        self._known = {(found.tenant_id, found.session_id): found for found in map(project_of, records)}
+        self._known = {(project.tenant_id, project.session_id): project for project in map(project_of, records)}
         self._taken = {record.asset_name for record in self._known.values()}
         self.added: list[str] = []
         self.renamed: list[tuple[str, str]] = []
         self.removed: list[str] = []
         self.warnings: list[str] = []
 
-    def write(self, found: Sequence[Project]) -> None:
+    def write(self, listed: Sequence[Project]) -> None:
         known = list(self._known.values())
-        placed = place(claims_of(found, default=self._default, known=known), known)
+        placed = place(claims_of(listed, default=self._default, known=known), known)
         for former, id_ in placed.moved.items():
             self._move(former, id_)
         for id_, claim in placed.projects.items():

@@ -27,25 +27,25 @@ def count_unassigned(control: ControlDatabase, source: RunSource, settings: Sett
 
     A notice is sent once for the same projects that are missing. Raises what the source raises.
     """
-    found = source.unassigned()
+    rows = source.unassigned()
 
     def write(transaction: Transaction) -> None:
         at = transaction.now()
-        value = json.dumps({**asdict(found), "counted_at": at})
+        value = json.dumps({**asdict(rows), "counted_at": at})
         transaction.insert_missing(facts, {"name": _FACT, "value": value})
         transaction.execute(sa.update(facts).where(facts.c.name == _FACT).values(value=value))
-        if found.missing(exported_as=settings.unassigned_project):
+        if rows.missing(exported_as=settings.unassigned_project):
             add_notice(
                 transaction,
                 "rows.unassigned",
-                subject=_subject(found),
-                text=found.sentence(exported_as=settings.unassigned_project),
-                detail=asdict(found),
+                subject=_subject(rows),
+                text=rows.sentence(exported_as=settings.unassigned_project),
+                detail=asdict(rows),
                 at=at,
             )
 
     control.run(write)
-    return found
+    return rows
 
 
 def unassigned_rows(control: ControlDatabase, source: RunSource, settings: Settings) -> UnassignedRows:
@@ -60,7 +60,7 @@ def unassigned_rows(control: ControlDatabase, source: RunSource, settings: Setti
     return UnassignedRows(**{**value, **lists})
 
 
-def _subject(found: UnassignedRows) -> str:
-    missing = [bool(found.without_id), found.unknown_ids, sorted(id_ for id_, _ in found.ids)]
-    missing += [sorted(tenant for tenant, _ in found.tenants)] if found.foreign else []
+def _subject(rows: UnassignedRows) -> str:
+    missing = [bool(rows.without_id), rows.unknown_ids, sorted(id_ for id_, _ in rows.ids)]
+    missing += [sorted(tenant for tenant, _ in rows.tenants)] if rows.foreign else []
     return hashlib.sha256(json.dumps(missing).encode()).hexdigest()

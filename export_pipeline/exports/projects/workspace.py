@@ -27,15 +27,15 @@ def workspace_of(control: ControlDatabase, settings: Settings) -> uuid.UUID:
         .order_by(sa.func.count().desc(), projects.c.tenant_id)
     )
     with control.read() as transaction:
-        found: list[uuid.UUID] = list(transaction.execute(query).scalars())
-    if not found or settings.tenant_id in found:
+        tenants: list[uuid.UUID] = list(transaction.execute(query).scalars())
+    if not tenants or settings.tenant_id in tenants:
         return settings.tenant_id
-    if len(found) > 1:
-        named = ", ".join(map(str, found[:_MOST_NAMED])) + (", …" if len(found) > _MOST_NAMED else "")
+    if len(tenants) > 1:
+        named = ", ".join(map(str, tenants[:_MOST_NAMED])) + (", …" if len(tenants) > _MOST_NAMED else "")
         raise InputError(
-            f"the trace store has {len(found)} workspaces: {named}; name one by --workspace or {PREFIX}TENANT_ID"
+            f"the trace store has {len(tenants)} workspaces: {named}; name one by --workspace or {PREFIX}TENANT_ID"
         )
-    return found[0]
+    return tenants[0]
 
 
 def owner_of(control: ControlDatabase, id_: uuid.UUID) -> uuid.UUID | None:

@@ -191,7 +191,7 @@ def days_in_bucket(
     A bucket has no order of commits, so there is no cursor: compare the commit ids with those that were loaded.
     Days whose manifests are all damaged are left out; `export-pipeline verify` names them.
     """
-    found = []
+    changes = []
     for table, index in sorted(list_manifests(store, prefix).tables.items()):
         if wanted not in {None, table.export_id, table.session_id}:
             continue
@@ -199,8 +199,10 @@ def days_in_bucket(
         for day in reader.days:
             valid = choose(reader.newest_first(day)).valid
             if valid is not None and valid.manifest is not None:
-                found.append(_change_of_manifest(table, day, valid.manifest, f"s3://{store.config.bucket}/{valid.key}"))
-    return found
+                changes.append(
+                    _change_of_manifest(table, day, valid.manifest, f"s3://{store.config.bucket}/{valid.key}")
+                )
+    return changes
 
 
 def _change_of_manifest(table: TableId, day: date, manifest: Manifest, manifest_uri: str) -> Change:

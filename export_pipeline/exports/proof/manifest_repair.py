@@ -53,14 +53,16 @@ def find_manifests(control: ControlDatabase, store: ObjectStore, *, prefix: str,
     return [Found(item.key, item.size, last.get(item.key, 0)) for item in listed]
 
 
-def retire(control: ControlDatabase, store: ObjectStore, found: Sequence[Found], *, prefix: str, actor: str) -> None:
+def retire(
+    control: ControlDatabase, store: ObjectStore, manifests: Sequence[Found], *, prefix: str, actor: str
+) -> None:
     """Takes manifests away that none of ours has written, with a line in the audit log for each.
 
     They are moved out of the manifests' folder, those that are too large to be any are deleted. Days that have one as
     their last commit, because `recover` took it for true, have none afterwards. Raises `ConflictError` where such a day
     is being exported.
     """
-    for item in found:
+    for item in manifests:
         control.run(partial(_forget, item=item, actor=actor))
         if item.size <= MAX_MANIFEST_BYTES:
             try:

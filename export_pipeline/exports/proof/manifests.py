@@ -137,8 +137,8 @@ class ManifestReader:
         self._by_day = index.by_day
         self._empty: dict[date, list[DayManifest]] = {}
         for key, path in index.empty:
-            for found in self._read_empty(key, path):
-                self._empty.setdefault(found.day, []).append(found)
+            for manifest in self._read_empty(key, path):
+                self._empty.setdefault(manifest.day, []).append(manifest)
 
     @property
     def days(self) -> list[date]:
@@ -162,17 +162,17 @@ class ManifestReader:
         led_to = believable(keys, known=known.epoch or 0)
         most = max([*led_to, known.epoch or 0]) + MAX_EPOCH_STEP
         empty = self._empty.get(day, [])
-        for epoch in sorted({*keys, *(found.epoch for found in empty)}, reverse=True):
+        for epoch in sorted({*keys, *(manifest.epoch for manifest in empty)}, reverse=True):
             if epoch in keys:
-                found = self._read_day(keys[epoch], day, epoch)
-                yield found if epoch in led_to else self._too_far(found)
-            for found in empty:
-                if found.epoch == epoch:
-                    yield self._too_far(found) if epoch > most else found
+                manifest = self._read_day(keys[epoch], day, epoch)
+                yield manifest if epoch in led_to else self._too_far(manifest)
+            for manifest in empty:
+                if manifest.epoch == epoch:
+                    yield self._too_far(manifest) if epoch > most else manifest
 
-    def _too_far(self, found: DayManifest) -> DayManifest:
-        text = f"no number of attempts has led to epoch {found.epoch:,}"
-        return DayManifest(found.day, found.key, found.epoch, found.stored, Flaw("doubtful", text))
+    def _too_far(self, manifest: DayManifest) -> DayManifest:
+        text = f"no number of attempts has led to epoch {manifest.epoch:,}"
+        return DayManifest(manifest.day, manifest.key, manifest.epoch, manifest.stored, Flaw("doubtful", text))
 
     def _read_day(self, key: str, day: date, epoch: int) -> DayManifest:
         stored, flaw = self._load(key)
@@ -231,13 +231,13 @@ class DayManifests:
 def choose(candidates: Iterator[DayManifest], known: Known = NOTHING_KNOWN) -> DayManifests:
     """Of a day's manifests, newest first, the one to go by."""
     flawed: list[DayManifest] = []
-    for found in candidates:
-        if found.flaw is None or (found.flaw.kind == "unsigned" and found.key == known.key):
-            return DayManifests(found, tuple(flawed))
-        flawed.append(found)
-    for found in flawed:
-        if found.flaw is not None and found.flaw.kind == "unsigned":
-            return DayManifests(found, tuple(other for other in flawed if other.epoch > found.epoch))
+    for manifest in candidates:
+        if manifest.flaw is None or (manifest.flaw.kind == "unsigned" and manifest.key == known.key):
+            return DayManifests(manifest, tuple(flawed))
+        flawed.append(manifest)
+    for manifest in flawed:
+        if manifest.flaw is not None and manifest.flaw.kind == "unsigned":
+            return DayManifests(manifest, tuple(other for other in flawed if other.epoch > manifest.epoch))
     return DayManifests(None, tuple(flawed))
 
 
@@ -248,7 +248,7 @@ def exports_in_bucket(
 
     The project is named by its session id. The others are tables of which no manifest can be believed, and why.
     """
-    found: list[TableRecord] = []
+    tables: list[TableRecord] = []
     others: list[tuple[TableId, str]] = []
     for table, index in sorted(list_manifests(store, prefix).tables.items()):
         reader = ManifestReader(store, index, keys=keys)
@@ -262,8 +262,8 @@ def exports_in_bucket(
         if told is None:
             others.append((table, why))
         else:
-            found.append(export_of_manifest(store, table, prefix, told))
-    return found, others
+            tables.append(export_of_manifest(store, table, prefix, told))
+    return tables, others
 
 
 def export_of_manifest(store: ObjectStore, table: TableId, prefix: str, manifest: Manifest) -> TableRecord:

@@ -34,9 +34,11 @@ def readable(
                 for record in read_days(transaction, export.export_id)
                 if record.committed
             ]
-            with_rows = [found for found in days if found.rows]
+            with_rows = [day_record for day_record in days if day_record.rows]
             wanted = (
-                next((found for found in days if found.day == day), None) if day else next(reversed(with_rows), None)
+                next((day_record for day_record in days if day_record.day == day), None)
+                if day
+                else next(reversed(with_rows), None)
             )
             if not with_rows or wanted is None:
                 left_out.append(

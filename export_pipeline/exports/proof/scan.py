@@ -74,10 +74,10 @@ def empty_frame(fields: Iterable[str], format_version: FormatVersion) -> "pl.Laz
 
 def _look(store: ObjectStore, key: str, committed: Callable[[], CommittedFile | None]) -> Look:
     for _ in range(_LOOKS):
-        file, found = committed(), store.stat(key)
-        if file is None and found is None:
+        file, info = committed(), store.stat(key)
+        if file is None and info is None:
             return "empty"
-        if file is not None and found is not None and _is_same(store, found, file):
+        if file is not None and info is not None and _is_same(store, info, file):
             return "committed"
     return "another"
 
@@ -90,13 +90,13 @@ def _committed_key(day: date, key: str, look: Look, export_id: uuid.UUID) -> str
     return key
 
 
-def _is_same(store: ObjectStore, found: ObjectInfo, file: CommittedFile) -> bool:
-    return found.size == file.bytes and (found.etag == file.etag or _has_sha256(store, found, file.sha256))
+def _is_same(store: ObjectStore, info: ObjectInfo, file: CommittedFile) -> bool:
+    return info.size == file.bytes and (info.etag == file.etag or _has_sha256(store, info, file.sha256))
 
 
-def _has_sha256(store: ObjectStore, found: ObjectInfo, expected: str) -> bool:
+def _has_sha256(store: ObjectStore, info: ObjectInfo, expected: str) -> bool:
     """Whether the object's bytes have this hash: a bucket that was copied has other ETags."""
     digest = hashlib.sha256()
-    for start in range(0, found.size, _BLOCK_BYTES):
-        digest.update(store.read(found.key, start, min(start + _BLOCK_BYTES, found.size)))
+    for start in range(0, info.size, _BLOCK_BYTES):
+        digest.update(store.read(info.key, start, min(start + _BLOCK_BYTES, info.size)))
     return digest.hexdigest() == expected

@@ -170,10 +170,10 @@ class _Guarded(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connects to the first of the host's addresses, all of which must be allowed; from then on time is counted."""
         webhook = self._webhook
-        found = socket.getaddrinfo(webhook.host, webhook.port, type=socket.SOCK_STREAM)
-        for _, _, _, _, place in found:
+        addresses = socket.getaddrinfo(webhook.host, webhook.port, type=socket.SOCK_STREAM)
+        for _, _, _, _, place in addresses:
             self._check(str(place[0]))
-        plain = _connected([(family, place) for family, _, _, _, place in found])
+        plain = _connected([(family, place) for family, _, _, _, place in addresses])
         # TLS takes the socket's descriptor over; a copy shuts the same connection down.
         self._deadline = Deadline(plain.dup(), ANSWER_SECONDS)
         try:

@@ -111,25 +111,25 @@ def note_overdue(control: ControlDatabase, settings: Settings, *, now: datetime 
     at = control.now()
     moment = instant(at) if now is None else now
     day = last_due(moment, settings)
-    late = [found for found in progress(control, settings, now=moment) if day in found.overdue]
+    late = [item for item in progress(control, settings, now=moment) if day in item.overdue]
     if not late:
         return []
 
     def write(transaction: Transaction) -> None:
         told = _told(transaction, day)
-        new = [found for found in late if found.project.asset_name not in told]
+        new = [item for item in late if item.project.asset_name not in told]
         if new:
             add_notice(
                 transaction,
                 "day.overdue",
                 subject=f"{day}:{new[0].project.asset_name}",
                 text=_sentence(day, new),
-                detail={"day": day.isoformat(), "projects": [_detail(found, day) for found in new]},
+                detail={"day": day.isoformat(), "projects": [_detail(item, day) for item in new]},
                 at=at,
             )
 
     control.run(write)
-    return [found.project.asset_name for found in late]
+    return [item.project.asset_name for item in late]
 
 
 def _told(transaction: Transaction, day: date) -> set[str]:
@@ -143,17 +143,17 @@ def _told(transaction: Transaction, day: date) -> set[str]:
 
 def _sentence(day: date, late: Sequence[ProjectProgress]) -> str:
     parts = []
-    for found in late[:_MOST_NAMED]:
-        error = found.errors.get(day)
-        parts.append(f"runs/{found.project.asset_name}" + (f" ({error})" if error else ""))
+    for item in late[:_MOST_NAMED]:
+        error = item.errors.get(day)
+        parts.append(f"runs/{item.project.asset_name}" + (f" ({error})" if error else ""))
     more = f" and {len(late) - _MOST_NAMED} more" if len(late) > _MOST_NAMED else ""
     return f"{day} is overdue: {', '.join(parts)}{more}"
 
 
-def _detail(found: ProjectProgress, day: date) -> dict[str, object]:
+def _detail(item: ProjectProgress, day: date) -> dict[str, object]:
     return {
-        "asset": f"runs/{found.project.asset_name}",
-        "project_id": str(found.project.session_id),
-        "days_overdue": len(found.overdue),
-        "error": found.errors.get(day),
+        "asset": f"runs/{item.project.asset_name}",
+        "project_id": str(item.project.session_id),
+        "days_overdue": len(item.overdue),
+        "error": item.errors.get(day),
     }

@@ -23,16 +23,16 @@ def note_rejected(control: ControlDatabase, settings: Settings) -> list[str]:
 
     A project is told of again when another such day is committed, however often this is called.
     """
-    found = [(item, days) for item in progress(control, settings) if (days := over_limit(item.rejected, settings))]
+    over = [(item, days) for item in progress(control, settings) if (days := over_limit(item.rejected, settings))]
     at = control.now()
 
     def write(transaction: Transaction) -> None:
-        for item, days in found:
+        for item, days in over:
             _note(transaction, item, days, at=at)
 
-    if found:
+    if over:
         control.run(write)
-    return [item.project.asset_name for item, _ in found]
+    return [item.project.asset_name for item, _ in over]
 
 
 def _note(transaction: Transaction, item: ProjectProgress, days: Mapping[date, Mapping[str, int]], *, at: int) -> None:

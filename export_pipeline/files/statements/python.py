@@ -116,7 +116,7 @@ def _polars_readings(table: Table) -> list[Statement]:
     ]
     made = "totals = [\n" + _lines(['pl.len().alias("runs")', *totals]) + "]"
     by_day = 'print(runs.group_by("year", "month", "day").agg(totals).sort("year", "month", "day"))'
-    found = [
+    pieces = [
         Statement(Step.CHECK, f"What is there: {table.rows} runs.", f"{made}\nprint(runs.select(totals))"),
         Statement(Step.QUERY, "Runs by day.", by_day),
     ]
@@ -126,15 +126,15 @@ def _polars_readings(table: Table) -> list[Statement]:
             'model = pl.col("extra").str.json_path_match("$.metadata.ls_model_name")\n'
             'print(calls.group_by(model=model).agg(totals).sort("runs", descending=True))'
         )
-        found.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
-    return found
+        pieces.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
+    return pieces
 
 
 def _pandas_readings(table: Table) -> list[Statement]:
     named = {"ids": ("id", "nunique"), "tokens": ("total_tokens", "sum"), "usd": ("total_cost", "sum")}
     all_named = {"runs": (table.columns[0], "size"), **{n: of for n, of in named.items() if table.has(of[0])}}
     made = "totals = {\n" + _lines(f'"{name}": ("{of}", "{how}")' for name, (of, how) in all_named.items()) + "}"
-    found = [
+    pieces = [
         Statement(
             Step.CHECK,
             f"What is there: {table.rows} runs.",
@@ -153,5 +153,5 @@ def _pandas_readings(table: Table) -> list[Statement]:
             'model = metadata.map(lambda found: found.get("ls_model_name"), na_action="ignore").rename("model")\n'
             "print(calls.groupby(model).agg(**totals))"
         )
-        found.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
-    return found
+        pieces.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
+    return pieces

@@ -87,7 +87,7 @@ def readings(table: Table, name: str, model: str, *, approximate: Callable[[str]
         if table.has(column)
     ]
     totals = ", ".join(["count(*) AS runs", *sums])
-    found = [
+    pieces = [
         Statement(Step.CHECK, f"What is there: {table.rows} runs.", f"SELECT {totals}\nFROM {name};"),
         Statement(
             Step.QUERY,
@@ -98,5 +98,5 @@ def readings(table: Table, name: str, model: str, *, approximate: Callable[[str]
     if table.has("run_type", "extra"):
         select = ",\n       ".join([f"{model} AS model", totals])
         by_model = f"SELECT {select}\nFROM {name}\nWHERE run_type = 'llm'\nGROUP BY 1\nORDER BY 2 DESC;"
-        found.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
-    return found
+        pieces.append(Statement(Step.QUERY, "Calls of language models, by model.", by_model))
+    return pieces

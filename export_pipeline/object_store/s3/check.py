@@ -81,24 +81,24 @@ class DestinationCheck:
 def check_destination(store: S3Store, prefix: str) -> DestinationCheck:
     """Writes, reads, lists and deletes a probe, and begins and aborts an upload; raises nothing of the store's."""
     probe = _Probe(store, prefix)
-    found: dict[str, bool] = {}
+    outcomes: dict[str, bool] = {}
     error: DestinationError | None = None
     try:
         probe.write()
-        found["conditional_writes"] = probe.conditional()
-        found["abort"] = probe.upload()
-        found["read"] = probe.read()
-        found["write"] = True
-        found["list"] = _allowed(probe.listed)
+        outcomes["conditional_writes"] = probe.conditional()
+        outcomes["abort"] = probe.upload()
+        outcomes["read"] = probe.read()
+        outcomes["write"] = True
+        outcomes["list"] = _allowed(probe.listed)
     except DestinationError as raised:
         error = raised
     if probe.written:
         try:
-            found["delete"] = _allowed(probe.delete)
+            outcomes["delete"] = _allowed(probe.delete)
         except DestinationError as raised:
             error = error or raised
-    capabilities = Capabilities(**found)
-    left = probe.key if probe.written and not found.get("delete") else None
+    capabilities = Capabilities(**outcomes)
+    left = probe.key if probe.written and not outcomes.get("delete") else None
     return DestinationCheck(capabilities, error, () if error else capabilities.losses, left)
 
 

@@ -33,7 +33,7 @@ def _credentials_of(client: Any) -> Callable[[], tuple[dict[str, str], int | Non
             "aws_secret_access_key": frozen.secret_key,
             "aws_session_token": frozen.token,
         }
-        found = {name: value for name, value in given.items() if value is not None}
-        return found, int(time.time()) + _CREDENTIALS_SECONDS
+        given_values = {name: value for name, value in given.items() if value is not None}
+        return given_values, int(time.time()) + _CREDENTIALS_SECONDS
 
     return provide

@@ -133,11 +133,13 @@ class S3Store(ObjectStore):
     @override
     def uploads_below(self, prefix: str) -> Iterator[OpenUpload]:
         def take(answer: dict[str, Any]) -> tuple[list[OpenUpload], dict[str, Any]]:
-            found = [OpenUpload(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", ())]
+            uploads = [
+                OpenUpload(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", ())
+            ]
             if not answer.get("IsTruncated"):
-                return found, {}
+                return uploads, {}
             last = answer["Uploads"][-1]  # SeaweedFS names no markers
-            return found, {
+            return uploads, {
                 "KeyMarker": answer.get("NextKeyMarker") or last["Key"],
                 "UploadIdMarker": answer.get("NextUploadIdMarker") or last["UploadId"],
             }
@@ -156,8 +158,8 @@ class S3Store(ObjectStore):
 
         for _ in range(2):
             try:
-                found: ObjectInfo = self._calls.call("HeadObject", take=take, Key=key)
-                return found
+                info: ObjectInfo = self._calls.call("HeadObject", take=take, Key=key)
+                return info
             except DestinationRefusedError as error:
                 if error.code not in _HEAD_CODES:
                     raise
@@ -203,8 +205,8 @@ class S3Store(ObjectStore):
             info = ObjectInfo(key, size, etag_of(answer), version_of(answer), answer["LastModified"])
             return info, body[start:] if whole else body
 
-        found: tuple[ObjectInfo, bytes] = self._get(take, Key=key, Range=f"bytes={start}-{end - 1}")
-        return found
+        end_of_object: tuple[ObjectInfo, bytes] = self._get(take, Key=key, Range=f"bytes={start}-{end - 1}")
+        return end_of_object
 
     @override
     def put(self, key: str, body: bytes) -> None:
@@ -270,14 +272,14 @@ class S3Store(ObjectStore):
 
     @override
     def delete_if(self, key: str, etag: str) -> bool:
-        found = self.stat(key)
-        if found is None:
+        info = self.stat(key)
+        if info is None:
             return True
-        if found.etag != etag.strip('"'):
+        if info.etag != etag.strip('"'):
             return False
         try:
             # AWS compares the ETag once more in the delete itself; other stores ignore or refuse the condition.
-            self._calls.call("DeleteObject", Key=key, IfMatch=f'"{found.etag}"')
+            self._calls.call("DeleteObject", Key=key, IfMatch=f'"{info.etag}"')
         except DestinationRefusedError as error:
             if error.code in {"PreconditionFailed", "412"}:
                 return False
@@ -294,11 +296,11 @@ class S3Store(ObjectStore):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
 
         def take(answer: dict[str, Any]) -> tuple[list[ObjectInfo], dict[str, Any]]:
-            found = [
+            objects = [
                 ObjectInfo(item["Key"], item["Size"], etag_of(item), None, item["LastModified"])
                 for item in answer.get("Contents", ())
             ]
-            return found, {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
+            return objects, {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
 
         return listed(self._calls, "ListObjectsV2", take, prefix=prefix)
 

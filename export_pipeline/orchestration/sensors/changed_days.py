@@ -57,11 +57,11 @@ def changed_ranges(late: Iterable[ChangedDay]) -> list[ChangedRange]:
     days = {day.day: day for day in late}
     alone = [DayRange(day.day, day.day) for day in days.values() if day.failed]
     together = day_ranges(day.day for day in days.values() if not day.failed)
-    found = []
+    ranges = []
     for span in sorted([*alone, *together]):
         inside = [day for at, day in sorted(days.items()) if span.first <= at <= span.last]
-        found.append(ChangedRange(span, change_of(inside), reason(inside)))
-    return found
+        ranges.append(ChangedRange(span, change_of(inside), reason(inside)))
+    return ranges
 
 
 def next_attempt(earlier: Sequence[Attempt], *, now: datetime) -> int | None:
@@ -178,10 +178,10 @@ class LateRound:
     def _look_at(self, project: "ProjectRecord", table: "TableRecord", window: Window, busy: set[date]) -> None:
         from export_pipeline.exports.projects.changed import find_changed_days
 
-        found = find_changed_days(self.connections.control, self.connections.source, table, window, busy=busy)
-        if found.shrunk:
-            self._tell_of_shrunk(project, table, found.shrunk)
-        for late in changed_ranges(found.late):
+        changes = find_changed_days(self.connections.control, self.connections.source, table, window, busy=busy)
+        if changes.shrunk:
+            self._tell_of_shrunk(project, table, changes.shrunk)
+        for late in changed_ranges(changes.late):
             earlier = _earlier(self.instance, f"{project.asset_name}:{late.change}")
             attempt = next_attempt(earlier, now=datetime.now(UTC))
             if attempt is not None:
@@ -213,18 +213,18 @@ class LateRound:
 
 def _earlier(instance: dg.DagsterInstance, change: str) -> list[Attempt]:
     """The runs that were started for a change."""
-    found = []
+    attempts = []
     for record in instance.get_run_records(dg.RunsFilter(tags={CHANGE_TAG: change})):
         run = record.dagster_run
         ended = record.end_time or record.update_timestamp.timestamp()
-        found.append(
+        attempts.append(
             Attempt(
                 succeeded=run.is_success,
                 canceled=run.status is dg.DagsterRunStatus.CANCELED,
                 ended=datetime.fromtimestamp(ended, UTC) if run.is_finished else None,
             )
         )
-    return found
+    return attempts
 
 
 def _request(project: "ProjectRecord", late: ChangedRange, attempt: int) -> dg.RunRequest:

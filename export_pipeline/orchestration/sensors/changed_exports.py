@@ -29,11 +29,11 @@ def build_changed_exports_sensor() -> dg.SensorDefinition:
         late_days = connections.settings.late_days
         if not late_days:
             return dg.SensorResult(skip_reason="EXPORT_PIPELINE_LATE_DAYS is 0: late rows are not looked for")
-        found = follow_changes(
+        round_ = follow_changes(
             connections.control, connections.source, late_days=late_days, cursor=context.cursor or ""
         )
-        nothing = f"nothing new in {found.looked_at} projects of schedules' exports"
-        what = "; ".join((*found.failed, *found.reopened))
-        return dg.SensorResult(skip_reason=what or nothing, cursor=found.cursor)
+        nothing = f"nothing new in {round_.looked_at} projects of schedules' exports"
+        what = "; ".join((*round_.failed, *round_.reopened))
+        return dg.SensorResult(skip_reason=what or nothing, cursor=round_.cursor)
 
     return late_exports

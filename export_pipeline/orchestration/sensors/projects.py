@@ -52,8 +52,8 @@ def loaded_assets(url: str, *, location: str = LOCATION) -> set[tuple[str, ...]]
     `DagsterUnreachableError` and `DagsterRefusedError`.
     """
     try:
-        found = ask(url, _LOADED, {"location": location})["repositoryOrError"]
-        return {tuple(node["assetKey"]["path"]) for node in found.get("assetNodes", ())}
+        repositories = ask(url, _LOADED, {"location": location})["repositoryOrError"]
+        return {tuple(node["assetKey"]["path"]) for node in repositories.get("assetNodes", ())}
     except (KeyError, TypeError, AttributeError) as error:
         raise unreachable(url, "the answer is not Dagster's") from error
 

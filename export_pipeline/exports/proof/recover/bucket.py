@@ -150,15 +150,15 @@ class _Tables:
     def recover(self, table: TableId, index: ManifestIndex, on_day: Callable[[int], None]) -> None:
         """One table; what is wrong with it stands in the report."""
         days: list[RecoveredDay] = []
-        for number, found in enumerate(self.reader.days(table, index)):
+        for number, recovered_day in enumerate(self.reader.days(table, index)):
             on_day(number)
             self._report.problems += [
                 f"export {table.export_id}, {passed.day}: {passed.key} is not taken: {passed.why}; "
                 + RETIRE.format(key=passed.key)
-                for passed in found.passed
+                for passed in recovered_day.passed
             ]
-            if found.taken is not None:
-                days.append(found.taken)
+            if recovered_day.taken is not None:
+                days.append(recovered_day.taken)
         recovered = self._table(table, days)
         if recovered is None:
             return
@@ -199,8 +199,8 @@ class _DryRunError(Exception):
     """Rolls a transaction back."""
 
 
-def _write_table(control: ControlDatabase, found: RecoveredTable, report: RecoverReport, *, actor: str) -> None:
-    writer = TableWriter(control, found, actor=actor)
+def _write_table(control: ControlDatabase, table: RecoveredTable, report: RecoverReport, *, actor: str) -> None:
+    writer = TableWriter(control, table, actor=actor)
     try:
         with control.begin() as transaction:
             writer.write(transaction)
@@ -209,8 +209,8 @@ def _write_table(control: ControlDatabase, found: RecoveredTable, report: Recove
     except _DryRunError:
         pass
     result = writer.result
-    report.projects += [found.export.session_id] if result.new_project else []
-    report.exports += [found.export.export_id] if result.new_export else []
+    report.projects += [table.export.session_id] if result.new_project else []
+    report.exports += [table.export.export_id] if result.new_export else []
     report.days += result.days
     report.unchanged += result.unchanged
     report.rows += result.rows

@@ -58,37 +58,37 @@ def knows(row: Mapping[Any, Any], manifest: Manifest) -> bool:
     return str(manifest.commit_id) in known
 
 
-def commit_of(manifest: Manifest, found: RecoveredDay) -> FinishedCommit:
+def commit_of(manifest: Manifest, day: RecoveredDay) -> FinishedCommit:
     """The commit that a whole manifest tells of."""
     content = manifest.model_dump(mode="json")
     return FinishedCommit(
         commit_id=manifest.commit_id,
-        epoch=found.epoch,
+        epoch=day.epoch,
         rows=manifest.rows,
         bytes=manifest.file.bytes if manifest.file else 0,
         key=manifest.file.key if manifest.file else None,
-        manifest_key=found.key,
+        manifest_key=day.key,
         manifest=content,
         snapshot_at=microseconds(manifest.snapshot_at),
         fingerprint=content["source"],
     )
 
 
-def damaged_values(found: RecoveredDay, row: Mapping[Any, Any] | None, now: int) -> dict[str, Any]:
+def damaged_values(day: RecoveredDay, row: Mapping[Any, Any] | None, now: int) -> dict[str, Any]:
     """A commit that is known and not all there: not completed, so that the day is exported again.
 
     Its rows still guard the day against shrinking. Its content hash is unknown, so that the same rows count as changed
     and are published, and its snapshot is so old that no launch is content with it.
     """
-    content = _content(found, row)
+    content = _content(day, row)
     file = content["file"]
     values: dict[str, Any] = {
         "status": FAILED,
-        "error": f"recovered from the bucket: {found.damage}",
+        "error": f"recovered from the bucket: {day.damage}",
         "cancel_requested": False,
         "manifest": {**content, "file": file and {**file, "content_hash": UNKNOWN_HASH}},
-        "manifest_key": found.key,
-        "commit_epoch": found.epoch,
+        "manifest_key": day.key,
+        "commit_epoch": day.epoch,
         "rows": content["rows"],
         **rejected_values(content),
         "bytes": file["bytes"] if file else 0,
@@ -97,19 +97,19 @@ def damaged_values(found: RecoveredDay, row: Mapping[Any, Any] | None, now: int)
         "completed_at": None,
         "updated_at": now,
     }
-    if row is not None and row["intent"] is not None and row["intent"]["epoch"] <= found.epoch:
+    if row is not None and row["intent"] is not None and row["intent"]["epoch"] <= day.epoch:
         values["intent"] = None
     return values
 
 
-def _content(found: RecoveredDay, row: Mapping[Any, Any] | None) -> Mapping[str, Any]:
+def _content(day: RecoveredDay, row: Mapping[Any, Any] | None) -> Mapping[str, Any]:
     """What is known of a damaged commit: from its manifest, its record, or its file."""
-    if found.manifest is not None:
-        return found.manifest.model_dump(mode="json")
-    if row is not None and row["commit_epoch"] == found.epoch and row["manifest"] is not None:
+    if day.manifest is not None:
+        return day.manifest.model_dump(mode="json")
+    if row is not None and row["commit_epoch"] == day.epoch and row["manifest"] is not None:
         recorded: Mapping[str, Any] = row["manifest"]
         return recorded
-    file = found.file
+    file = day.file
     return {
         "kind": "day",
         "commit_id": file.commit_id if file else str(uuid.UUID(int=0)),
@@ -153,26 +153,26 @@ class DayReader:
 
     def _day(self, day: DayKey, candidates: Iterator[DayManifest], sizes: Sizes) -> DayFound:
         passed: list[tuple[DayManifest, str]] = []
-        for found in candidates:
-            if found.flaw is not None:
-                passed.append((found, found.flaw.text))
+        for manifest in candidates:
+            if manifest.flaw is not None:
+                passed.append((manifest, manifest.flaw.text))
                 continue
-            damage = None if found.manifest is None else self._file_damage(day, found.manifest, sizes)
+            damage = None if manifest.manifest is None else self._file_damage(day, manifest.manifest, sizes)
             if damage is None:
-                taken = RecoveredDay(found.day, found.key, found.epoch, found.manifest, None)
+                taken = RecoveredDay(manifest.day, manifest.key, manifest.epoch, manifest.manifest, None)
                 return DayFound(taken, _named(passed))
-            passed.append((found, damage))
+            passed.append((manifest, damage))
         return self._damaged(day, passed, sizes)
 
     def _damaged(self, day: DayKey, passed: list[tuple[DayManifest, str]], sizes: Sizes) -> DayFound:
         """A day that is to be exported again: by its newest intact manifest, else by one that may have been it."""
         intact = [item for item in passed if item[0].flaw is None]
         others = [item for item in passed if item[0].flaw and item[0].flaw.kind not in {"doubtful", "unreadable"}]
-        for found, damage in [*intact, *others][:1]:
-            manifest = found.manifest if found.flaw is None else None
-            file = self._found_file(day, sizes) if manifest is None and found.epoch else None
-            taken = RecoveredDay(found.day, found.key, found.epoch, manifest, damage, file)
-            return DayFound(taken, _named([item for item in passed if item[0] is not found]))
+        for day_manifest, damage in [*intact, *others][:1]:
+            manifest = day_manifest.manifest if day_manifest.flaw is None else None
+            file = self._found_file(day, sizes) if manifest is None and day_manifest.epoch else None
+            taken = RecoveredDay(day_manifest.day, day_manifest.key, day_manifest.epoch, manifest, damage, file)
+            return DayFound(taken, _named([item for item in passed if item[0] is not day_manifest]))
         return DayFound(None, _named(passed))
 
     def _file_damage(self, day: DayKey, manifest: Manifest, sizes: Sizes) -> str | None:
@@ -209,4 +209,4 @@ class DayReader:
 
 
 def _named(passed: list[tuple[DayManifest, str]]) -> tuple[Passed, ...]:
-    return tuple(Passed(found.day, found.key, why) for found, why in passed)
+    return tuple(Passed(manifest.day, manifest.key, why) for manifest, why in passed)

@@ -61,10 +61,10 @@ class TableWriter:
         query = sa.select(days).where(days.c.export_id == self._export.export_id).with_for_update()
         known = {row["day"]: row for row in transaction.execute(query).mappings()}
         appended = []
-        for found in self._days:
-            row = known.pop(found.day, None)
-            if self._write_day(transaction, found, row, now) and found.manifest is not None:
-                appended.append((found.manifest, found))
+        for recovered in self._days:
+            row = known.pop(recovered.day, None)
+            if self._write_day(transaction, recovered, row, now) and recovered.manifest is not None:
+                appended.append((recovered.manifest, recovered))
         self._append(transaction, appended)
         for day, row in sorted(known.items()):
             if row["commit_epoch"] is not None:
@@ -109,9 +109,9 @@ class TableWriter:
         session_id, tenant_id = self._export.session_id, self._export.tenant_id
         here = sa.and_(projects.c.session_id == session_id, projects.c.tenant_id == tenant_id)
         query = sa.select(projects.c.project, projects.c.tenant_key, projects.c.untold).where(here)
-        found = transaction.execute(query).mappings().first()
-        if found is not None:
-            return dict(found)
+        row = transaction.execute(query).mappings().first()
+        if row is not None:
+            return dict(row)
         now = transaction.now()
         values = {
             "project": str(session_id),
@@ -131,52 +131,50 @@ class TableWriter:
         self.result.new_project = True
         return {name: values[name] for name in ("project", "tenant_key", "untold")}
 
-    def _write_day(
-        self, transaction: Transaction, found: RecoveredDay, row: Mapping[Any, Any] | None, now: int
-    ) -> bool:
+    def _write_day(self, transaction: Transaction, day: RecoveredDay, row: Mapping[Any, Any] | None, now: int) -> bool:
         """Brings one record to what the bucket says; whether a commit was added."""
         if row is not None and (row["lease_until"] or 0) > now:
-            self._problem(found.day, f"it is being exported by {row['owner']}; recover again when that has ended")
+            self._problem(day.day, f"it is being exported by {row['owner']}; recover again when that has ended")
             return False
-        if row is not None and (row["commit_epoch"] or 0) > found.epoch:
+        if row is not None and (row["commit_epoch"] or 0) > day.epoch:
             self._problem(
-                found.day,
+                day.day,
                 f"the control database knows a commit of epoch {row['commit_epoch']}, the bucket's newest manifest is "
-                f"of epoch {found.epoch}; the record is left as it is",
+                f"of epoch {day.epoch}; the record is left as it is",
             )
             return False
-        if found.manifest is None or found.damage is not None:
-            self._problem(found.day, found.damage or "its manifest cannot be read")
-            if found.epoch:
-                self._save(transaction, found, row, damaged_values(found, row, now))
+        if day.manifest is None or day.damage is not None:
+            self._problem(day.day, day.damage or "its manifest cannot be read")
+            if day.epoch:
+                self._save(transaction, day, row, damaged_values(day, row, now))
                 self.result.uncommitted += 1
             return False
-        if row is not None and knows(row, found.manifest):
+        if row is not None and knows(row, day.manifest):
             self.result.unchanged += 1
             return False
-        manifest = found.manifest
+        manifest = day.manifest
         values = {
-            **completed_values(commit_of(manifest, found), microseconds(manifest.committed_at)),
+            **completed_values(commit_of(manifest, day), microseconds(manifest.committed_at)),
             "updated_at": now,
         }
-        if row is not None and row["intent"] is not None and row["intent"]["epoch"] > found.epoch:
+        if row is not None and row["intent"] is not None and row["intent"]["epoch"] > day.epoch:
             values |= {"intent": row["intent"], "status": FAILED}
-        self._save(transaction, found, row, values)
+        self._save(transaction, day, row, values)
         self.result.days += 1
         self.result.rows += manifest.rows
         return True
 
     def _save(
-        self, transaction: Transaction, found: RecoveredDay, row: Mapping[Any, Any] | None, values: dict[str, Any]
+        self, transaction: Transaction, day: RecoveredDay, row: Mapping[Any, Any] | None, values: dict[str, Any]
     ) -> None:
-        here = {"export_id": self._export.export_id, "day": found.day}
+        here = {"export_id": self._export.export_id, "day": day.day}
         if row is None:
-            transaction.execute(sa.insert(days).values(**here, **values, epoch=found.epoch))
+            transaction.execute(sa.insert(days).values(**here, **values, epoch=day.epoch))
             return
         transaction.execute(
             sa.update(days)
-            .where(days.c.export_id == here["export_id"], days.c.day == found.day)
-            .values(**values, epoch=max(row["epoch"], found.epoch))
+            .where(days.c.export_id == here["export_id"], days.c.day == day.day)
+            .values(**values, epoch=max(row["epoch"], day.epoch))
         )
 
     def _append(self, transaction: Transaction, added: list[tuple[Manifest, RecoveredDay]]) -> None:
@@ -188,16 +186,16 @@ class TableWriter:
             {
                 "sequence": first + offset,
                 "export_id": manifest.export_id,
-                "day": found.day,
-                "epoch": found.epoch,
+                "day": day.day,
+                "epoch": day.epoch,
                 "commit_id": manifest.commit_id,
                 "rows": manifest.rows,
                 "bytes": manifest.file.bytes if manifest.file else 0,
                 "key": manifest.file.key if manifest.file else None,
-                "manifest_key": found.key,
+                "manifest_key": day.key,
                 "committed_at": microseconds(manifest.committed_at),
             }
-            for offset, (manifest, found) in enumerate(added)
+            for offset, (manifest, day) in enumerate(added)
         ]
         transaction.execute(sa.insert(commits), rows)
 

@@ -52,7 +52,7 @@ class DayState:
         """What changes when the day does."""
         return (
             self.manifests.valid and self.manifests.valid.key,
-            tuple(found.key for found in self.manifests.flawed),
+            tuple(manifest.key for manifest in self.manifests.flawed),
             self.file and (self.file.etag, self.file.size),
             self.record and (self.record.epoch, self.record.updated_at),
         )
@@ -87,7 +87,7 @@ class DayVerifier:
         return check
 
     def _check(self, check: DayCheck, state: DayState) -> None:
-        record, found, file = state.record, state.manifests.valid, state.file
+        record, valid, file = state.record, state.manifests.valid, state.file
         if record is not None and record.pending:
             text = record.error or "the next export of the day finishes it"
             self._note(check, state, (What.UNFINISHED, None, text))
@@ -95,33 +95,33 @@ class DayVerifier:
         for flawed in state.manifests.flawed:
             self._flaw(check, state, flawed)
         if (
-            found is None
+            valid is None
             and record is not None
             and record.manifest_key in {each.key for each in state.manifests.flawed}
         ):
             return
-        if found is None or found.stored is None:
+        if valid is None or valid.stored is None:
             if file is not None and not state.manifests.flawed:
                 self._note(check, state, (What.FILE_WITHOUT_MANIFEST, None, None), key=file.key)
             if record is not None and record.committed:
                 self._note(check, state, (What.MANIFEST_MISSING, None, None), key=record.manifest_key)
             return
-        if found.flaw is not None:
-            self._flaw(check, state, found)
-        manifest = found.stored.manifest
+        if valid.flaw is not None:
+            self._flaw(check, state, valid)
+        manifest = valid.stored.manifest
         for wrong in _form(manifest, self._export, state.day):
-            self._note(check, state, wrong, key=found.key)
-        for wrong in self._record(manifest, found.key, state):
-            self._note(check, state, wrong, key=found.key)
+            self._note(check, state, wrong, key=valid.key)
+        for wrong in self._record(manifest, valid.key, state):
+            self._note(check, state, wrong, key=valid.key)
         if state.recorded is not None and state.recorded.get("commit_id") == str(manifest.commit_id):
-            for wrong in _replaced(found.stored, state.recorded):
-                self._note(check, state, wrong, key=found.key)
+            for wrong in _replaced(valid.stored, state.recorded):
+                self._note(check, state, wrong, key=valid.key)
             manifest = Manifest.model_validate(state.recorded)
         self._contents(check, state, manifest)
 
-    def _flaw(self, check: DayCheck, state: DayState, found: DayManifest) -> None:
-        if found.flaw is not None:
-            self._note(check, state, (_FLAWS[found.flaw.kind], None, found.flaw.text), key=found.key)
+    def _flaw(self, check: DayCheck, state: DayState, manifest: DayManifest) -> None:
+        if manifest.flaw is not None:
+            self._note(check, state, (_FLAWS[manifest.flaw.kind], None, manifest.flaw.text), key=manifest.key)
 
     def _contents(self, check: DayCheck, state: DayState, manifest: Manifest) -> None:
         looked = FileCheck()
@@ -175,8 +175,8 @@ class DayVerifier:
         bucket, recorded = (", ".join(f"{name} {pair[side]}" for name, pair in wrong.items()) for side in (0, 1))
         return [(What.RECORD_DIFFERS, bucket, recorded)]
 
-    def _note(self, check: DayCheck, state: DayState, found: Found, *, key: str | None = None) -> None:
-        what, expected, was = found
+    def _note(self, check: DayCheck, state: DayState, finding: Found, *, key: str | None = None) -> None:
+        what, expected, was = finding
         check.problems.append(Problem(self._export.export_id, state.day, what, expected, was, key))
 
 
@@ -194,8 +194,8 @@ def _replaced(stored: StoredManifest, recorded: Mapping[str, Any]) -> list[Found
     if not wrong:
         return []
     sides = (known, told)
-    was, found = (", ".join(f"{name} {side.get(name)}" for name in wrong[:MOST_NAMED]) for side in sides)
-    return [(What.MANIFEST_REPLACED, was, found)]
+    was, now = (", ".join(f"{name} {side.get(name)}" for name in wrong[:MOST_NAMED]) for side in sides)
+    return [(What.MANIFEST_REPLACED, was, now)]
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -220,8 +220,8 @@ def _form(manifest: Manifest, table: TableRecord, day: date) -> list[Found]:
     if manifest.file is not None:
         told["key"] = (data_key(table.prefix, table.key(day), table.format_version), manifest.file.key)
     wrong: list[Found] = [
-        (What.MANIFEST_FORM, f"{name} {expected}", f"{found}")
-        for name, (expected, found) in told.items()
-        if expected != found
+        (What.MANIFEST_FORM, f"{name} {expected}", f"{actual}")
+        for name, (expected, actual) in told.items()
+        if expected != actual
     ]
     return wrong

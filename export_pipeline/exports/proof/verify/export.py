@@ -116,8 +116,10 @@ class _Verification:
         for number, day in enumerate(days):
             on_day(number, len(days))
             record, commit_id = records.get(day, (None, None))
-            found = choose(manifests.newest_first(day, _known(record)), _known(record))
-            self._verify(DayState(day, found, files.get(day), record, commit_id, self._recorded(record)), manifests)
+            manifests_of_day = choose(manifests.newest_first(day, _known(record)), _known(record))
+            self._verify(
+                DayState(day, manifests_of_day, files.get(day), record, commit_id, self._recorded(record)), manifests
+            )
         self._days_without_rows()
         self._open_uploads()
         on_day(len(days), len(days))
@@ -159,9 +161,9 @@ class _Verification:
         export = self._export
         record, commit_id = self._records(day).get(day, (None, None))
         known = _known(record)
-        found = choose(manifests.listed_again(export.prefix, export.key(day), known), known)
+        chosen = choose(manifests.listed_again(export.prefix, export.key(day), known), known)
         file = self._store.stat(data_key(export.prefix, export.key(day), export.format_version))
-        return DayState(day, found, file, record, commit_id, self._recorded(record))
+        return DayState(day, chosen, file, record, commit_id, self._recorded(record))
 
     def _recorded(self, record: DayRecord | None) -> Mapping[str, Any] | None:
         """The content of the manifest that was committed; of a damaged one `recover` records what it has found."""
@@ -181,8 +183,8 @@ class _Verification:
             query = query.where(commits.c.day == day)
         with self._control.read() as transaction:
             ids = {(row.day, row.epoch): row.commit_id for row in transaction.execute(query)}
-            found = read_days(transaction, self._export.export_id, first=day, last=day)
-        return {record.day: (record, ids.get((record.day, record.commit_epoch or -1))) for record in found}
+            records = read_days(transaction, self._export.export_id, first=day, last=day)
+        return {record.day: (record, ids.get((record.day, record.commit_epoch or -1))) for record in records}
 
     def _manifests(self) -> ManifestIndex:
         export = self._export
@@ -201,17 +203,17 @@ class _Verification:
 
     def _files(self) -> dict[date, ObjectInfo]:
         """The data files by day; everything else below the export's folder is reported."""
-        export, found = self._export, {}
+        export, files = self._export, {}
         for item in self._store.list(export_root(export.prefix, export.layout_id)):
             path = parse_data_key(item.key)
             day = None if path is None else path.key.day
             if path is not None and self._is_sibling(path.key.session_id):
                 continue
             if day is not None and item.key == data_key(export.prefix, export.key(day), export.format_version):
-                found[day] = item
+                files[day] = item
             else:
                 self._foreign([item.key])
-        return found
+        return files
 
     def _is_sibling(self, session_id: uuid.UUID) -> bool:
         """Whether this is another project of the same bulk export, which shares the folder."""

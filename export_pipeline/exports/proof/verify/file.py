@@ -176,14 +176,14 @@ def _check_rows(check: FileCheck, data: BlockFile, manifest: Manifest, file: Man
 
 
 def _check_times(check: FileCheck, rows: "_Rows", manifest: Manifest, file: ManifestFile) -> None:
-    found, told = (rows.least, rows.greatest), (file.min_start_time, file.max_start_time)
-    if found != told:
-        check.problems.append((What.TIMES, _span(*told), _span(*found)))
+    span, told = (rows.least, rows.greatest), (file.min_start_time, file.max_start_time)
+    if span != told:
+        check.problems.append((What.TIMES, _span(*told), _span(*span)))
     window = Window(manifest.window.start, manifest.window.end)
     if rows.least is not None and rows.greatest is not None:
         inside = window.start <= rows.least and rows.greatest < window.end
         if not inside:
-            check.problems.append((What.OUTSIDE_WINDOW, str(window), _span(*found)))
+            check.problems.append((What.OUTSIDE_WINDOW, str(window), _span(*span)))
 
 
 class _Rows:

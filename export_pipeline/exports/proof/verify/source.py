@@ -50,20 +50,20 @@ def compare_with_source(
                 column = batch.rows.column("id")
                 there.append(hashed(column))
                 missing.add(column, ~_among(there[-1], in_file))
-    found: list[Found] = []
+    findings: list[Found] = []
     if rows != manifest.rows_read:
-        found.append((What.SOURCE_ROWS, f"{manifest.rows_read:,}", f"{rows:,}"))
+        findings.append((What.SOURCE_ROWS, f"{manifest.rows_read:,}", f"{rows:,}"))
     if missing.count:
-        found.append((What.IDS_MISSING, None, str(missing)))
+        findings.append((What.IDS_MISSING, None, str(missing)))
     if ids is not None and file is not None:
         unknown = _unknown(file_ids(file), pl.concat(there).sort())
         if unknown.count:
-            found.append((What.IDS_UNKNOWN, None, str(unknown)))
-    if not found and manifest.file is not None and written == manifest.rows:
+            findings.append((What.IDS_UNKNOWN, None, str(unknown)))
+    if not findings and manifest.file is not None and written == manifest.rows:
         values = content.hexdigest()
         if values != manifest.file.content_hash:
-            found.append((What.SOURCE_CONTENT, manifest.file.content_hash, values))
-    return found
+            findings.append((What.SOURCE_CONTENT, manifest.file.content_hash, values))
+    return findings
 
 
 def _unknown(batches: Iterator[Any], there: pl.Series) -> "_Named":
