@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 WORKSPACE = str(uuid.UUID(int=7))
 
 
-class Office:
+class House:
     """A store with a project, a control database, and a destination in the project's workspace."""
 
     def __init__(self, folder: Path, server: Rclone) -> None:
@@ -68,18 +68,21 @@ class Office:
         with self.control.begin() as connection:
             ended = {"status": "Failed", "finished_at": 1}
             errors = {"retry_0": "a first one", "retry_10": "no rights"}
-            connection.execute(sa.update(bulk_exports).values(**ended, error="2 of 3 days are not exported"))
-            connection.execute(sa.update(bulk_units).values(**ended, attempt=10, errors=errors))
-            assert export_id
+            mine = bulk_exports.c.id == uuid.UUID(export_id)
+            connection.execute(
+                sa.update(bulk_exports).where(mine).values(**ended, error="2 of 3 days are not exported")
+            )
+            its = bulk_units.c.bulk_id == uuid.UUID(export_id)
+            connection.execute(sa.update(bulk_units).where(its).values(**ended, attempt=10, errors=errors))
 
 
 @pytest.fixture
-def office(tmp_path: Path, rclone: Rclone) -> Office:
-    return Office(tmp_path, rclone)
+def house(tmp_path: Path, rclone: Rclone) -> House:
+    return House(tmp_path, rclone)
 
 
-def test_an_export_is_created_listed_shown_and_cancelled(office: Office) -> None:
-    made = office.create("--filter", 'eq(run_type, "chain")', "--fields", "id,start_time", "--compression", "snappy")
+def test_an_export_is_created_listed_shown_and_cancelled(house: House) -> None:
+    made = house.create("--filter", 'eq(run_type, "chain")', "--fields", "id,start_time", "--compression", "snappy")
     assert (made["status"], made["start_at"], made["end_at"]) == (
         "Created",
         "2026-03-01T00:00:00+00:00",
@@ -88,53 +91,53 @@ def test_an_export_is_created_listed_shown_and_cancelled(office: Office) -> None
     assert (made["filter"], made["export_fields"]) == ('eq(run_type, "chain")', ["id", "start_time"])
     assert (made["compression"], made["created_by"], made["session_id"]) == ("snappy", "cli", str(PROJECT))
     assert made["progress"]["days_total"] == 3
-    assert [each["id"] for each in office.done("list")] == [made["id"]]
-    assert office.done("show", made["id"]) == made
-    units = office.done("runs", made["id"])
+    assert [each["id"] for each in house.done("list")] == [made["id"]]
+    assert house.done("show", made["id"]) == made
+    units = house.done("runs", made["id"])
     assert [(unit["day"], unit["status"]) for unit in units] == [
         ("2026-03-01", "Created"),
         ("2026-03-02", "Created"),
         ("2026-03-03", "Created"),
     ]
     with web_server({"data": {"runsOrError": {"results": []}}}) as dagster:
-        office.variables["DAGSTER_URL"] = dagster.url
-        assert office.done("cancel", made["id"])["status"] == "Cancelled"
+        house.variables["DAGSTER_URL"] = dagster.url
+        assert house.done("cancel", made["id"])["status"] == "Cancelled"
         assert made["id"] in str(dagster.asked[0]["variables"]), "its runs are ended at once"
-    assert office.done("cancel", made["id"])["status"] == "Cancelled"
+    assert house.done("cancel", made["id"])["status"] == "Cancelled"
 
 
-def test_tables_are_for_people(office: Office) -> None:
-    assert "`export-pipeline exports create` asks for one" in office.command("list").out
-    made = office.create()
-    assert office.command("list").out.splitlines()[-1].split()[:2] == [made["id"], "Created"]
-    shown = office.command("show", made["id"]).out
+def test_tables_are_for_people(house: House) -> None:
+    assert "`export-pipeline exports create` asks for one" in house.command("list").out
+    made = house.create()
+    assert house.command("list").out.splitlines()[-1].split()[:2] == [made["id"], "Created"]
+    shown = house.command("show", made["id"]).out
     assert "0.0 %, 0 of 3 days" in shown
-    last = office.command("runs", made["id"]).out.splitlines()[-1]
+    last = house.command("runs", made["id"]).out.splitlines()[-1]
     assert last.split()[:3] == ["2026-03-03", str(PROJECT), "Created"]
 
 
-def test_a_failed_export_tells_its_last_errors_and_is_put_back_to_work(office: Office) -> None:
-    made = office.create()
-    office.fail(made["id"])
-    assert "2 of 3 days are not exported" in office.command("show", made["id"]).out
-    assert "no rights" in office.command("runs", made["id"], "--failed").out
-    again = office.done("retry", made["id"])
+def test_a_failed_export_tells_its_last_errors_and_is_put_back_to_work(house: House) -> None:
+    made = house.create()
+    house.fail(made["id"])
+    assert "2 of 3 days are not exported" in house.command("show", made["id"]).out
+    assert "no rights" in house.command("runs", made["id"], "--failed").out
+    again = house.done("retry", made["id"])
     assert (again["status"], again["error"], again["finished_at"]) == ("Created", None, None)
-    assert office.done("runs", made["id"], "--failed") == []
-    refused = office.command("retry", made["id"])
+    assert house.done("runs", made["id"], "--failed") == []
+    refused = house.command("retry", made["id"])
     assert (refused.status, refused.out) == (1, "")
     assert "Only an export that is Failed or TimedOut can be retried" in refused.err
 
 
-def test_what_another_workspace_has_is_told_with_its_name(office: Office) -> None:
-    made = office.create()
+def test_what_another_workspace_has_is_told_with_its_name(house: House) -> None:
+    made = house.create()
     other = str(uuid.UUID(int=8))
     for words in (
         ("show", made["id"]),
         (
             "create",
             "--destination",
-            office.destination,
+            house.destination,
             "--project",
             NAME,
             "--from",
@@ -143,39 +146,39 @@ def test_what_another_workspace_has_is_told_with_its_name(office: Office) -> Non
             "2026-03-04",
         ),
     ):
-        refused = office.command(*words, "--workspace", other)
+        refused = house.command(*words, "--workspace", other)
         assert refused.status == 1
         assert f"in workspace {other}" in refused.err
         assert f"It belongs to workspace {WORKSPACE}: give --workspace {WORKSPACE}" in " ".join(refused.err.split())
 
 
-def test_waiting_ends_with_the_export_and_with_1_where_it_is_not_completed(office: Office) -> None:
-    made = office.create()
+def test_waiting_ends_with_the_export_and_with_1_where_it_is_not_completed(house: House) -> None:
+    made = house.create()
     ended: list[Ended] = []
-    waiting = threading.Thread(target=lambda: ended.append(office.command("show", made["id"], "--wait", "--json")))
+    waiting = threading.Thread(target=lambda: ended.append(house.command("show", made["id"], "--wait", "--json")))
     waiting.start()
-    office.fail(made["id"])
+    house.fail(made["id"])
     waiting.join(60)
     assert ended[0].status == 1
     assert json.loads(ended[0].out)["status"] == "Failed"
 
 
-def test_a_schedule_has_an_interval_and_no_end(office: Office) -> None:
-    words = ("create", "--destination", office.destination, "--project", NAME, "--from", "2026-03-01")
-    made = office.done(*words, "--every", "6", "--follow-late")
+def test_a_schedule_has_an_interval_and_no_end(house: House) -> None:
+    words = ("create", "--destination", house.destination, "--project", NAME, "--from", "2026-03-01")
+    made = house.done(*words, "--every", "6", "--follow-late")
     assert (made["status"], made["interval_hours"], made["reexport_late"], made["progress"]) == (
         "IntervalScheduled",
         6,
         True,
         None,
     )
-    assert office.done("runs", made["id"]) == []
-    assert "6 h" in office.command("list").out
-    assert office.command(*words, "--every", "6", "--wait").status == 1
+    assert house.done("runs", made["id"]) == []
+    assert "6 h" in house.command("list").out
+    assert house.command(*words, "--every", "6", "--wait").status == 1
 
 
-def test_a_dry_run_counts_and_stores_nothing(office: Office) -> None:
-    found = office.create("--dry-run")
+def test_a_dry_run_counts_and_stores_nothing(house: House) -> None:
+    found = house.create("--dry-run")
     assert found == {
         "window": {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-04T00:00:00+00:00"},
         "projects": 1,
@@ -183,11 +186,11 @@ def test_a_dry_run_counts_and_stores_nothing(office: Office) -> None:
         "rows": 9,
         "estimated_bytes": None,
     }
-    words = ("create", "--destination", office.destination, "--project", NAME, "--from", "2026-03-01T01:00Z")
-    assert office.done(*words, "--every", "24", "--dry-run")["rows"] == 3
-    said = office.command(*words, "--to", "2026-03-02", "--filter", 'eq(name, "step 1")', "--dry-run").out
+    words = ("create", "--destination", house.destination, "--project", NAME, "--from", "2026-03-01T01:00Z")
+    assert house.done(*words, "--every", "24", "--dry-run")["rows"] == 3
+    said = house.command(*words, "--to", "2026-03-02", "--filter", 'eq(name, "step 1")', "--dry-run").out
     assert "Would export 1 rows, an unknown number of bytes, in 1 days of 1 projects" in said
-    assert office.done("list") == []
+    assert house.done("list") == []
 
 
 REFUSED = {
@@ -210,21 +213,21 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.parametrize("dry", [False, True])
 def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_stored(
-    office: Office, case: str, dry: bool
+    house: House, case: str, dry: bool
 ) -> None:
     *words, sentence = REFUSED[case]
-    ended = office.command("create", "--destination", office.destination, *words, *(["--dry-run"] if dry else []))
+    ended = house.command("create", "--destination", house.destination, *words, *(["--dry-run"] if dry else []))
     assert (ended.status, ended.out) == (1, "")
     assert sentence in ended.err
-    assert office.done("list") == []
+    assert house.done("list") == []
 
 
-def test_unknown_ids_are_told(office: Office) -> None:
+def test_unknown_ids_are_told(house: House) -> None:
     nobody = str(uuid.UUID(int=99))
     for command in ("show", "runs", "cancel", "retry"):
-        ended = office.command(command, nobody)
+        ended = house.command(command, nobody)
         assert (ended.status, ended.out) == (1, "")
         assert f"There is no bulk export {nobody}" in ended.err
     words = ("create", "--destination", nobody, "--project", NAME, "--from", "2026-03-01", "--to", "2026-03-02")
-    assert f"There is no destination {nobody}" in office.command(*words).err
-    assert office.command("show", "no-uuid").status == 2
+    assert f"There is no destination {nobody}" in house.command(*words).err
+    assert house.command("show", "no-uuid").status == 2

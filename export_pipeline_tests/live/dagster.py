@@ -22,7 +22,7 @@ from export_pipeline.orchestration.sensors.projects import LOCATION
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests import quick_daemon
 from export_pipeline_tests.orchestration.house import House, instance_of, materialized
-from export_pipeline_tests.project.test_documents import in_the_readme
+from export_pipeline_tests.project.documents import in_the_readme
 from export_pipeline_tests.servers import wait_for
 
 PATIENCE = 180.0

@@ -22,7 +22,7 @@ from export_pipeline.home import free_ports
 from export_pipeline.local.processes import Child
 from export_pipeline_tests.live.conftest import DAYS
 from export_pipeline_tests.live.dagster import PATIENCE, Live
-from export_pipeline_tests.project.test_documents import DOCUMENTS, ROOT
+from export_pipeline_tests.project.documents import DOCUMENTS, ROOT
 from export_pipeline_tests.servers import wait_for
 
 pytestmark = pytest.mark.slow

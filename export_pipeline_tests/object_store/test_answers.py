@@ -1,10 +1,7 @@
 """Stores that answer as none does: endlessly, or a byte at a time."""
 
 import contextlib
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,44 +12,10 @@ from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.protocol import OutcomeUnknownError
 from export_pipeline.object_store.s3.client import make_client
 from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline_tests.object_store.helpers import answering
 
 CREDENTIALS = Credentials("key", "secret")
 HEAD = b'HTTP/1.1 200 OK\r\nETag: "x"\r\n'
-
-
-@contextmanager
-def answering(head: bytes, piece: bytes, *, pause: threading.Event | None = None) -> Iterator[tuple[str, list[int]]]:
-    """A server that sends `head`, then `piece` again and again, each after a pause; its address, and what went out."""
-    sent = [0]
-    closing = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            while not closing.is_set():
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                with connection:
-                    try:
-                        connection.recv(65536)
-                        connection.sendall(head)
-                        while piece and not closing.is_set():
-                            if pause is not None and pause.wait(0.05):
-                                break
-                            connection.sendall(piece)
-                            sent[0] += len(piece)
-                    except OSError:
-                        continue
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}", sent
-        finally:
-            closing.set()
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 def store_at(url: str) -> S3Store:

@@ -14,16 +14,9 @@ import yaml
 from export_pipeline import settings
 from export_pipeline.exports.commit.rules import RUNNING, status_at_rest
 from export_pipeline.local import demo_results, prepare
+from export_pipeline_tests.project.documents import DOCUMENTS, ROOT, in_the_readme
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
-
-
-def in_the_readme(name: str) -> str:
-    """What the README has between the comments of that name."""
-    (between,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", (ROOT / "README.md").read_text(), re.DOTALL)
-    return str(between).strip()
 
 
 def test_the_readmes_settings_are_those_of_the_code() -> None:

@@ -19,7 +19,7 @@ from export_pipeline.local.prepare import DAYS, RUNS_PER_DAY, SEED
 from export_pipeline.settings import PREFIX
 from export_pipeline_sample.write import write_sample
 from export_pipeline_tests.orchestration.house import House, materialize
-from export_pipeline_tests.project.test_documents import in_the_readme
+from export_pipeline_tests.project.documents import in_the_readme
 from export_pipeline_tests.servers import Weed
 
 pytestmark = pytest.mark.slow

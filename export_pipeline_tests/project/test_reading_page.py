@@ -11,7 +11,7 @@ from export_pipeline.files.paths import project_root
 from export_pipeline.files.statements.systems import SYSTEMS, written
 from export_pipeline.files.statements.table import Day, Table
 from export_pipeline.runs.schema import select_fields
-from export_pipeline_tests.project.test_documents import ROOT
+from export_pipeline_tests.project.documents import ROOT
 
 PAGE = ROOT / "docs" / "reading.md"
 EXPORT, WORKSPACE, PROJECT = (

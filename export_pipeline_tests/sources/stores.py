@@ -18,6 +18,8 @@ from export_pipeline.sources.protocol import ProjectKey, RunSource
 PROJECT = "0190aaaa-0000-7000-8000-000000000001"
 OTHER = "0190aaaa-0000-7000-8000-000000000002"
 DAY = date(2026, 3, 14)
+START = "2026-03-14 10:00:00+00:00"
+"""In the midst of the day."""
 
 TYPES = {
     "sqlite": {"uuid": "TEXT", "time": "TEXT", "json": "JSON", "any": "", "array": "JSON", "flag": "BOOLEAN"},
@@ -120,6 +122,15 @@ class Store:
             path = self.folder / "mapping.yaml"
             path.write_text(mapping)
         return open_source(settings_for(self.url, mapping=path))
+
+
+def fill(store: Store, rows: int, *, megabytes: int) -> None:
+    """Rows that do not fit into the read-ahead together."""
+    store.runs({"inputs": "TEXT"}, unique=True)
+    for number in range(rows):
+        store.add(number, START, inputs="x")
+    big = f"printf('%.{megabytes}000000c', 'x')" if store.dialect == "sqlite" else f"repeat('x', {megabytes}000000)"
+    store.run(f"UPDATE runs SET inputs = {big}")
 
 
 def rows_of(

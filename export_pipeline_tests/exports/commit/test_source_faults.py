@@ -14,8 +14,7 @@ from export_pipeline_tests.exports.commit.bench import Bench, make_store, new_ex
 from export_pipeline_tests.exports.commit.promises import check_nothing_left
 from export_pipeline_tests.exports.control.test_control_faults import at
 from export_pipeline_tests.servers import Postgres, Rclone
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers, settings_for, uuid
-from export_pipeline_tests.sources.test_snapshot import START, fill
+from export_pipeline_tests.sources.stores import DAY, PROJECT, START, Store, fill, readers, settings_for, uuid
 
 pytestmark = pytest.mark.slow
 

@@ -143,7 +143,9 @@ def test_credentials_that_end_in_the_middle_of_a_day_fail_it_at_once_and_it_resu
         error: DestinationError = caught.value
         assert (error.error_class, error.code) == (REFUSALS[status, code], code), call
         assert proxy.count(call) - before <= 2, (call, code)
-        assert error.error_class in str(error) or "clock" in str(error) or code in str(error)
+        assert str(error).startswith(f"{error.error_class}: {call} on ")
+        assert f"({code})" in str(error)
+        assert ("clock" in str(error)) == (code == "RequestTimeTooSkewed")
         assert any_bench.record(day).error == str(error)
         proxy.clear()
         any_bench.publish(MemorySource(second), day=day)

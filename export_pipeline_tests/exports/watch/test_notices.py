@@ -28,7 +28,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.exports.conftest import MakeSettings
 from export_pipeline_tests.exports.memory_source import MemorySource
-from export_pipeline_tests.object_store.test_answers import answering
+from export_pipeline_tests.object_store.helpers import answering
 from export_pipeline_tests.servers import Postgres
 
 SECRET = "a key"

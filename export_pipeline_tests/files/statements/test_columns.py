@@ -8,10 +8,9 @@ import pytest
 from export_pipeline.exports.proof.readable import readable
 from export_pipeline.files.statements.table import Step
 from export_pipeline.runs.schema import FORMAT_VERSIONS, FormatVersion
+from export_pipeline_tests.files.statements.embedded_engines import ClickHouse, OverACopy
 from export_pipeline_tests.files.statements.engine import Engine, texts
 from export_pipeline_tests.files.statements.house import FIRST, LAST, House
-from export_pipeline_tests.files.statements.test_clickhouse import ClickHouse
-from export_pipeline_tests.files.statements.test_duckdb import OverACopy
 
 
 @pytest.fixture(params=["clickhouse", "duckdb"])

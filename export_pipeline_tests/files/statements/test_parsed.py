@@ -90,7 +90,7 @@ def test_tables_that_are_loaded_have_the_columns_of_the_files_and_the_day(system
 
 
 @pytest.mark.parametrize("version", FORMAT_VERSIONS)
-@pytest.mark.parametrize("system", SQL)
+@pytest.mark.parametrize("system", [system for system in SQL if system != "athena"])  # which has a MERGE, below
 def test_each_value_goes_into_the_column_of_its_name(system: str, version: FormatVersion) -> None:
     seen = 0
     for table in tables(version):
@@ -101,7 +101,7 @@ def test_each_value_goes_into_the_column_of_its_name(system: str, version: Forma
                 assert values[: len(table.columns)] == list(table.columns)
                 assert len(values) == len(into)
                 seen += 1
-    assert seen > 0 or system == "athena"
+    assert seen > 0
 
 
 def columns_of(insert: exp.Insert | exp.Copy, table: Table) -> tuple[list[str], list[str]]:
@@ -126,13 +126,15 @@ def named(value: exp.Expr) -> str:
 @pytest.mark.parametrize("version", FORMAT_VERSIONS)
 def test_athenas_merge_fills_each_column_with_the_files_value(version: FormatVersion) -> None:
     for table in tables(version):
-        for text in [each.text for each in SYSTEMS["athena"].statements(table) if each.step.startswith("load")]:
-            for merge in [each for each in parsed("athena", text) if isinstance(each, exp.Merge)]:
-                (insert,) = merge.find_all(exp.Insert)
-                assert [each.name for each in insert.this.expressions] == [*table.columns, DAY]
-                assert [each.name for each in insert.expression.expressions] == [*table.columns, DAY]
-                rows, days = merge.find_all(exp.Select)
-                assert len(rows.expressions) == len(days.expressions) == len(table.columns) + 2
+        texts = [each.text for each in SYSTEMS["athena"].statements(table) if each.step.startswith("load")]
+        merges = [each for text in texts for each in parsed("athena", text) if isinstance(each, exp.Merge)]
+        assert merges
+        for merge in merges:
+            (insert,) = merge.find_all(exp.Insert)
+            assert [each.name for each in insert.this.expressions] == [*table.columns, DAY]
+            assert [each.name for each in insert.expression.expressions] == [*table.columns, DAY]
+            rows, days = merge.find_all(exp.Select)
+            assert len(rows.expressions) == len(days.expressions) == len(table.columns) + 2
 
 
 def test_no_statement_is_printed_for_a_bucket_that_a_system_cannot_read() -> None:

@@ -82,7 +82,14 @@ def test_a_cancel_has_the_web_server_end_the_export_s_runs(
 def test_a_web_server_that_does_not_answer_or_refuses_keeps_no_cancel_from_ending(
     answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dagster_runs, "ask", lambda *_, **__: answer)
-    end_dagster_runs("http://dagster", MINE)
-    monkeypatch.undo()
+    asked: list[str] = []
+
+    def ask(url: str, *_: Any, **__: Any) -> Any:
+        asked.append(url)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dagster_runs, "ask", ask)
+        end_dagster_runs("http://dagster", MINE)
+    assert asked == ["http://dagster"], "and it is not asked to end anything"
     end_dagster_runs("http://127.0.0.1:9", MINE)

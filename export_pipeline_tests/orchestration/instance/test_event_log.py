@@ -38,7 +38,6 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagster
 @pytest.fixture
 def stock(kept: dg.DagsterInstance, tmp_path: Path) -> SqliteEventLogStorage:
     """Dagster's own storage on the same files."""
-    assert kept
     return SqliteEventLogStorage(str(tmp_path / "history" / "runs"))
 
 

@@ -1,1 +1,1 @@
-"""What SQL trace stores share, on each of the databases."""
+"""What SQL trace stores share, on each of the databases in turn."""

@@ -26,7 +26,7 @@ from export_pipeline_tests.servers import BUCKET, S3Server
 
 pytestmark = pytest.mark.slow  # the AWS CLI takes a second to start
 
-PAGE = (Path(__file__).parents[2] / "docs" / "destinations.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "destinations.md").read_text()
 PREFIX = "folder/of exports"
 HTML = b"<html><body>a page</body></html>"
 KEY = f"{PREFIX}/_export_pipeline/probes/test.txt"

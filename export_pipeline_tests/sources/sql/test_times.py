@@ -1,6 +1,7 @@
 """How times are read, and the ranges in which an index looks for a day."""
 
-from datetime import UTC, datetime, timedelta, timezone
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,7 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from export_pipeline.runs.times import MAX_MICROS, MICROS_IN_UNIT, MIN_MICROS, EpochUnit, micros, microseconds
-from export_pipeline.sources.sql.times import FAR, clamp, number_bounds, parse_micros, text_ranges
+from export_pipeline.sources.sql.times import (
+    FAR,
+    TEXT_NUMBER,
+    TEXT_TIME,
+    clamp,
+    number_bounds,
+    parse_micros,
+    text_ranges,
+)
 
 
 def _naive(ordinal: int) -> datetime:
@@ -86,11 +95,32 @@ def test_no_value_raises(value: bytes | float | None, unit: EpochUnit) -> None:
     assert found is None or -FAR <= found <= FAR
 
 
-@given(st.text(alphabet="0123456789-+:.TZ ", max_size=32), UNITS)
+@given(st.from_regex(re.compile(f"{TEXT_TIME}|{TEXT_NUMBER}", re.ASCII), fullmatch=True), UNITS)
 def test_what_is_read_here_is_read_alike_by_the_transform(text: str, unit: EpochUnit) -> None:
+    found = parse_micros(text.encode(), unit)
+    assert found is not None
+    assert micros(text, unit) == (found if MIN_MICROS <= found <= MAX_MICROS else None)
+
+
+@given(st.text(alphabet="0123456789-+:.TZ ", max_size=32), UNITS)
+def test_what_is_read_here_of_any_text_is_read_alike_by_the_transform(text: str, unit: EpochUnit) -> None:
     found = parse_micros(text.encode(), unit)
     if found is not None:
         assert micros(text, unit) == (found if MIN_MICROS <= found <= MAX_MICROS else None)
+
+
+def test_the_calendar_of_the_pattern_is_that_of_datetime() -> None:
+    days = [f"{year:04}-{month:02}-{day:02}" for year in range(10_000) for month, day in ((2, 28), (2, 29), (2, 30))]
+    days += [f"2026-{month:02}-{day:02}" for month in range(14) for day in range(33)]
+
+    def is_day(text: str) -> bool:
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            return False
+        return True
+
+    assert [day for day in days if (re.fullmatch(TEXT_TIME, day) is not None) != is_day(day)] == []
 
 
 @given(INSTANTS, st.integers(1, 90 * 86_400_000_000), UNITS, st.integers(0, 90 * 86_400_000_000), OFFSETS)

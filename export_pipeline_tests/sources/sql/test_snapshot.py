@@ -22,21 +22,11 @@ from export_pipeline.sources.sql.session_thread import THREAD_NAME, SessionThrea
 from export_pipeline.sources.sql.source import SqlSource
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, wait_for
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, readers, rows_of, settings_for, uuid
+from export_pipeline_tests.sources.stores import DAY, PROJECT, START, Store, fill, readers, rows_of, settings_for, uuid
 
 pytestmark = pytest.mark.slow
 
 WINDOW = Window.of_day(DAY)
-START = "2026-03-14 10:00:00+00:00"
-
-
-def fill(store: Store, rows: int, *, megabytes: int) -> None:
-    """Rows that do not fit into the read-ahead together."""
-    store.runs({"inputs": "TEXT"}, unique=True)
-    for number in range(rows):
-        store.add(number, START, inputs="x")
-    big = f"printf('%.{megabytes}000000c', 'x')" if store.dialect == "sqlite" else f"repeat('x', {megabytes}000000)"
-    store.run(f"UPDATE runs SET inputs = {big}")
 
 
 class Reading:

@@ -1,0 +1,1 @@
+"""What only a trace store in SQLite does."""
