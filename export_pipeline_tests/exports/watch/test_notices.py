@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from export_pipeline_tests.exports.conftest import MakeSettings
 from export_pipeline_tests.exports.memory_source import MemorySource
 from export_pipeline_tests.object_store.helpers import answering
 from export_pipeline_tests.servers import Postgres
+from export_pipeline_tests.servers.http import Answer, Asked, http_server
 
 SECRET = "a key"
 BULK = uuid.UUID(int=1)
@@ -38,39 +38,28 @@ NOTICE = Notice(uuid.UUID(int=3), "export.failed", "one", "one failed", {}, 0, 0
 
 
 class Receiver:
-    """An HTTP server that keeps what is posted, and answers with the statuses that it was given, then with 204."""
+    """Keeps what is posted, and answers with the statuses that it was given, then with 204."""
 
     def __init__(self) -> None:
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.answers: list[tuple[int, dict[str, str]]] = []
-        receiver = self
+        self.answers: list[Answer] = []
+        self.got: list[Asked] = []
+        self.port = 0
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((self.path, dict(self.headers), body))
-                status, headers = receiver.answers.pop(0) if receiver.answers else (204, {})
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?token=t0psecret"
 
-            def log_message(self, *args: object) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?token=t0psecret"
+    def answer(self, asked: Asked) -> Answer:
+        self.got.append(asked)
+        return self.answers.pop(0) if self.answers else Answer(204)
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     found = Receiver()
-    thread = threading.Thread(target=found.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    found.server.shutdown()
-    thread.join()
-    found.server.server_close()
+    with http_server(found.answer) as server:
+        found.port = server.port
+        yield found
 
 
 @pytest.fixture
@@ -123,7 +112,8 @@ def test_a_notice_is_logged_and_posted_once(control: ControlDatabase, receiver: 
     assert send_due(control, webhook, log=lines.append) == (1, None)
     assert send_due(control, webhook, log=lines.append) == (0, None)
     assert lines == ["export.failed: one fäiled"]
-    ((path, _, body),) = receiver.got
+    (asked,) = receiver.got
+    path, body = asked.path, asked.body
     assert path == "/hook?token=t0psecret"
     content = json.loads(body)
     assert content.keys() == {"id", "kind", "at", "text", "detail"}
@@ -136,7 +126,8 @@ def test_a_receiver_can_check_who_sent_the_body_and_when(
 ) -> None:
     add(control)
     send_due(control, webhook, log=quiet)
-    ((_, headers, body),) = receiver.got
+    (asked,) = receiver.got
+    headers, body = asked.headers, asked.body
     stamp = headers["Export-Pipeline-Timestamp"]
     assert abs(int(stamp) - time.time()) < 60
     expected = hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
@@ -147,7 +138,7 @@ def test_a_receiver_can_check_who_sent_the_body_and_when(
 def test_a_notice_that_is_not_taken_comes_again_with_the_same_id_and_growing_pauses(
     control: ControlDatabase, receiver: Receiver, webhook: Webhook
 ) -> None:
-    receiver.answers = [(500, {}), (503, {}), (404, {})]
+    receiver.answers = [Answer(500), Answer(503), Answer(404)]
     add(control)
     lines: list[str] = []
     pauses = []
@@ -159,12 +150,12 @@ def test_a_notice_that_is_not_taken_comes_again_with_the_same_id_and_growing_pau
         make_due(control)
     assert send_due(control, webhook, log=lines.append) == (1, None)
     assert [round(pause, -1) for pause in pauses] == [30, 60, 120]
-    assert len({headers["Export-Pipeline-Notice"] for _, headers, _ in receiver.got}) == 1
+    assert len({asked.headers["Export-Pipeline-Notice"] for asked in receiver.got}) == 1
     assert lines == ["export.failed: one fäiled"]
 
 
 def test_a_redirect_is_not_followed(control: ControlDatabase, receiver: Receiver, webhook: Webhook) -> None:
-    receiver.answers = [(307, {"Location": receiver.url})]
+    receiver.answers = [Answer(307, headers={"Location": receiver.url})]
     add(control)
     assert send_due(control, webhook, log=quiet) == (0, "127.0.0.1 answers notices with status 307")
     assert len(receiver.got) == 1
@@ -187,7 +178,7 @@ def test_an_old_notice_is_given_up(control: ControlDatabase, receiver: Receiver,
     add(control, "old", at=control.now() - GIVE_UP_MICROSECONDS - 1_000_000)
     add(control, "new")
     assert send_due(control, webhook, log=quiet) == (1, None)
-    assert [json.loads(body)["text"] for _, _, body in receiver.got] == ["new fäiled"]
+    assert [json.loads(asked.body)["text"] for asked in receiver.got] == ["new fäiled"]
 
 
 def test_without_an_address_notices_are_logged_only(control: ControlDatabase, make_settings: MakeSettings) -> None:
@@ -268,7 +259,7 @@ def test_a_proxy_that_the_environment_names_is_not_the_webhook_s(
 def test_the_addresses_that_were_looked_at_are_the_ones_that_are_connected_to(
     receiver: Receiver, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", receiver.server.server_port))]]
+    answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", receiver.port))]]
 
     def resolve(host: str, *_: object, **__: object) -> object:
         assert host == "hooks.test"
@@ -279,7 +270,7 @@ def test_the_addresses_that_were_looked_at_are_the_ones_that_are_connected_to(
     found = Webhook.from_settings(settings)
     assert found is not None
     post(found, NOTICE)
-    assert [path for path, _, _ in receiver.got] == ["/x"]
+    assert [asked.path for asked in receiver.got] == ["/x"]
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from export_pipeline.object_store.s3.check import check_destination
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.faults.proxy import FaultProxy
 from export_pipeline_tests.servers import BUCKET, S3Server
+from export_pipeline_tests.servers.http import Answer, http_server
 
 pytestmark = pytest.mark.slow  # the AWS CLI takes a second to start
 
@@ -217,22 +216,9 @@ def played(status: int, code: str) -> Callable[[S3Server, ExitStack], Given]:
 def answering(status: int) -> Callable[[S3Server, ExitStack], Given]:
     """A web server that is no S3 store."""
 
-    class Page(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(HTML)))
-            self.end_headers()
-            self.wfile.write(HTML)
-
-        def log_message(self, *_: object) -> None:
-            """Is quiet."""
-
     def situation(server: S3Server, stack: ExitStack) -> Given:
-        web = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Page))
-        stack.callback(web.shutdown)
-        threading.Thread(target=web.serve_forever, daemon=True).start()
-        return good(server, endpoint_url=f"http://127.0.0.1:{web.server_port}")
+        web = stack.enter_context(http_server(lambda _: Answer(status, HTML)))
+        return good(server, endpoint_url=web.url)
 
     return situation
 

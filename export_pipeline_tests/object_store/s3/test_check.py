@@ -1,8 +1,5 @@
 """The destination check against real rights, and against servers that only look like S3."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy
 from export_pipeline_tests.object_store.helpers import store_for
 from export_pipeline_tests.servers import BUCKET, S3Server, Weed
+from export_pipeline_tests.servers.http import Answer, http_server
 
 
 def checked(server: S3Server, bucket: str = BUCKET, prefix: str = "", **options: Any) -> DestinationCheck:
@@ -185,44 +183,17 @@ def test_a_store_that_gives_other_bytes_than_it_took_is_none(rclone: S3Server) -
     assert error.error_class == "Invalid endpoint"
 
 
-class Says200(BaseHTTPRequestHandler):
-    """A web server that is content with everything."""
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b"<html>welcome</html>"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer  # noqa: N815 -- the base class wants these names
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
-
-
-@pytest.fixture
-def web_server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Says200) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_web_server_that_answers_everything_with_200_is_no_s3(web_server: str) -> None:
-    store = S3Store(
-        DestinationConfig(BUCKET, endpoint_url=web_server, allow_private=True), Credentials("k", "s"), patience=0
-    )
-    error = failure(check_destination(store, ""))
-    assert error.error_class == "Invalid endpoint"
-    assert "ETag" in str(error)
-    with pytest.raises(DestinationError) as caught:
-        store.begin_upload("k")[0]
-    assert caught.value.error_class == "Invalid endpoint"
-    store.close()
+def test_a_web_server_that_answers_everything_with_200_is_no_s3() -> None:
+    with http_server(lambda _: Answer(body=b"<html>welcome</html>")) as server:
+        config = DestinationConfig(BUCKET, endpoint_url=server.url, allow_private=True)
+        store = S3Store(config, Credentials("k", "s"), patience=0)
+        error = failure(check_destination(store, ""))
+        assert error.error_class == "Invalid endpoint"
+        assert "ETag" in str(error)
+        with pytest.raises(DestinationError) as caught:
+            store.begin_upload("k")[0]
+        assert caught.value.error_class == "Invalid endpoint"
+        store.close()
 
 
 def test_a_port_where_nobody_listens_is_an_invalid_endpoint(rclone: S3Server) -> None:

@@ -1,9 +1,8 @@
 """Roles that are assumed with the process's own credentials, on moto's STS and one that fails."""
 
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
@@ -15,6 +14,7 @@ from export_pipeline.object_store.config import DestinationConfig
 from export_pipeline.object_store.s3.check import check_destination
 from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.servers import BUCKET
+from export_pipeline_tests.servers.http import Answer, Asked, http_server
 
 pytestmark = pytest.mark.slow  # each test waits for retries of STS
 
@@ -47,57 +47,42 @@ def test_a_role_is_assumed_and_its_credentials_are_the_ones_in_use(
     store.close()
 
 
-class Sts(BaseHTTPRequestHandler):
+@dataclass
+class Sts:
     """Answers AssumeRole, with credentials that end soon or with an error."""
 
-    asked: list[dict[str, str]] = []  # noqa: RUF012 -- cleared by the fixture
-    lifetime = timedelta(hours=1)
+    lifetime: timedelta = timedelta(hours=1)
     fails: tuple[int, str] | None = None
+    asked: list[dict[str, str]] = field(default_factory=list)
 
-    def do_POST(self) -> None:
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self.asked.append({name: values[0] for name, values in form.items()})
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append({name: values[0] for name, values in parse_qs(asked.body.decode()).items()})
         if self.fails is not None:
-            self._send(self.fails[0], f"<ErrorResponse><Error><Code>{self.fails[1]}</Code></Error></ErrorResponse>")
-            return
+            status, code = self.fails
+            return xml(f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>", status)
         ends = (datetime.now(UTC) + self.lifetime).isoformat()
         keys = f"<AccessKeyId>role-{len(self.asked)}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
         given = f"<Credentials>{keys}<SessionToken>t</SessionToken><Expiration>{ends}</Expiration></Credentials>"
         user = f"<AssumedRoleUser><Arn>{escape(ROLE)}</Arn><AssumedRoleId>x</AssumedRoleId></AssumedRoleUser>"
         result = f"<AssumeRoleResult>{given}{user}</AssumeRoleResult>"
         space = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'
-        self._send(200, f"<AssumeRoleResponse {space}>{result}</AssumeRoleResponse>")
+        return xml(f"<AssumeRoleResponse {space}>{result}</AssumeRoleResponse>")
 
-    def _send(self, status: int, text: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
+def xml(text: str, status: int = 200) -> Answer:
+    return Answer(status, text.encode(), {"Content-Type": "text/xml"})
 
 
 @pytest.fixture
-def sts(monkeypatch: pytest.MonkeyPatch, own_credentials: None) -> Iterator[type[Sts]]:
-    class Mine(Sts):
-        asked: list[dict[str, str]] = []  # noqa: RUF012 -- one for each test
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Mine) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+def sts(monkeypatch: pytest.MonkeyPatch, own_credentials: None) -> Iterator[Sts]:
+    made = Sts()
+    with http_server(made.answer) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        yield Mine
-        server.shutdown()
-        thread.join()
+        yield made
 
 
-def test_nothing_is_asked_before_the_first_request_and_the_workspace_is_the_external_id(
-    sts: type[Sts], moto: str
-) -> None:
+def test_nothing_is_asked_before_the_first_request_and_the_workspace_is_the_external_id(sts: Sts, moto: str) -> None:
     store = S3Store(config(moto), None)
     assert sts.asked == []
     credentials = store.client._request_signer._credentials
@@ -108,7 +93,7 @@ def test_nothing_is_asked_before_the_first_request_and_the_workspace_is_the_exte
     store.close()
 
 
-def test_credentials_of_a_role_are_renewed_before_they_end(sts: type[Sts], moto: str) -> None:
+def test_credentials_of_a_role_are_renewed_before_they_end(sts: Sts, moto: str) -> None:
     sts.lifetime = timedelta(minutes=5)  # botocore renews when less than ten minutes are left
     store = S3Store(config(moto), None)
     credentials = store.client._request_signer._credentials
@@ -129,7 +114,7 @@ def test_credentials_of_a_role_are_renewed_before_they_end(sts: type[Sts], moto:
     ],
 )
 def test_a_role_that_cannot_be_assumed_is_told_from_a_bucket_that_refuses(
-    sts: type[Sts], status: int, code: str, error_class: str, said: str
+    sts: Sts, status: int, code: str, error_class: str, said: str
 ) -> None:
     sts.fails = (status, code)
     store = S3Store(config("http://127.0.0.1:1"), None, patience=0)
