@@ -18,7 +18,7 @@ from export_pipeline.runs.times import SECOND
 
 if TYPE_CHECKING:
     from export_pipeline.exports.bulk.cleanup import Cleaning
-    from export_pipeline.exports.bulk.planner import Run, Start
+    from export_pipeline.exports.bulk.planner import DagsterRun, Start
     from export_pipeline.exports.bulk.records import BulkExport
     from export_pipeline.exports.bulk.worker import Worked, Worker
     from export_pipeline.object_store.protocol import ObjectStore
@@ -137,7 +137,7 @@ def _report(context: dg.OpExecutionContext, worked: "Worked", *, asked: int) -> 
         )
 
 
-def bulk_runs(instance: dg.DagsterInstance, *, holders: Collection[str] = ()) -> "list[Run]":
+def bulk_runs(instance: dg.DagsterInstance, *, holders: Collection[str] = ()) -> "list[DagsterRun]":
     """Every live run of the job, and the runs that hold units.
 
     `holders` are the ids of runs that took units and have not given all of them back.
@@ -148,7 +148,7 @@ def bulk_runs(instance: dg.DagsterInstance, *, holders: Collection[str] = ()) ->
     return _known(records)
 
 
-def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]") -> "list[Run]":
+def runs_started_before(instance: dg.DagsterInstance, starts: "Sequence[Start]") -> "list[DagsterRun]":
     """The runs that were started with the run keys of these starts: Dagster starts a key only once.
 
     Such a run has ended without having taken its units, or they would not be about to be started again.
@@ -200,12 +200,12 @@ def run_config(bulk_id: uuid.UUID, attempts: "dict[uuid.UUID, int]", *, clean: b
     return {"ops": {OP: {"config": {"export": str(bulk_id), "units": units, "clean": clean}}}}
 
 
-def _known(records: Iterable[dg.RunRecord]) -> "list[Run]":
+def _known(records: Iterable[dg.RunRecord]) -> "list[DagsterRun]":
     return [known for record in records if (known := _run_of(record)) is not None]
 
 
-def _run_of(record: dg.RunRecord) -> "Run | None":
-    from export_pipeline.exports.bulk.planner import Run
+def _run_of(record: dg.RunRecord) -> "DagsterRun | None":
+    from export_pipeline.exports.bulk.planner import DagsterRun
 
     run = record.dagster_run
     since = record.create_timestamp.timestamp() if record.start_time is None else record.start_time
@@ -217,7 +217,7 @@ def _run_of(record: dg.RunRecord) -> "Run | None":
         attempts = {uuid.UUID(unit): int(attempt) for unit, attempt in config["units"].items()}
     except (KeyError, TypeError, ValueError):
         return None  # started by hand with a configuration that is none of ours
-    return Run(
+    return DagsterRun(
         run_id=run.run_id,
         bulk_id=bulk_id,
         attempts={} if cleans else attempts,

@@ -1,7 +1,7 @@
 """Columns that a trace store does not have, read off `dotted_order` for all rows at once.
 
 Only what is plain is done here, for speed: columns without any cell, and a `dotted_order` of canonical UUIDs that ends
-with the run's own. All else is derived cell by cell in `odd.py`, to the same effect.
+with the run's own. All else is derived cell by cell in `slow_path.py`, to the same effect.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Raw batches to batches of the file: pure, one batch out for each one in, rows in the same order.
 
 Every row of the source comes out either as a row of the file or as a rejected row with its reason. Payload columns
-pass through untouched. The small columns are looked at all together (`ordinary.py`) and mostly found in order; a
-column with odd cells is put right cell by cell (`odd.py`). Where a step raises all the same, the batch is split until
+pass through untouched. The small columns are looked at all together (`fast_path.py`) and mostly found in order; a
+column with odd cells is put right cell by cell (`slow_path.py`). Where a step raises all the same, the batch is split until
 the bad row stands alone. `docs/columns.md` states the rules for readers.
 """
 
@@ -20,9 +20,8 @@ import pyarrow.compute as pc
 from export_pipeline.runs import tree
 from export_pipeline.runs.arrays import array_of, flags_array, instants_array
 from export_pipeline.runs.cells import with_original_ids
+from export_pipeline.runs.fast_path import FastPath, ordinary_cells
 from export_pipeline.runs.gather import Gathered, gather
-from export_pipeline.runs.odd import DERIVED_FROM, OddCells
-from export_pipeline.runs.ordinary import OrdinaryCells, ordinary_cells
 from export_pipeline.runs.raw import check_raw, failed_fields
 from export_pipeline.runs.rejected import RejectedRow, rejected_row
 from export_pipeline.runs.schema import (
@@ -33,6 +32,7 @@ from export_pipeline.runs.schema import (
     arrow_schema,
     arrow_type,
 )
+from export_pipeline.runs.slow_path import DERIVED_FROM, SlowPath
 from export_pipeline.runs.times import EpochUnit, microseconds
 from export_pipeline.runs.window import Window
 
@@ -94,7 +94,7 @@ class RunTransform:
         finished = {"id", "start_time", *(each.name for each in fields)}
         self._finished_fields = [each for each in RUN_FIELDS if each.name in finished]
         self._needed = _with_origins(self._finished_fields)
-        self._checked: tuple[pa.Schema, OrdinaryCells] | None = None
+        self._checked: tuple[pa.Schema, FastPath] | None = None
 
     def __call__(self, raw: pa.RecordBatch) -> RunBatch:
         """The rows of a raw batch (`runs.raw`) for the file.
@@ -128,7 +128,7 @@ class RunTransform:
                 pass
         return [self._whole_or_halves(raw) for raw in raws]
 
-    def _ordinary(self, raw: pa.RecordBatch) -> OrdinaryCells:
+    def _ordinary(self, raw: pa.RecordBatch) -> FastPath:
         if self._checked is None or not raw.schema.equals(self._checked[0]):
             check_raw(raw)
             ordinary = ordinary_cells(
@@ -156,7 +156,7 @@ class RunTransform:
             return [RunBatch(self._no_rows(), 0) for _ in raws]
         gathered = gather(raws, self._needed)
         arrays, odd_rows = self._ordinary(raws[0]).look(gathered.small)
-        odd = OddCells(
+        odd = SlowPath(
             columns=arrays,
             raw=gathered.columns(),
             odd=odd_rows,
@@ -177,7 +177,7 @@ class RunTransform:
             for place, raw in enumerate(raws)
         ]
 
-    def _finished(self, each: RunField, odd: OddCells) -> pa.Array:
+    def _finished(self, each: RunField, odd: SlowPath) -> pa.Array:
         values = odd.values(each.name)
         if each.kind is Kind.TIME:
             return instants_array(values)
@@ -192,7 +192,7 @@ class RunTransform:
         *,
         gathered: Gathered,
         ordinary: Mapping[str, pa.Array],
-        odd: OddCells,
+        odd: SlowPath,
         replaced: Mapping[str, int],
     ) -> RunBatch:
         start, end = gathered.starts[place], gathered.starts[place + 1]
@@ -215,7 +215,7 @@ class RunTransform:
             replaced=replaced,
         )
 
-    def _with_original_ids(self, extra: pa.Array, start: int, odd: OddCells) -> pa.Array:
+    def _with_original_ids(self, extra: pa.Array, start: int, odd: SlowPath) -> pa.Array:
         shown = {
             row - start: {each.name: ids[each.name] for each in self._fields if each.name in ids}
             for row, ids in odd.original_ids.items()
@@ -228,7 +228,7 @@ class RunTransform:
             texts[row] = with_original_ids(texts[row], ids) if ids else texts[row]
         return array_of(texts, pa.string())
 
-    def _replaced(self, gathered: Gathered, odd: OddCells) -> list[dict[str, int]]:
+    def _replaced(self, gathered: Gathered, odd: SlowPath) -> list[dict[str, int]]:
         """For each batch the replaced cells of the rows and columns that are exported."""
         counts: list[Counter[str]] = [Counter() for _ in gathered.starts[1:]]
         cells = {**odd.replaced, **gathered.mended}
@@ -239,7 +239,7 @@ class RunTransform:
                     counts[bisect_right(gathered.starts, row) - 1][f"{name}: {why}"] += 1
         return [dict(sorted(each.items())) for each in counts]
 
-    def _check_window(self, start_times: pa.Array, odd: OddCells) -> None:
+    def _check_window(self, start_times: pa.Array, odd: SlowPath) -> None:
         if self._window is None:
             return
         if odd.rejected:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export_pipeline.runs.fast_path import FastPath
 from export_pipeline.runs.ids import uuid_of
-from export_pipeline.runs.ordinary import OrdinaryCells
 from export_pipeline.runs.rejected import RejectedRow
 from export_pipeline.runs.schema import FORMAT_VERSIONS, RUN_FIELDS, FormatVersion, Run, select_fields
 from export_pipeline.runs.transform import OutsideWindowError, RunBatch, RunTransform
@@ -50,14 +50,14 @@ def joined(found: Sequence[RunBatch]) -> tuple[list[dict[str, Any]], list[Reject
 @pytest.fixture
 def breaks_on_boom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the look at the small columns fail as Polars would, whenever a run named "boom" is among them."""
-    look = OrdinaryCells.look
+    look = FastPath.look
 
-    def faulty(self: OrdinaryCells, columns: Any) -> Any:
+    def faulty(self: FastPath, columns: Any) -> Any:
         if "boom" in columns["name"].to_pylist():
             raise pl.exceptions.ComputeError("injected")
         return look(self, columns)
 
-    monkeypatch.setattr(OrdinaryCells, "look", faulty)
+    monkeypatch.setattr(FastPath, "look", faulty)
 
 
 def test_ordinary_rows_lose_nothing() -> None:
@@ -301,10 +301,10 @@ def test_a_bad_row_does_not_disturb_the_other_batches_of_a_stream() -> None:
 
 
 def test_an_error_that_is_no_fault_of_a_row_fails_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    def out_of_memory(_self: OrdinaryCells, _columns: Any) -> Any:
+    def out_of_memory(_self: FastPath, _columns: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(OrdinaryCells, "look", out_of_memory)
+    monkeypatch.setattr(FastPath, "look", out_of_memory)
 
     with pytest.raises(MemoryError):
         transform()(batch([row()]))

@@ -32,7 +32,7 @@ _DAY = 24 * 3600 * SECOND
 
 
 @dataclass
-class LateRound:
+class ChangesRound:
     """What a round over tables has found: sentences, how many tables it looked at, where the next one goes on.
 
     `failed` are sentences about tables that could not be looked at. `cursor` is empty where every table had its turn.
@@ -46,7 +46,7 @@ class LateRound:
 
 def follow_changes(
     control: ControlDatabase, source: RunSource, *, late_days: int, cursor: str = "", seconds: float = _ROUND_SECONDS
-) -> LateRound:
+) -> ChangesRound:
     """Puts late days of schedules' exports back to work, and says why; the workspaces share about so many seconds.
 
     Exports are looked at while their schedule runs, they are Completed, and their window ended within `late_days` days.
@@ -58,7 +58,7 @@ def follow_changes(
     reached = {tenant: last for tenant, last in _read_cursor(cursor).items() if tenant in queues}
     for tenant, last in reached.items():
         queues[tenant].rotate(-sum(each.table_id <= last for each in queues[tenant]))
-    round_ = LateRound()
+    round_ = ChangesRound()
     unreachable: SourceUnreachableError | None = None
     for tables in in_shares(queues, seconds=seconds, at_most=2 * seconds):
         each = tables.popleft()
@@ -78,7 +78,7 @@ def follow_changes(
     return round_
 
 
-def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", round_: LateRound) -> None:
+def _look_at(control: ControlDatabase, source: RunSource, watched: "_Watched", round_: ChangesRound) -> None:
     with control.read() as transaction:
         row = transaction.execute(sa.select(exports).where(exports.c.export_id == watched.table_id)).mappings().one()
         table = table_of(row)

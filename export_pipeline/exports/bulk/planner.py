@@ -50,7 +50,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Run:
+class DagsterRun:
     """A Dagster run of the job, with the attempts at units that it was started for; a cleaning run attempts none.
 
     `age`: for how many microseconds it has been running, or queued. `workspace` is None for one that a person started.
@@ -115,7 +115,7 @@ class Planned:
 def plan(
     exports: Sequence[BulkExport],
     units: Sequence[BulkUnit],
-    runs: Sequence[Run],
+    runs: Sequence[DagsterRun],
     *,
     limits: Limits,
     now: int,
@@ -159,13 +159,13 @@ def plan(
     return planned
 
 
-def old_runs(runs: Iterable[Run], limits: Limits) -> list[str]:
+def old_runs(runs: Iterable[DagsterRun], limits: Limits) -> list[str]:
     """The runs that have been running for longer than an attempt may take."""
     return [run.run_id for run in runs if run.live and not run.queued and run.age > limits.run_time]
 
 
 def silent_runs(
-    runs: Iterable[Run], units: Iterable[BulkUnit], heard: Mapping[str, int], *, limits: Limits, now: int
+    runs: Iterable[DagsterRun], units: Iterable[BulkUnit], heard: Mapping[str, int], *, limits: Limits, now: int
 ) -> set[str]:
     """Those of the old runs that do nothing: they work on no unit, and have begun or ended none for as long."""
     at_work = {unit.dagster_run_id for unit in units if unit.status == "Running"}
@@ -179,7 +179,7 @@ def silent_runs(
 class _Judge:
     """What a unit needs, given the runs; `silent` are those of them that do nothing any more."""
 
-    def __init__(self, runs: Sequence[Run], limits: Limits, now: int, silent: Collection[str]) -> None:
+    def __init__(self, runs: Sequence[DagsterRun], limits: Limits, now: int, silent: Collection[str]) -> None:
         self.live = {run.run_id: run for run in runs if run.live}
         self._ended = {run.run_id: run for run in runs if not run.live}
         self._in_live = {attempt for run in self.live.values() for attempt in run.attempts.items()}
@@ -218,13 +218,13 @@ def _start(
     planned: Planned,
     exports: Sequence[BulkExport],
     waiting: Mapping[uuid.UUID, list[BulkUnit]],
-    live: Sequence[Run],
+    live: Sequence[DagsterRun],
     *,
     limits: Limits,
     now: int,
 ) -> None:
     """Adds starts, each workspace in turn and of it each export, and what keeps the rest from starting."""
-    runs_of: dict[uuid.UUID, list[Run]] = defaultdict(list)
+    runs_of: dict[uuid.UUID, list[DagsterRun]] = defaultdict(list)
     for run in live:
         runs_of[run.bulk_id].append(run)
     admitted = _admitted(exports, runs_of, limits, planned.waits)
@@ -274,7 +274,7 @@ def _fits(start: Start, used: Mapping[uuid.UUID, int], limits: Limits) -> bool:
 
 
 def _admitted(
-    exports: Sequence[BulkExport], runs_of: Mapping[uuid.UUID, list[Run]], limits: Limits, waits: list[str]
+    exports: Sequence[BulkExport], runs_of: Mapping[uuid.UUID, list[DagsterRun]], limits: Limits, waits: list[str]
 ) -> list[BulkExport]:
     """The exports that may be under way: those that are, and the oldest others up to the workspace's limit."""
     in_order = sorted(exports, key=lambda export: (export.created_at, str(export.id)))
@@ -337,7 +337,7 @@ class Moves:
     ended: str | None = None
 
 
-def share_places(runs: Iterable[Run], *, places: int | None) -> Moves:
+def share_places(runs: Iterable[DagsterRun], *, places: int | None) -> Moves:
     """What gives each workspace a place, as far as there are enough: `runs` are the live ones, places None: no limit.
 
     While only one workspace has runs it keeps whatever it has. Where all places are taken and a workspace without one
@@ -346,7 +346,7 @@ def share_places(runs: Iterable[Run], *, places: int | None) -> Moves:
     live = [run for run in runs if run.live]
     running = [run for run in live if not run.queued]
     used = Counter(run.workspace for run in running)
-    waiting: dict[str, Run] = {}
+    waiting: dict[str, DagsterRun] = {}
     for run in sorted(live, key=lambda run: -run.age):
         if run.queued and run.workspace is not None and not used[run.workspace]:
             waiting.setdefault(run.workspace, run)
@@ -358,7 +358,7 @@ def share_places(runs: Iterable[Run], *, places: int | None) -> Moves:
     return Moves(first, _youngest_of_most(running, used))
 
 
-def _youngest_of_most(running: list[Run], used: Counter[str | None]) -> str | None:
+def _youngest_of_most(running: list[DagsterRun], used: Counter[str | None]) -> str | None:
     """None where nobody has two, and while another run is being ended already."""
     most = max(used.values())
     able = [run for run in running if used[run.workspace] == most and run.status == "STARTED"]

@@ -119,7 +119,8 @@ def find_changed_days(
 def compare(records: Sequence[DayRecord], fingerprints: Mapping[date, DayFingerprint], *, now: int) -> DayChanges:
     """The days whose fingerprint in the store is not the one that was last read and agreed with the commit.
 
-    `records` are of finished commits; days that `fingerprints` lacks have no rows; `now` is control database microseconds.
+    `records` are of finished commits; days that `fingerprints` lacks have no rows; `now` is in control database
+    microseconds.
     """
     late, shrunk = [], []
     for record in records:

@@ -151,7 +151,7 @@ def days_shrunk(transaction: Transaction, table: TableRecord, days: Sequence[Shr
     )
 
 
-def late_days_failed(
+def changed_days_failed(
     transaction: Transaction, table: TableRecord, *, days: str, why: str, change: str, name: str, at: int
 ) -> None:
     """Days that had changed in the trace store could not be exported again, however often that was tried."""

@@ -21,7 +21,7 @@ from export_pipeline.orchestration.resources import CONNECTIONS, Connections
 from export_pipeline.orchestration.schedules import PRIORITY_TAG
 
 if TYPE_CHECKING:
-    from export_pipeline.exports.bulk.planner import Planned, Run
+    from export_pipeline.exports.bulk.planner import DagsterRun, Planned
 
 log = logging.getLogger("dagster.export_pipeline")
 
@@ -113,7 +113,7 @@ def end_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:
                 log.warning("run %s cannot be ended now: %s", run_id, error)
 
 
-def _clean(connections: Connections, instance: dg.DagsterInstance, runs: "Sequence[Run]") -> list[dg.RunRequest]:
+def _clean(connections: Connections, instance: dg.DagsterInstance, runs: "Sequence[DagsterRun]") -> list[dg.RunRequest]:
     """Runs that end what dead workers left in exports that have ended."""
     from export_pipeline.exports.bulk.cleanup import plan_cleaning
     from export_pipeline.exports.bulk.planning_round import leftovers, workspaces_of
@@ -145,7 +145,7 @@ def _count(connections: Connections) -> str | None:
     return None
 
 
-def give_places(instance: dg.DagsterInstance, runs: "Sequence[Run]") -> list[str]:
+def give_places(instance: dg.DagsterInstance, runs: "Sequence[DagsterRun]") -> list[str]:
     """Lets runs of workspaces that have none running go first; gives back the run that is to be ended for one."""
     from export_pipeline.exports.bulk.planner import share_places
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 5
 _FIRST_PAUSE = timedelta(minutes=10)
 
-LATE_DAYS_SENSOR = "late_days"
+CHANGED_DAYS_SENSOR = "late_days"
 LATE_SECONDS = 300
 REASON_TAG = "export_pipeline/reason"
 CHANGE_TAG = "export_pipeline/change"
@@ -91,7 +91,7 @@ def build_changed_days_sensor(job: Any, *, projects: Sequence["ProjectRecord"], 
     """Compares the last LATE_DAYS days of each project with the trace store every five minutes."""
 
     @dg.sensor(
-        name=LATE_DAYS_SENSOR,
+        name=CHANGED_DAYS_SENSOR,
         job=job,
         minimum_interval_seconds=LATE_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -103,7 +103,9 @@ def build_changed_days_sensor(job: Any, *, projects: Sequence["ProjectRecord"], 
     )
     def late_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         today = datetime.now(UTC).date()
-        round_ = LateRound(context.resources.connections, context.instance, projects=projects, start=start, today=today)
+        round_ = ChangesRound(
+            context.resources.connections, context.instance, projects=projects, start=start, today=today
+        )
         cursor = round_.go_on(context.cursor, log=context.log.warning)
         if round_.requests:
             return dg.SensorResult(run_requests=round_.requests, cursor=cursor)
@@ -113,7 +115,7 @@ def build_changed_days_sensor(job: Any, *, projects: Sequence["ProjectRecord"], 
 
 
 @dataclass
-class LateRound:
+class ChangesRound:
     """One round over projects, as far as a tick gets: runs to be requested, and what else was found."""
 
     connections: Connections
@@ -200,12 +202,12 @@ class LateRound:
         self.shrunk += len(days)
 
     def _tell_of_failed(self, project: "ProjectRecord", table: "TableRecord", late: ChangedRange) -> None:
-        from export_pipeline.exports.watch.notices import late_days_failed
+        from export_pipeline.exports.watch.notices import changed_days_failed
 
         control, name = self.connections.control, f"runs/{project.asset_name}"
         at = control.now()
         control.run(
-            lambda transaction: late_days_failed(
+            lambda transaction: changed_days_failed(
                 transaction, table, days=str(late.days), why=late.reason, change=late.change, name=name, at=at
             )
         )

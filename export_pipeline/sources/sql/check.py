@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from export_pipeline.runs.ids import uuid_of
-from export_pipeline.runs.odd import DERIVED_FROM
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
+from export_pipeline.runs.slow_path import DERIVED_FROM
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.mapping import Expression
 from export_pipeline.sources.protocol import UNASSIGNED, ColumnReport, Project, ProjectKey, SourceReport

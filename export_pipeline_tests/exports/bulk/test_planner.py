@@ -12,10 +12,10 @@ import pytest
 from export_pipeline.exports.bulk.cleanup import MOST, plan_cleaning
 from export_pipeline.exports.bulk.planner import (
     SIDE_BY_SIDE,
+    DagsterRun,
     Limits,
     Moves,
     Planned,
-    Run,
     Start,
     group_units,
     plan,
@@ -86,15 +86,15 @@ def units_of(of: BulkExport, count: int, **changes: Any) -> list[BulkUnit]:
     ]
 
 
-def run_of(units: Iterable[BulkUnit], run_id: str = "r", **changes: Any) -> Run:
+def run_of(units: Iterable[BulkUnit], run_id: str = "r", **changes: Any) -> DagsterRun:
     its = list(units)
     attempts = {unit.id: unit.attempt for unit in its}
     values: dict[str, Any] = {"status": "STARTED", "live": True}
-    return Run(**{"run_id": run_id, "bulk_id": its[0].bulk_id, "attempts": attempts, **values, **changes})
+    return DagsterRun(**{"run_id": run_id, "bulk_id": its[0].bulk_id, "attempts": attempts, **values, **changes})
 
 
 def planned(
-    exports: Iterable[BulkExport], units: Iterable[BulkUnit], runs: Iterable[Run] = (), **limits: int
+    exports: Iterable[BulkExport], units: Iterable[BulkUnit], runs: Iterable[DagsterRun] = (), **limits: int
 ) -> Planned:
     return plan(list(exports), list(units), list(runs), limits=replace(LIMITS, **limits), now=NOW)
 
@@ -300,7 +300,7 @@ def test_cleaning_waits_for_the_exports_runs_and_pauses_longer_each_time() -> No
     assert due(ends=[0.0] * MOST) == []
 
 
-def live(workspace: str, *ages: int, **changes: Any) -> list[Run]:
+def live(workspace: str, *ages: int, **changes: Any) -> list[DagsterRun]:
     """Running runs of a workspace, so many seconds old."""
     return [
         run_of(units_of(export(0), 1), f"{workspace}{number}", workspace=workspace, age=age * 1_000_000, **changes)
@@ -308,7 +308,7 @@ def live(workspace: str, *ages: int, **changes: Any) -> list[Run]:
     ]
 
 
-def queued(workspace: str, *ages: int) -> list[Run]:
+def queued(workspace: str, *ages: int) -> list[DagsterRun]:
     """Queued ones."""
     return [replace(run, run_id=f"queued {run.run_id}", queued=True) for run in live(workspace, *ages)]
 
@@ -328,7 +328,7 @@ def queued(workspace: str, *ages: int) -> list[Run]:
     ],
 )
 def test_a_workspace_without_a_running_run_comes_first_and_gets_a_place_of_the_one_that_has_most(
-    runs: list[Run], moves: Moves | None
+    runs: list[DagsterRun], moves: Moves | None
 ) -> None:
     wanted = Moves(("queued c0",), "a1") if moves is None else moves
     assert share_places(runs, places=4) == wanted

@@ -11,7 +11,7 @@ from dagster._core.test_utils import create_run_for_test
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.orchestration.resources import Connections
-from export_pipeline.orchestration.sensors.changed_days import LateRound
+from export_pipeline.orchestration.sensors.changed_days import ChangesRound
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.clock import today
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
@@ -41,8 +41,8 @@ def chat(house: House, instance: dg.DagsterInstance) -> str:
     return project
 
 
-def tick(house: House, instance: dg.DagsterInstance, *, seconds: float = 60, cursor: str = "") -> LateRound:
-    round_ = LateRound(
+def tick(house: House, instance: dg.DagsterInstance, *, seconds: float = 60, cursor: str = "") -> ChangesRound:
+    round_ = ChangesRound(
         Connections(settings=house.settings), instance, projects=house.projects(), start=house.start, today=TODAY
     )
     round_.go_on(cursor, log=print, seconds=seconds)
@@ -167,7 +167,7 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_was(
     connections, projects = Connections(settings=house.settings), house.projects()
 
     def go_on(cursor: str, seconds: float) -> tuple[str, int]:
-        round_ = LateRound(connections, instance, projects=projects, start=house.start, today=TODAY)
+        round_ = ChangesRound(connections, instance, projects=projects, start=house.start, today=TODAY)
         return round_.go_on(cursor, log=print, seconds=seconds), round_.looked_at
 
     assert go_on("", 0) == ("", 0)

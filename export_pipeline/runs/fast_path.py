@@ -1,8 +1,8 @@
-"""Cells in their ordinary form, found and converted a column at a time.
+"""The fast path: cells in their ordinary form, found and converted a column at a time.
 
 A glance at a column (Arrow's counts, extremes and distinct values) often settles that all its cells are ordinary. For
 the others Polars evaluates, in one query over all columns, either whether any cell is odd, or what the ordinary cells
-become in the file. The odd cells are left to the rules of `cells`, one by one (`odd.py`).
+become in the file. The odd cells are left to the rules of `cells`, one by one (`slow_path.py`).
 
 What is ordinary here must come out exactly as those rules have it; the tests compare the two.
 """
@@ -53,7 +53,7 @@ _COUNT = r"^([0-9]{1,18})(?:\.0*)?$"
 _COST = rf"^-?[0-9]{{1,{COST_PRECISION - COST_SCALE}}}(?:\.[0-9]{{1,{COST_SCALE}}})?$"
 
 
-class OrdinaryCells:
+class FastPath:
     """What is ordinary in the small columns `fields` of one stream of raw batches.
 
     `raw` is the schema of the batches, `constants` say which columns hold one and the same id throughout.
@@ -168,11 +168,9 @@ def ordinary_cells(
     format_version: FormatVersion,
     epoch_unit: EpochUnit,
     constants: tuple[tuple[str, UUID], ...],
-) -> OrdinaryCells:
-    """`OrdinaryCells`, made once for all days of an export: making them takes as long as a small day's look at them."""
-    return OrdinaryCells(
-        fields, raw=raw, format_version=format_version, epoch_unit=epoch_unit, constants=dict(constants)
-    )
+) -> FastPath:
+    """`FastPath`, made once for all days of an export: making them takes as long as a small day's look at them."""
+    return FastPath(fields, raw=raw, format_version=format_version, epoch_unit=epoch_unit, constants=dict(constants))
 
 
 def _converted(field: RunField, format_version: FormatVersion) -> pl.Expr:

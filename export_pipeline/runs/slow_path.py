@@ -1,4 +1,4 @@
-"""Columns with cells that are not ordinary: mended or derived cell by cell, everything counted.
+"""The slow path: columns with cells that are not ordinary, mended or derived cell by cell, everything counted.
 
 Columns are finished when they are asked for, because some are derived from others: `trace_id`, `parent_run_id`,
 `parent_run_ids` and `dotted_order` from each other and `id` (`tree.py`), `is_root` from `parent_run_id`, `status` from
@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from export_pipeline.runs import cells, tree
 from export_pipeline.runs.cells import Rejected, RejectedCellError, Replaced
+from export_pipeline.runs.fast_path import CHOICES
 from export_pipeline.runs.ids import parse_uuid, uuid_of
-from export_pipeline.runs.ordinary import CHOICES
 from export_pipeline.runs.schema import FIELD_BY_NAME, Kind, RunField
 from export_pipeline.runs.times import BLANKS, EpochUnit, micros
 
@@ -34,7 +34,7 @@ _SCALARS = {Kind.STRINGS, Kind.TIME, Kind.COUNT, Kind.COST, Kind.FLAG}
 RUN_TYPE_WHERE_MISSING = "chain"
 
 
-class OddCells:
+class SlowPath:
     """The columns of one batch as Python values, odd cells put right.
 
     `columns` are the raw columns, valid UTF-8, or what the ordinary cells were converted into; `raw` are the raw
