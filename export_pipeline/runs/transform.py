@@ -2,8 +2,8 @@
 
 Every row of the source comes out either as a row of the file or as a rejected row with its reason. Payload columns
 pass through untouched. The small columns are looked at all together (`fast_path.py`) and mostly found in order; a
-column with odd cells is put right cell by cell (`slow_path.py`). Where a step raises all the same, the batch is split until
-the bad row stands alone. `docs/columns.md` states the rules for readers.
+column with odd cells is put right cell by cell (`slow_path.py`). Where a step raises all the same, the batch is split
+until the bad row stands alone. `docs/columns.md` states the rules for readers.
 """
 
 import json

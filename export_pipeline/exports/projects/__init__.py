@@ -1,1 +1,1 @@
-"""Projects, their standing exports, and which of their days are to be exported."""
+"""Projects: whose they are, the standing table of each, which of its days are to be exported or have changed."""
