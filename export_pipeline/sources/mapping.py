@@ -68,6 +68,7 @@ class RunsMapping(RelationMapping):
     deleted: ColumnRef = "is_deleted"
     inserted_at: ColumnRef = "inserted_at"
     modified_at: ColumnRef = "modified_at"
+    digest: ColumnRef = None
     identity: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
     id_is_unique: bool | None = None
 

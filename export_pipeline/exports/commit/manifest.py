@@ -107,6 +107,7 @@ def _fingerprint(found: DayFingerprint) -> SourceFingerprint:
         max_modified_at=found.max_modified_at,
         feedbacks=found.feedbacks,
         max_feedback_modified_at=found.max_feedback_modified_at,
+        digest=found.digest,
     )
 
 
