@@ -166,7 +166,7 @@ def test_a_store_without_modified_at_shows_changed_rows_by_a_digest_of_what_the_
     with_rows(store, rows=40)
     made = export("runs:\n  digest:\n    sql: name || run_type\n")
     assert made.publish() == ["committed"]
-    assert made.look() == Lateness()
+    assert made.look() == DayChanges()
     store.run("UPDATE runs SET run_type = 'tool' WHERE id = ?", uuid(2))
     assert why(made.look()) == "rows changed"
     settle(made)
@@ -179,7 +179,7 @@ def test_a_store_without_modified_at_shows_changed_rows_by_a_digest_of_what_the_
     settle(made)
     for number in (5, 6):
         store.run("UPDATE runs SET start_time = ? WHERE id = ?", "2026-03-14 11:00:00+00:00", uuid(number))
-    assert made.look() == Lateness(), "it is not among what the mapping names"
+    assert made.look() == DayChanges(), "it is not among what the mapping names"
 
 
 def test_rows_on_a_day_that_was_committed_empty_make_it_late(store: Store, export: Make) -> None:
