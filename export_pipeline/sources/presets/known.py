@@ -23,6 +23,31 @@ _PHOENIX = partial(
     ),
     versions=frozenset({"4aad9107d196"}),
 )
+_MLFLOW = partial(
+    Preset,
+    kind="mlflow",
+    label="MLflow 3.17",
+    marks=columns(
+        experiments="experiment_id name creation_time",
+        trace_info="request_id experiment_id timestamp_ms",
+        spans="trace_id span_id parent_span_id experiment_id start_time_unix_nano content",
+    ),
+    needs=columns(
+        experiments="workspace",
+        trace_info="session_id db_payload_generation",
+        spans="name type status end_time_unix_nano input_cost output_cost total_cost model_name model_provider",
+        trace_tags="request_id key value",
+        trace_request_metadata="request_id key value",
+        assessments="assessment_id trace_id span_id name assessment_type value error rationale source_type source_id "
+        "valid created_timestamp last_updated_timestamp",
+    ),
+    versions=frozenset({"dc11669786a5"}),
+)
 
-PRESETS: tuple[Preset, ...] = (_PHOENIX(database="sqlite", file="phoenix.sqlite"),)
+PRESETS: tuple[Preset, ...] = (
+    _PHOENIX(database="sqlite", file="phoenix.sqlite"),
+    _PHOENIX(database="postgresql", file="phoenix.postgresql"),
+    _MLFLOW(database="sqlite", file="mlflow.sqlite"),
+    _MLFLOW(database="postgresql", file="mlflow.postgresql"),
+)
 """Each store in each database. Of several presets of a kind in one database the first whose `marks` are there is it."""

@@ -58,6 +58,7 @@ def report(plan: Plan, session: Session, *, choice: Choice, place: str, unassign
             *values.warnings,
             *_index_warnings(plan, runs, served=bool(serving)),
             *_unassigned_warnings(plan, rows, unassigned),
+            *_left_out_warnings(plan, rows),
         ),
         sample=_sample(plan, rows),
         index=serving[0] if serving else None,
@@ -108,6 +109,11 @@ def _unassigned_warnings(plan: Plan, rows: Rows, unassigned: str | None) -> list
     found = read_unassigned(RunQueries(plan, ProjectKey(UNASSIGNED)), rows)
     sentence = found.sentence(exported_as=unassigned)
     return [sentence] if sentence else []
+
+
+def _left_out_warnings(plan: Plan, rows: Rows) -> list[str]:
+    counts = [(rows(each.count)[0][0], each.what) for each in plan.mapping.left_out]
+    return [f"{count:,} {what} are not exported" for count, what in counts if count]
 
 
 def _day_columns(runs: RunsPlan) -> tuple[Any, Any]:
