@@ -1,6 +1,6 @@
 # Everything needed is installed into .venv, from the pinned versions in requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo dev test test-quick sql lint types bench lock dist
+.PHONY: help setup engines stores demo dev test test-quick sql lint types bench lock dist
 
 # Where this is set every process compiles all its modules anew, which takes longer than most of what is started here.
 unexport PYTHONDONTWRITEBYTECODE
@@ -45,6 +45,14 @@ engines: .venv/engines/.installed ## DuckDB with S3, and Spark, for the tests of
 	@$(BIN)/uv pip install --quiet --python .venv/engines/bin/python --require-hashes -r engines.lock
 	@touch $@
 
+stores: .venv/stores/.installed ## Phoenix and MLflow, for the tests that read the traces that they write
+
+.venv/stores/.installed: $(STAMP) stores.lock
+	@echo "Installing Phoenix and MLflow, for the tests (once; the first time they are downloaded) …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/stores
+	@$(BIN)/uv pip install --quiet --python .venv/stores/bin/python --require-hashes -r stores.lock
+	@touch $@
+
 demo: $(STAMP) ## Two weeks of sample traces, through Dagster, into a bucket on this machine
 	@$(BIN)/export-pipeline demo
 
@@ -52,7 +60,7 @@ dev: $(STAMP) ## The Dagster UI and the HTTP API on the demo's data, until Ctrl-
 	@$(BIN)/export-pipeline dev
 
 # With ARGS it may be a few tests only; the browser test then says by itself what it lacks.
-test: $(STAMP) $(if $(ARGS),,engines) ## All tests; installs a Chromium for the browser test where there is none
+test: $(STAMP) $(if $(ARGS),,engines stores) ## All tests; installs a Chromium for the browser test where there is none
 	@$(if $(ARGS),,$(BIN)/python -m export_pipeline_tests.live.browser)
 	@$(PYTEST) $(ARGS)
 
@@ -74,11 +82,13 @@ types: $(STAMP) ## Types, strictly
 bench: $(STAMP) ## Memory and time of large days and small ones (several minutes; see benchmarks/)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: $(STAMP) ## Renew requirements.lock and engines.lock from pyproject.toml
+lock: $(STAMP) ## Renew requirements.lock, engines.lock and stores.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra demo --group dev \
 	  --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --group engines \
 	  --generate-hashes --no-header --no-annotate --output-file engines.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --group stores \
+	  --generate-hashes --no-header --no-annotate --output-file stores.lock
 
 dist: $(STAMP) ## Wheel, source archive, and an SBOM, with licences, of what the wheel needs
 	@rm -rf dist build && mkdir build

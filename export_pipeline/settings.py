@@ -26,6 +26,7 @@ MIB = 1024 * 1024
 EMBEDDED_BUCKET = "llm-traces"
 
 Compression = Literal["none", "gzip", "snappy", "zstandard"]
+SourceKind = Literal["runs", "phoenix", "mlflow", "langfuse", "otel", "opik"]
 Words = Annotated[tuple[str, ...], NoDecode]
 UploadArgument = Literal[
     "ACL",
@@ -86,7 +87,14 @@ class Settings(BaseSettings):
     )
     format_version: FormatVersion = Field("v1", description="Layout of standing exports that begin.")
     compression: Compression = Field("zstandard", description="Compression of standing exports that begin.")
-    mapping: Path | None = Field(None, description="YAML file that maps a trace store with another schema.")
+    source_kind: SourceKind | None = Field(
+        None,
+        description="What writes the trace store: `phoenix`, `mlflow`, `langfuse`, `otel`, `opik`, or `runs` for "
+        "tables of this product's own form. Found out from the tables where not set.",
+    )
+    mapping: Path | None = Field(
+        None, description="YAML file that maps a trace store with another schema; takes the place of `SOURCE_KIND`."
+    )
     allow_row_security: bool = Field(
         False,
         description="Exports the rows that row-level security lets the user of `SOURCE_URL` see; otherwise a trace "

@@ -1,7 +1,7 @@
 """`export-pipeline source`: looks at the trace store."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,22 @@ def check(as_json: output.AsJson = False) -> None:
         _show(report)
     if report.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def mapping(
+    kind: Annotated[str, typer.Option(help="The store, as in SOURCE_KIND.")],
+    database: Annotated[
+        str | None, typer.Option(help="Its database, where it has several: sqlite, postgresql.")
+    ] = None,
+) -> None:
+    """Print the mapping of a known store, to be changed and named in EXPORT_PIPELINE_MAPPING.
+
+    Example: export-pipeline source mapping --kind phoenix --database postgresql
+    """
+    from export_pipeline.sources.presets.choose import text_of
+
+    typer.echo(text_of(kind, database), nl=False)
 
 
 def _show(report: "SourceReport") -> None:

@@ -113,6 +113,9 @@ class SourceFingerprint(_Part):
     max_modified_at: Instant | None = None
     feedbacks: Count | None = None
     max_feedback_modified_at: Instant | None = None
+    digest: int | None = Field(
+        default=None, description="Sum of a hash of each row, where rows have no time of change."
+    )
 
 
 class RejectedRun(_Part):

@@ -1,27 +1,59 @@
 """Opens the trace store that the settings name."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
-from export_pipeline.sources.mapping import load_mapping
+from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
+from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.sql.source import SqlSource
 
 _ACCEPTED = "it looks like postgresql://user:password@host:5432/database or sqlite:///traces.db"
 
 
 def open_source(settings: Settings) -> RunSource:
-    """The trace store, connected to once.
+    """The trace store, connected to once, with the mapping that its kind needs.
 
     Raises `SettingsError` (no URL, another kind of database, a wrong mapping), `SourceUnusableError` (no such file or
-    database, refused) or `SourceUnreachableError`; the text names the setting and never holds the password. Whether
-    the tables fit is told by `check`, or by the first read.
+    database, refused, a version of a known store that cannot be read) or `SourceUnreachableError`; the text names the
+    setting and never holds the password. Whether the tables fit is told by `check`, or by the first read.
     """
     if settings.source_url is None:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
-    mapping = load_mapping(settings.mapping)
+    if settings.mapping is not None and settings.source_kind not in {None, "runs"}:
+        raise SettingsError(
+            f"{PREFIX}MAPPING takes the place of {PREFIX}SOURCE_KIND={settings.source_kind}; set one of them"
+        )
+    mapping = None if settings.mapping is None else of_mapping(load_mapping(settings.mapping))
+    opened = _opener(settings)
+    source = opened(mapping or Choice(DEFAULT_MAPPING, "runs"))
+    tables = source.connect()
+    if mapping is not None:
+        return source
+    try:
+        source.choice = choose(settings.source_kind, tables)
+    except BaseException:
+        source.close()
+        raise
+    if source.choice.mapping is DEFAULT_MAPPING:
+        return source
+    source.close()
+    return opened(source.choice)
+
+
+def _opener(settings: Settings) -> Callable[[Choice], SqlSource]:
+    """Makes a source of the database that the URL names."""
+    assert settings.source_url is not None  # noqa: S101
     url = parse_database_url(settings.source_url.get_secret_value(), setting=f"{PREFIX}SOURCE_URL", accepted=_ACCEPTED)
+    shared: dict[str, Any] = {
+        "unassigned": settings.unassigned_project,
+        "workspace": settings.tenant_id,
+        "patience": settings.source_minutes * 60,
+    }
     backend = url.get_backend_name()
     if backend == "sqlite":
         from export_pipeline.sources.sqlite.source import SqliteSource
@@ -30,28 +62,12 @@ def open_source(settings: Settings) -> RunSource:
             raise SettingsError(
                 f"{PREFIX}SOURCE_URL must name a SQLite file: sqlite:///relative.db or sqlite:////absolute.db"
             )
-        sqlite = SqliteSource(
-            Path(url.database),
-            mapping=mapping,
-            unassigned=settings.unassigned_project,
-            workspace=settings.tenant_id,
-            patience=settings.source_minutes * 60,
-        )
-        sqlite.connect()
-        return sqlite
+        path = Path(url.database)
+        return lambda choice: SqliteSource(path, choice=choice, **shared)
     if backend in {"postgresql", "postgres"}:
         from export_pipeline.sources.postgres.source import PostgresSource
 
-        postgres = PostgresSource(
-            url,
-            mapping=mapping,
-            unassigned=settings.unassigned_project,
-            workspace=settings.tenant_id,
-            patience=settings.source_minutes * 60,
-            row_security=settings.allow_row_security,
-        )
-        postgres.connect()
-        return postgres
+        return lambda choice: PostgresSource(url, choice=choice, row_security=settings.allow_row_security, **shared)
     raise SettingsError(
         f"{PREFIX}SOURCE_URL names a {backend} database; trace stores can be sqlite:/// or postgresql:// only"
     )

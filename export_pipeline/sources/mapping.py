@@ -68,6 +68,7 @@ class RunsMapping(RelationMapping):
     deleted: ColumnRef = "is_deleted"
     inserted_at: ColumnRef = "inserted_at"
     modified_at: ColumnRef = "modified_at"
+    digest: ColumnRef = None
     identity: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
     id_is_unique: bool | None = None
 
@@ -116,11 +117,19 @@ class FeedbacksMapping(RelationMapping):
     modified_at: ColumnRef = "modified_at"
 
 
+class LeftOut(_Strict):
+    """What the store holds and this mapping leaves out: in words, and a SELECT that counts it."""
+
+    what: Annotated[str, Field(min_length=1)]
+    count: Annotated[str, Field(min_length=1)]
+
+
 class Mapping(_Strict):
     """The whole file."""
 
     epoch_unit: EpochUnit = "s"
     tenant: Annotated[str, Field(min_length=1)] | None = None
+    left_out: list[LeftOut] = []
     runs: RunsMapping = Field(default_factory=lambda: RunsMapping.model_validate({}))
     projects: ProjectsMapping = Field(default_factory=lambda: ProjectsMapping.model_validate({}))
     feedbacks: FeedbacksMapping | None = Field(default_factory=lambda: FeedbacksMapping.model_validate({}))

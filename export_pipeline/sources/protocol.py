@@ -64,7 +64,8 @@ class Project:
 class DayFingerprint:
     """What is needed to see later that a day's rows changed; None where the store has no such column.
 
-    `superseded` counts rows beside `rows`: older versions of runs, which are not exported.
+    `superseded` counts rows beside `rows`: older versions of runs, which are not exported. `digest` is another number
+    where one of the rows is another one, whatever their order.
     """
 
     rows: int
@@ -72,6 +73,7 @@ class DayFingerprint:
     feedbacks: int | None = None
     max_feedback_modified_at: datetime | None = None
     superseded: int = 0
+    digest: int | None = None
 
 
 @dataclass(frozen=True)

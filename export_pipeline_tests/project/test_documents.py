@@ -111,7 +111,7 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "engines.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "engines.lock", "stores.lock"])
 def test_the_lock_pins_every_dependency_by_hash_and_names_no_address(name: str) -> None:
     lock = (ROOT / name).read_text()
     entry = re.compile(
@@ -126,7 +126,7 @@ def test_the_lock_pins_every_dependency_by_hash_and_names_no_address(name: str) 
 def test_setup_refuses_a_package_with_another_hash(tmp_path: Path) -> None:
     recipe = (ROOT / "Makefile").read_text().replace("\\\n", "")
     installs = re.findall(r"pip install.* -r (?:\S+)", recipe)
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("--require-hashes" in install for install in installs)
     wheel, lock = tmp_path / "small-1.0-py3-none-any.whl", tmp_path / "small.lock"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -165,14 +165,14 @@ def test_actions_are_pinned_by_commit() -> None:
 
 
 def declared_dependencies(lock: str) -> set[str]:
-    """The names that pyproject.toml lists for a lock: for running, the demo and development, or for `make engines`."""
+    """The names that pyproject.toml lists for a lock: for running, the demo and development, or for tests alone."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
-    engines = groups.pop("engines")
+    apart = {f"{group}.lock": groups.pop(group) for group in ("engines", "stores")}
     extras = project["project"]["optional-dependencies"].values()
-    lists = [engines] if lock == "engines.lock" else [project["project"]["dependencies"], *extras, *groups.values()]
+    lists = [apart[lock]] if lock in apart else [project["project"]["dependencies"], *extras, *groups.values()]
     names = [re.match(r"[A-Za-z0-9._-]+", item) for items in lists for item in items]
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
 

@@ -107,6 +107,7 @@ def _fingerprint(fingerprint: DayFingerprint) -> SourceFingerprint:
         max_modified_at=fingerprint.max_modified_at,
         feedbacks=fingerprint.feedbacks,
         max_feedback_modified_at=fingerprint.max_feedback_modified_at,
+        digest=fingerprint.digest,
     )
 
 

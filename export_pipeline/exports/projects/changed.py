@@ -1,10 +1,11 @@
 """Which committed days the trace store has changed since they were read.
 
-A day is compared by what the store says without reading rows: how many there are, the greatest `modified_at`, and the
-same of their feedback. That shows rows that came late, changed rows where the store has `modified_at`, and rows and
-feedback that are gone. It does not show, whatever is looked at:
+A day is compared by what the store says without reading rows: how many there are, the greatest `modified_at`, the
+digest of the columns that the mapping names for it, and count and `modified_at` of their feedback. That shows rows that
+came late, changed rows where the store has `modified_at` or a digest, and rows and feedback that are gone. It does not
+show, whatever is looked at:
 
-- a changed row in a store without `modified_at`, and a row that another one has taken the place of there;
+- a changed row in a store that has neither, and a row that another one has taken the place of there;
 - a change that a transaction made before the day was read and committed afterwards, where the row was there already and
   its `modified_at` is smaller than one that was seen. Hence a day with a change less than `OVERLAP` before its reading
   is read once more when `SETTLED` has passed. Rows that such a transaction has added are counted, and seen at once;
@@ -40,10 +41,10 @@ class ChangedDay:
     """A committed day to be read again.
 
     `rows` and `feedbacks` are how many more there are (fewer, where negative); `runs_moved` and `feedbacks_moved`:
-    their greatest `modified_at` differs. `seen` is the one of the runs that was read. `modified`: how many rows have a
-    later one, new rows too; None where that is not known. `again`: nothing differs, the day is read once more. `since`
-    is when it was last read. `change` names the change: the same text as long as neither side moves. `failed`: the
-    last attempt at the day did.
+    their greatest `modified_at`, or the runs' digest, differs. `seen` is the one of the runs that was read. `modified`:
+    how many rows have a later one, new rows too; None where that is not known. `again`: nothing differs, the day is
+    read once more. `since` is when it was last read. `change` names the change: the same text as long as neither side
+    moves. `failed`: the last attempt at the day did.
     """
 
     day: date
@@ -104,7 +105,9 @@ def find_changed_days(
     tree = None if table.filter is None else read_filter(table.filter)
     fingerprints = source.days(table.project_key, window, filter=tree, seconds=seconds)
     if not _FEEDBACK_FIELDS & set(table.fields):
-        fingerprints = {day: DayFingerprint(each.rows, each.max_modified_at) for day, each in fingerprints.items()}
+        fingerprints = {
+            day: replace(each, feedbacks=None, max_feedback_modified_at=None) for day, each in fingerprints.items()
+        }
     result = compare(watched, fingerprints, now=now)
     parts = {part.day: part.window for part in window.days()}
 
@@ -165,7 +168,7 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | No
     rows = there.rows - known.rows
     # No feedback table is none at all: one that comes later is a change only where it holds something.
     feedbacks = 0 if there.feedbacks is None else there.feedbacks - (known.feedbacks or 0)
-    runs_moved = _moved(there.max_modified_at, known.max_modified_at)
+    runs_moved = _moved(there.max_modified_at, known.max_modified_at) or _moved(there.digest, known.digest)
     feedbacks_moved = _moved(there.max_feedback_modified_at, known.max_feedback_modified_at)
     changed = bool(rows or feedbacks or runs_moved or feedbacks_moved)
     if not changed and not _is_unsettled(record, known, now):
@@ -187,8 +190,8 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | No
     )
 
 
-def _moved(here: datetime | None, before: datetime | None) -> bool:
-    """Whether a greatest `modified_at` differs; a column that the store has lost says nothing."""
+def _moved(here: datetime | int | None, before: datetime | int | None) -> bool:
+    """Whether a greatest `modified_at`, or a digest, differs; a column that the store has lost says nothing."""
     return here is not None and here != before
 
 
@@ -227,13 +230,16 @@ def _known(recorded: Mapping[str, Any]) -> DayFingerprint:
         max_modified_at=moment("max_modified_at"),
         feedbacks=recorded.get("feedbacks"),
         max_feedback_modified_at=moment("max_feedback_modified_at"),
+        digest=recorded.get("digest"),
     )
 
 
 def _shown(fingerprint: DayFingerprint) -> str:
     at = (fingerprint.max_modified_at, fingerprint.max_feedback_modified_at)
     texts = [None if value is None else value.astimezone(UTC).isoformat() for value in at]
-    return json.dumps([fingerprint.rows, fingerprint.feedbacks, *texts])
+    return json.dumps(
+        [fingerprint.rows, fingerprint.feedbacks, *texts, *([] if fingerprint.digest is None else [fingerprint.digest])]
+    )
 
 
 def _digest(parts: Sequence[object]) -> str:

@@ -1,6 +1,6 @@
 """What PostgreSQL's catalog says about the tables of a trace store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -10,6 +10,7 @@ from export_pipeline.sources.mapping import RelationMapping
 from export_pipeline.sources.postgres.dialect import C_TEXT, LOOSE_TEXT
 from export_pipeline.sources.postgres.errors import NOT_PERMITTED, RefusedByServerError
 from export_pipeline.sources.postgres.session import PostgresSession
+from export_pipeline.sources.presets.store import VERSIONS, Tables
 from export_pipeline.sources.sql.dialect import Column, Index, Relation
 from export_pipeline.sources.sql.plan import Catalog
 
@@ -34,6 +35,9 @@ FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
 WHERE i.indrelid = $1::int8::oid AND i.indisvalid AND i.indpred IS NULL AND k.position <= i.indnkeyatts
 ORDER BY 1, 3"""
+_TABLES = """SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relname = ANY (string_to_array($1, ' ')) AND c.relkind IN ('r', 'p', 'v', 'm') AND pg_table_is_visible(c.oid)
+AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(c.oid, a.attnum, 'SELECT')"""
 _TYPE_BY_OID = f"""SELECT {_TYPE.format(collation="$2::regcollation")} FROM pg_type t
 JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END WHERE t.oid = $1::int8::oid"""
 
@@ -107,6 +111,15 @@ class PostgresCatalog(Catalog):
         oid, collation = found
         kind = self._rows(_TYPE_BY_OID, [str(oid), collation or '"default"'])[0][0]
         return Column(f"({sql}\n)", kind, "expression")
+
+    @override
+    def tables(self, names: Collection[str]) -> Tables:
+        columns: dict[str, set[str]] = {}
+        for table, column in self._rows(_TABLES, [" ".join([*names, VERSIONS])]):
+            columns.setdefault(table, set()).add(column)
+        recorded = columns.pop(VERSIONS, None) and self._rows(f"SELECT version_num FROM {VERSIONS}")
+        version = recorded[0][0] if recorded else None
+        return Tables("postgresql", {name: frozenset(found) for name, found in columns.items()}, version)
 
     def _is_partial(self, source: str) -> bool:
         """Whether row-level security leaves out rows for this role: the server then refuses where it is `off`."""

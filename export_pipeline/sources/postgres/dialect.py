@@ -286,6 +286,10 @@ class PostgresDialect(Dialect):
         return f"(lower(COALESCE({column.sql}::text, '')) NOT IN {_FALSY})"
 
     @override
+    def hash(self, column: Column) -> str:
+        return f"COALESCE(hashtext({self.text(column)})::int8 & 4294967295, 0)"
+
+    @override
     def bytewise(self, column: Column) -> str:
         """Other text than `LOOSE_TEXT` is equal only where its bytes are."""
         return column.sql if column.type != "json" else f"{column.sql}::text"

@@ -22,7 +22,7 @@ from export_pipeline.sources.postgres.tables import NO_TABLES, REWRITTEN, Tables
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
-from export_pipeline.sources.sql.source import Reading, Session
+from export_pipeline.sources.sql.source import Counted, Reading, Session
 from export_pipeline.sources.sql.unpack import payload
 
 _BEGIN = (
@@ -170,9 +170,9 @@ class PostgresReading(Reading, OrderedRows):
 
     @property
     @override
-    def counted(self) -> tuple[int, int | None, int | None]:
-        rows, newest, total = self._session.rows(self._count)[0]
-        return rows, newest, total
+    def counted(self) -> Counted:
+        rows, newest, total, digest = self._session.rows(self._count)[0]
+        return rows, newest, total, digest
 
     @override
     def batches(self) -> Generator[pa.RecordBatch]:

@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 from export_pipeline.errors import SourceUnreachableError
-from export_pipeline.sources.mapping import Mapping
 from export_pipeline.sources.postgres.adbc import Adbc
 from export_pipeline.sources.postgres.catalog import PostgresCatalog
 from export_pipeline.sources.postgres.dialect import PostgresDialect
@@ -12,6 +11,7 @@ from export_pipeline.sources.postgres.errors import RefusedByServerError
 from export_pipeline.sources.postgres.filter import PostgresFilterWords
 from export_pipeline.sources.postgres.session import PostgresSession
 from export_pipeline.sources.postgres.tables import NO_TABLES, TOUCHED, Tables, definition
+from export_pipeline.sources.presets.choose import Choice
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.plan import Catalog
 from export_pipeline.sources.sql.source import PATIENCE, Session, SqlSource
@@ -26,7 +26,7 @@ class PostgresSource(SqlSource):
         self,
         url: Any,
         *,
-        mapping: Mapping,
+        choice: Choice,
         unassigned: str | None = None,
         workspace: uuid.UUID | None = None,
         row_security: bool = False,
@@ -34,10 +34,10 @@ class PostgresSource(SqlSource):
     ) -> None:
         self._adbc, self._row_security = Adbc(url), row_security
         self._tables: Tables | None = None
-        dialect = PostgresDialect(mapping.epoch_unit)
+        dialect = PostgresDialect(choice.mapping.epoch_unit)
         words = PostgresFilterWords(dialect)
         super().__init__(
-            mapping=mapping,
+            choice=choice,
             dialect=dialect,
             words=words,
             place=self._adbc.place,

@@ -11,6 +11,7 @@ from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS, Kind
 from export_pipeline.runs.slow_path import DERIVED_FROM
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.mapping import Expression
+from export_pipeline.sources.presets.choose import Choice
 from export_pipeline.sources.protocol import UNASSIGNED, ColumnReport, Project, ProjectKey, SourceReport
 from export_pipeline.sources.sql.check_expressions import Session, look_at_expressions, without
 from export_pipeline.sources.sql.check_values import look
@@ -24,14 +25,19 @@ _MOST_WORKSPACES = 5
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
-def report(plan: Plan, session: Session, *, place: str, unassigned: str | None) -> SourceReport:
+def report(plan: Plan, session: Session, *, choice: Choice, place: str, unassigned: str | None) -> SourceReport:
     """Everything about the plan, with a sample row and the number of projects where the store can be read.
 
-    `unassigned` names the project that the rows of no project are exported as.
+    `choice` is how the plan's mapping was chosen; `unassigned` names the project that the rows of no project are
+    exported as.
     """
     if plan.runs is None or plan.projects is None or plan.problems:
         return SourceReport(
-            url=place, columns=_columns(plan), problems=tuple(plan.problems), warnings=tuple(plan.warnings)
+            url=place,
+            columns=_columns(plan),
+            problems=tuple(plan.problems),
+            warnings=(*choice.warnings, *plan.warnings),
+            extra={"kind": choice.kind},
         )
     rows, failing = session.rows, look_at_expressions(plan, plan.runs, session)
     if failing.problems:
@@ -46,16 +52,19 @@ def report(plan: Plan, session: Session, *, place: str, unassigned: str | None) 
         columns=_columns(plan),
         problems=tuple(values.problems),
         warnings=(
+            *choice.warnings,
             *plan.warnings,
             *failing.warnings,
             *values.warnings,
             *_index_warnings(plan, runs, served=bool(serving)),
             *_unassigned_warnings(plan, rows, unassigned),
+            *_left_out_warnings(plan, rows),
         ),
         sample=_sample(plan, rows),
         index=serving[0] if serving else None,
         projects=len(projects),
         extra={
+            "kind": choice.kind,
             "dialect": plan.dialect.name,
             "runs": runs.relation.label,
             "feedback": "none" if plan.feedbacks is None else plan.feedbacks.relation.label,
@@ -100,6 +109,11 @@ def _unassigned_warnings(plan: Plan, rows: Rows, unassigned: str | None) -> list
     found = read_unassigned(RunQueries(plan, ProjectKey(UNASSIGNED)), rows)
     sentence = found.sentence(exported_as=unassigned)
     return [sentence] if sentence else []
+
+
+def _left_out_warnings(plan: Plan, rows: Rows) -> list[str]:
+    counts = [(rows(each.count)[0][0], each.what) for each in plan.mapping.left_out]
+    return [f"{count:,} {what} are not exported" for count, what in counts if count]
 
 
 def _day_columns(runs: RunsPlan) -> tuple[Any, Any]:

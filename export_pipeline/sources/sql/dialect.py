@@ -131,6 +131,9 @@ class Dialect(Protocol):
     def truth(self, column: Column) -> str:
         """Whether a marker is set; never null."""
 
+    def hash(self, column: Column) -> str:
+        """A number of 32 bits that the value's bytes give; 0 for null."""
+
     def bytewise(self, column: Column) -> str:
         """The value as something that is equal only to the same bytes, whatever the column's collation."""
 

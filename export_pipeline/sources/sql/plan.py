@@ -1,6 +1,7 @@
 """The mapping held against what the database really has: which column serves which field, and everything wrong."""
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from export_pipeline.sources.mapping import (
     RunsMapping,
     is_explicit,
 )
+from export_pipeline.sources.presets.store import Tables
 from export_pipeline.sources.sql.dialect import Column, Dialect, Index, Relation
 from export_pipeline.sources.sql.path import path_column
 
@@ -32,6 +34,9 @@ class Catalog(Protocol):
 
     def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
         """The expression with its type; or in words what is wrong with it."""
+
+    def tables(self, names: Collection[str]) -> Tables:
+        """Those of the named tables and views that are found without a schema, and the recorded version."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class RunsPlan:
     deleted: Column | None
     inserted_at: Column | None
     modified_at: Column | None
+    digest: Column | None
+    """What a row is hashed by where it has no `modified_at`."""
     identity: Identity
     tenant: Column | None
     """What a row says of its tenant; None where nothing is asked about it."""
@@ -217,8 +224,7 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
         elif column is not None:
             fields[item.name] = column
     extras = {
-        key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key), kind=kind)
-        for key, kind in (("deleted", Kind.FLAG), ("inserted_at", Kind.TIME), ("modified_at", Kind.TIME))
+        key: resolver.find(key, getattr(runs, key), must=is_explicit(runs, key), kind=kind) for key, kind in _EXTRAS
     }
     tenant = _tenant(plan, catalog, resolver, relation=relation)
     if any(name not in fields for name in REQUIRED_FIELDS):
@@ -239,6 +245,12 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
     )
 
 
+_EXTRAS = (
+    ("deleted", Kind.FLAG),
+    ("inserted_at", Kind.TIME),
+    ("modified_at", Kind.TIME),
+    ("digest", Kind.TEXT),
+)
 _TELL_APART = ("session_id", "trace_id", "tenant_id")
 """What may be in a run's key beside its id. Any other column of a unique key tells versions of a run apart."""
 

@@ -270,7 +270,9 @@ class RunQueries:
             return "r.*"
         ruling = [self._id, runs.fields["session_id"], runs.fields["start_time"], *runs.identity.columns]
         ruling += [] if runs.tenant is None else [runs.tenant]
-        more = (column for column in (runs.deleted, runs.inserted_at, runs.modified_at) if column is not None)
+        more = (
+            column for column in (runs.deleted, runs.inserted_at, runs.modified_at, runs.digest) if column is not None
+        )
         asked = () if self.matching is None else self.matching.columns
         plain = (column.plain for column in (*ruling, *more))
         return ", ".join(dict.fromkeys((*plain, *asked)))
@@ -293,10 +295,13 @@ class RunQueries:
         return f"({self._has_version_among(near)} OR ({self._id.sql} IS NULL AND {near}))"
 
     def fingerprint(self, window: Window) -> str:
-        """One row: count and newest change of the rows that count, and how many with the superseded ones, or null."""
+        """One row: count, newest change and digest of the rows that count, and how many with the superseded ones.
+
+        The last three are null where the store does not tell.
+        """
         every = self._with_superseded(window)
         total = "NULL" if every is None else f"(SELECT count(*) {every})"
-        return f"SELECT count(*), {self._newest()}, {total} {self.kept(window)}"
+        return f"SELECT count(*), {self._newest()}, {total}, {self._digest()} {self.kept(window)}"
 
     def total(self, window: Window) -> str | None:
         """One row: how many rows there are with the superseded ones; None where there are no versions."""
@@ -304,14 +309,16 @@ class RunQueries:
         return None if every is None else f"SELECT count(*) {every}"
 
     def keys(self, window: Window) -> str:
-        """Rows of row key, instant, instant of the last change, in order; each instant is computed once."""
+        """Rows of row key, instant, instant of the last change, hash, in order; each is computed once."""
         modified = self._time(self._runs.modified_at)
         changed = "NULL" if modified is None else modified.instant
         source, condition = self._from_where(window, exactly=False)
         low, high = microseconds(window.start), microseconds(window.end)
+        hashed = "NULL" if self._runs.digest is None else self._dialect.hash(self._runs.digest)
         return (
-            f"SELECT found, instant, changed FROM (SELECT {self.row_key} AS found, {self.start.instant} AS instant, "
-            f"{changed} AS changed, {self._dialect.order(self._id)} AS id {source} WHERE {condition} LIMIT -1) "
+            f"SELECT found, instant, changed, hashed FROM (SELECT {self.row_key} AS found, "
+            f"{self.start.instant} AS instant, {changed} AS changed, {hashed} AS hashed, "
+            f"{self._dialect.order(self._id)} AS id {source} WHERE {condition} LIMIT -1) "
             f"WHERE instant >= {low} AND instant < {high} ORDER BY instant, id, found"
         )
 
@@ -319,9 +326,15 @@ class RunQueries:
         modified = self._time(self._runs.modified_at)
         return "NULL" if modified is None else modified.newest
 
+    def _digest(self) -> str:
+        """A sum, so that the order of the rows does not matter."""
+        digest = self._runs.digest
+        return "NULL" if digest is None else f"CAST(sum({self._dialect.hash(digest)}) AS bigint)"
+
     def days(self, window: Window) -> str:
-        """Rows of day number, count, newest change; oldest first."""
-        return f"SELECT {self.start.day}, count(*), {self._newest()} {self.kept(window)} GROUP BY 1 ORDER BY 1"
+        """Rows of day number, count, newest change, digest; oldest first."""
+        counted = f"{self.start.day}, count(*), {self._newest()}, {self._digest()}"
+        return f"SELECT {counted} {self.kept(window)} GROUP BY 1 ORDER BY 1"
 
     def totals(self, window: Window) -> str | None:
         """Rows of day number and count with the superseded rows; None where there are no versions."""

@@ -17,7 +17,8 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.mapping import Mapping
+from export_pipeline.sources.presets.choose import NAMES, Choice
+from export_pipeline.sources.presets.store import Tables
 from export_pipeline.sources.protocol import (
     UNASSIGNED,
     DayFingerprint,
@@ -50,12 +51,16 @@ T = TypeVar("T")
 _START_COLUMN = [field.name for field in RUN_FIELDS].index("start_time")
 
 
+Counted = tuple[int, int | None, int | None, int | None]
+"""How many rows; where the store tells: the instant of their newest change, how many with the superseded, a digest."""
+
+
 class Reading(Protocol):
     """The rows of one window in one session."""
 
     @property
-    def counted(self) -> tuple[int, int | None, int | None]:
-        """How many rows, the instant of their newest change, how many with the superseded ones where there may be some.
+    def counted(self) -> Counted:
+        """What `RunQueries.fingerprint` asks of the rows.
 
         May ask the store: not while `batches` is under way.
         """
@@ -104,7 +109,7 @@ class SqlSource(RunSource, ABC):
     def __init__(
         self,
         *,
-        mapping: Mapping,
+        choice: Choice,
         dialect: Dialect,
         words: FilterWords,
         place: str,
@@ -112,10 +117,13 @@ class SqlSource(RunSource, ABC):
         workspace: uuid.UUID | None,
         patience: float,
     ) -> None:
-        """`unassigned` names the project that the rows of no project are; without a name there is none.
+        """`choice` is the mapping, and how it was chosen.
+
+        `unassigned` names the project that the rows of no project are; without a name there is none.
 
         `workspace` is the tenant of what names none; `patience` how long any answer is waited for, in seconds.
         """
+        self.choice, mapping = choice, choice.mapping
         self.epoch_unit: EpochUnit = mapping.epoch_unit
         self._mapping, self._dialect, self._words, self._place = mapping, dialect, words, place
         self._unassigned, self._workspace = unassigned, "" if workspace is None else str(workspace)
@@ -195,12 +203,12 @@ class SqlSource(RunSource, ABC):
             session.bind(queries.matching.values)
         return queries
 
-    def connect(self) -> None:
-        """Opens and closes one session, so that a wrong URL is told at once; reads no table."""
+    def connect(self) -> Tables:
+        """Opens and closes one session, so that a wrong URL is told at once; which of the known tables there are."""
         with self._connections.take():
             thread = SessionThread(self._connected, seconds=self._patience, place=self._place)
             try:
-                thread.ask(lambda _: None)
+                return thread.ask(lambda session: self._catalog(session).tables(NAMES))
             finally:
                 thread.close()
 
@@ -210,7 +218,7 @@ class SqlSource(RunSource, ABC):
 
         def reported(session: Session) -> SourceReport:
             plan = self._made_plan(session)
-            return report(plan, session, place=self._place, unassigned=self._unassigned)
+            return report(plan, session, choice=self.choice, place=self._place, unassigned=self._unassigned)
 
         with self._session() as thread:
             return thread.ask(reported)
@@ -323,9 +331,9 @@ def _days(session: Session, queries: RunQueries, window: Window) -> dict[date, D
         feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
     days = {}
     for number in sorted(kept.keys() | totals.keys()):
-        rows, newest = kept.get(number, (0, None))
+        rows, newest, digest = kept.get(number, (0, None, None))
         records = None if feedback is None else feedback.get(number, (0, None))
-        found = _fingerprint((rows, newest, totals.get(number)), records)
+        found = _fingerprint((rows, newest, totals.get(number), digest), records)
         days[_FIRST_DAY + timedelta(days=number)] = found
     return days
 
@@ -390,8 +398,8 @@ def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         del batch
 
 
-def _fingerprint(counted: tuple[Any, ...], feedback: tuple[Any, ...] | None) -> DayFingerprint:
-    rows, newest, total = counted
+def _fingerprint(counted: Counted, feedback: tuple[Any, ...] | None) -> DayFingerprint:
+    rows, newest, total, digest = counted
     records, newest_record = feedback or (None, None)
     return DayFingerprint(
         rows=rows,
@@ -399,4 +407,5 @@ def _fingerprint(counted: tuple[Any, ...], feedback: tuple[Any, ...] | None) -> 
         feedbacks=records,
         max_feedback_modified_at=None if newest_record is None else clamp(newest_record),
         superseded=0 if total is None else total - rows,
+        digest=None if digest is None else digest % 2**53,  # what every reader of JSON takes for an integer
     )

@@ -17,6 +17,7 @@ PAYLOAD_FUNCTION = "export_pipeline_payload"
 PLAIN_FUNCTION = "export_pipeline_plain"
 SCALAR_FUNCTION = "export_pipeline_scalar"
 ID_FUNCTION = "export_pipeline_id"
+HASH_FUNCTION = "export_pipeline_hash"
 TENANT_PARAMETER = "tenant"
 PROJECT_PARAMETERS = ("project_text", "project_blob", "project_number", "project_bytes")
 
@@ -161,6 +162,10 @@ class SqliteDialect(Dialect):
             f"(CASE typeof({x}) WHEN 'null' THEN 0 WHEN 'text' THEN lower({x}) NOT IN {_FALSY} "
             f"WHEN 'blob' THEN 1 ELSE {x} <> 0 END)"
         )
+
+    @override
+    def hash(self, column: Column) -> str:
+        return f"{HASH_FUNCTION}(CAST({column.sql} AS BLOB))"
 
     @override
     def bytewise(self, column: Column) -> str:

@@ -13,7 +13,7 @@ from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
-from export_pipeline.sources.sql.source import Reading
+from export_pipeline.sources.sql.source import Counted, Reading
 from export_pipeline.sources.sqlite.spool import spool, spool_whole
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -48,25 +48,22 @@ class SqliteReading(Reading, OrderedRows):
             queries = self._copied(queries, window)
         self._queries = queries
         session.run(f"CREATE TEMP TABLE {_KEYS.removeprefix('temp.')} AS {queries.keys(window)}")
-        ((rows, newest),) = session.rows(f"SELECT count(*), max(changed) FROM {_KEYS}")
+        ((rows, newest, digest),) = session.rows(f"SELECT count(*), max(changed), sum(hashed) FROM {_KEYS}")
         total_sql = queries.total(window)
         total = None if total_sql is None else session.rows(total_sql)[0][0]
-        self._counted: tuple[int, int | None, int | None] = (rows, newest, total)
+        self._counted: Counted = (rows, newest, total, digest)
 
     @property
     @override
-    def counted(self) -> tuple[int, int | None, int | None]:
+    def counted(self) -> Counted:
         return self._counted
 
     def _copied(self, queries: RunQueries, window: Window) -> RunQueries:
-        copy, copied = spool(queries, window, fields=self._fields)
-        try:
-            self._session.run(copy)
-        except ExpressionError:
-            if queries.is_plain:
-                raise
+        if queries.is_plain:
+            copy, copied = spool(queries, window, fields=self._fields)
+        else:
             copy, copied = spool_whole(queries, window)
-            self._session.run(copy)
+        self._session.run(copy)
         return copied
 
     @override

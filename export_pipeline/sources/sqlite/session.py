@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from export_pipeline.sources.sql.source import Session
 from export_pipeline.sources.sql.times import DAY_MICROS, parse_micros, path_stamp
 from export_pipeline.sources.sqlite.dialect import (
     DAY_FUNCTION,
+    HASH_FUNCTION,
     ID_FUNCTION,
     MICROS_FUNCTION,
     PAYLOAD_FUNCTION,
@@ -175,6 +177,7 @@ def _add_functions(connection: sqlite3.Connection, unit: EpochUnit) -> None:
     connection.create_function(PLAIN_FUNCTION, 2, _plain, deterministic=True)
     connection.create_function(SCALAR_FUNCTION, 1, _scalar, deterministic=True)
     connection.create_function(ID_FUNCTION, 1, _canonical, deterministic=True)
+    connection.create_function(HASH_FUNCTION, 1, _hash, deterministic=True)
     add_functions(connection)
 
 
@@ -196,6 +199,10 @@ def _scalar(value: bytes) -> str | bytes | None:
 
 def _canonical(value: bytes | None) -> str | None:
     return canonical(as_key(value)) if value else None
+
+
+def _hash(value: bytes | None) -> int:
+    return 0 if value is None else zlib.crc32(value)
 
 
 def _text(value: bytes) -> str | bytes:

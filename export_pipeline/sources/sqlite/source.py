@@ -1,12 +1,15 @@
 """A trace store in an SQLite file."""
 
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 from typing_extensions import override
 
 from export_pipeline.errors import SourceUnusableError
-from export_pipeline.sources.mapping import Mapping, RelationMapping
+from export_pipeline.sources.mapping import RelationMapping
+from export_pipeline.sources.presets.choose import Choice
+from export_pipeline.sources.presets.store import VERSIONS, Tables
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.dialect import Column, Index, Relation
 from export_pipeline.sources.sql.plan import Catalog
@@ -26,17 +29,17 @@ class SqliteSource(SqlSource):
         self,
         path: Path,
         *,
-        mapping: Mapping,
+        choice: Choice,
         unassigned: str | None = None,
         workspace: uuid.UUID | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self._path = path
-        dialect = SqliteDialect(mapping.epoch_unit)
+        dialect = SqliteDialect(choice.mapping.epoch_unit)
         words = SqliteFilterWords(dialect)
         place = f"sqlite:///{path}"
         super().__init__(
-            mapping=mapping,
+            choice=choice,
             dialect=dialect,
             words=words,
             place=place,
@@ -134,6 +137,19 @@ class SqliteCatalog(Catalog):
             return str(error).rpartition("cannot be read: ")[2]
         types = self._types(f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)})")
         return Column(f"({sql}\n)", types.get("value", ""), "expression")
+
+    @override
+    def tables(self, names: Collection[str]) -> Tables:
+        found = self._session.rows(
+            "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_xinfo(t.name) AS c "
+            "WHERE t.type IN ('table', 'view') AND c.hidden <> 1"
+        )
+        columns: dict[str, set[str]] = {}
+        for table, column in found:
+            columns.setdefault(table.decode().lower(), set()).add(column.decode().lower())
+        recorded = columns.get(VERSIONS) and self._session.rows(f"SELECT version_num FROM {VERSIONS}")
+        version = recorded[0][0].decode() if recorded else None
+        return Tables("sqlite", {name: frozenset(columns[name]) for name in names if name in columns}, version)
 
     def _types(self, source: str) -> dict[str, str]:
         """The declared types of a query's columns, which only a view of it tells; empty for computed ones."""

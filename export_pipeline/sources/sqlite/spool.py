@@ -29,6 +29,7 @@ def spool(queries: RunQueries, window: Window, *, fields: frozenset[str]) -> tup
     read |= queries.asked
     kept = {name: column for name, column in runs.fields.items() if name in read or not _is_payload(name)}
     extras = {"deleted": runs.deleted, "inserted_at": runs.inserted_at, "modified_at": runs.modified_at}
+    extras["digest"] = runs.digest
     extras["tenant"] = runs.tenant
     # Small columns first: SQLite reads a row's pages only as far as it has to.
     order = sorted(kept, key=_is_payload)
@@ -70,6 +71,7 @@ def _copied(runs: RunsPlan, named: dict[str, Column]) -> RunsPlan:
         deleted=copies.get("extra deleted"),
         inserted_at=copies.get("extra inserted_at"),
         modified_at=copies.get("extra modified_at"),
+        digest=copies.get("extra digest"),
         tenant=copies.get("extra tenant"),
         identity=replace(
             runs.identity,

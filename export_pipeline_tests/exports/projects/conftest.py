@@ -29,7 +29,7 @@ CHANGES = {"modified_at": "{time}"}
 class Exported:
     """What a test changes (`store`) and what it looks with."""
 
-    def __init__(self, store: Store, folder: Path, server: Rclone) -> None:
+    def __init__(self, store: Store, folder: Path, server: Rclone, *, mapping: str | None = None) -> None:
         self.store = store
         self.settings = load_settings(
             source_url=store.url,
@@ -41,7 +41,7 @@ class Exported:
             start_date=DAY,
         )
         self.control: ControlDatabase = open_control(self.settings)
-        self.source = store.source()
+        self.source = store.source(mapping)
         config = DestinationConfig.from_settings(self.settings)
         self.bucket = S3Store(config, Credentials(server.access_key_id, server.secret_access_key))
         sync_projects(self.control, self.source, self.settings, count=False)
@@ -78,12 +78,12 @@ class Exported:
 
 
 @pytest.fixture
-def export(store: Store, tmp_path: Path, rclone: Rclone) -> Iterator[Callable[[], Exported]]:
-    """Makes an `Exported` over the store as the test has set it up."""
+def export(store: Store, tmp_path: Path, rclone: Rclone) -> Iterator[Callable[..., Exported]]:
+    """Makes an `Exported` over the store as the test has set it up, perhaps with a mapping."""
     made: list[Exported] = []
 
-    def make() -> Exported:
-        made.append(Exported(store, tmp_path, rclone))
+    def make(mapping: str | None = None) -> Exported:
+        made.append(Exported(store, tmp_path, rclone, mapping=mapping))
         return made[-1]
 
     yield make

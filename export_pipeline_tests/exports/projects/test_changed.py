@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 FEEDBACK = {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "FLOAT", "modified_at": "{time}"}
 OLD, NEW = "2026-03-14 10:01:00+00:00", "2026-03-20 08:00:00+00:00"
 
-Make = Callable[[], Exported]
+Make = Callable[..., Exported]
 
 
 def with_rows(store: Store, columns: dict[str, str] | None = None, *, rows: int = 3) -> None:
@@ -158,6 +158,28 @@ def test_a_store_without_modified_at_shows_late_rows_by_their_number(store: Stor
     store.add(4, AT)
     assert why(made.look()) == "1 row more"
     settle(made)
+
+
+def test_a_store_without_modified_at_shows_changed_rows_by_a_digest_of_what_the_mapping_names(
+    store: Store, export: Make
+) -> None:
+    with_rows(store, rows=40)
+    made = export("runs:\n  digest:\n    sql: name || run_type\n")
+    assert made.publish() == ["committed"]
+    assert made.look() == DayChanges()
+    store.run("UPDATE runs SET run_type = 'tool' WHERE id = ?", uuid(2))
+    assert why(made.look()) == "rows changed"
+    settle(made)
+    for number, name in ((3, None), (4, "\u00e9")):
+        store.run("UPDATE runs SET name = ? WHERE id = ?", name, uuid(number))
+        assert why(made.look()) == "rows changed"
+        settle(made)
+    for number in (5, 6):
+        store.run("UPDATE runs SET name = ? WHERE id = ?", f"swapped {number % 2}", uuid(number))
+    settle(made)
+    for number in (5, 6):
+        store.run("UPDATE runs SET start_time = ? WHERE id = ?", "2026-03-14 11:00:00+00:00", uuid(number))
+    assert made.look() == DayChanges(), "it is not among what the mapping names"
 
 
 def test_rows_on_a_day_that_was_committed_empty_make_it_late(store: Store, export: Make) -> None:

@@ -42,6 +42,7 @@ def record(known: DayFingerprint = SAME, **values: Any) -> DayRecord:
             "max_modified_at": known.max_modified_at and known.max_modified_at.isoformat(),
             "feedbacks": known.feedbacks,
             "max_feedback_modified_at": known.max_feedback_modified_at and known.max_feedback_modified_at.isoformat(),
+            "digest": known.digest,
         },
         snapshot_at=micros(READ),
         completed_at=micros(READ),
@@ -123,6 +124,16 @@ def test_columns_that_the_store_has_lost_change_nothing_and_new_ones_are_looked_
     assert late(DayFingerprint(5, None, 0, None), record(DayFingerprint(5))) is None
     assert late(DayFingerprint(5, CHANGED), record(DayFingerprint(5))) is not None
     assert late(DayFingerprint(5, None, 1, None), record(DayFingerprint(5))) is not None
+    assert late(DayFingerprint(5), record(DayFingerprint(5, digest=17))) is None
+    assert late(DayFingerprint(5, digest=17), record(DayFingerprint(5))) is not None
+
+
+def test_another_digest_is_a_change_of_no_known_number_and_the_same_one_is_none() -> None:
+    known = record(DayFingerprint(5, digest=17))
+    assert late(DayFingerprint(5, digest=17), known) is None
+    day = late(DayFingerprint(5, digest=18), known)
+    assert day is not None
+    assert reason([day]) == "rows changed since 2026-03-15 00:31:00"
 
 
 def test_a_day_that_is_not_in_the_store_at_all_has_shrunk_unless_it_was_empty() -> None:

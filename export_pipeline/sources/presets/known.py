@@ -1,0 +1,53 @@
+"""The stores that are known, with the tables by which each is recognised and those that its mapping reads."""
+
+from functools import partial
+
+from export_pipeline.sources.presets.store import Preset, columns
+
+_PHOENIX = partial(
+    Preset,
+    kind="phoenix",
+    label="Arize Phoenix 20",
+    marks=columns(
+        projects="id name created_at",
+        traces="id project_rowid trace_id",
+        spans="id trace_rowid span_id parent_id attributes events span_kind",
+    ),
+    needs=columns(
+        spans="name start_time end_time status_code status_message llm_token_count_prompt llm_token_count_completion",
+        traces="project_session_rowid",
+        project_sessions="id session_id",
+        span_costs="id span_rowid total_cost prompt_cost completion_cost",
+        span_annotations="id span_rowid name label score explanation annotator_kind metadata created_at updated_at",
+        trace_annotations="id trace_rowid name label score explanation annotator_kind metadata created_at updated_at",
+    ),
+    versions=frozenset({"4aad9107d196"}),
+)
+_MLFLOW = partial(
+    Preset,
+    kind="mlflow",
+    label="MLflow 3.17",
+    marks=columns(
+        experiments="experiment_id name creation_time",
+        trace_info="request_id experiment_id timestamp_ms",
+        spans="trace_id span_id parent_span_id experiment_id start_time_unix_nano content",
+    ),
+    needs=columns(
+        experiments="workspace",
+        trace_info="session_id db_payload_generation",
+        spans="name type status end_time_unix_nano input_cost output_cost total_cost model_name model_provider",
+        trace_tags="request_id key value",
+        trace_request_metadata="request_id key value",
+        assessments="assessment_id trace_id span_id name assessment_type value error rationale source_type source_id "
+        "valid created_timestamp last_updated_timestamp",
+    ),
+    versions=frozenset({"dc11669786a5"}),
+)
+
+PRESETS: tuple[Preset, ...] = (
+    _PHOENIX(database="sqlite", file="phoenix.sqlite"),
+    _PHOENIX(database="postgresql", file="phoenix.postgresql"),
+    _MLFLOW(database="sqlite", file="mlflow.sqlite"),
+    _MLFLOW(database="postgresql", file="mlflow.postgresql"),
+)
+"""Each store in each database. Of several presets of a kind in one database the first whose `marks` are there is it."""

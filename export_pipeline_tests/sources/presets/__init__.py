@@ -1,0 +1,1 @@
+"""Tests of the mappings of known stores."""

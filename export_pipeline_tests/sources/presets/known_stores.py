@@ -1,0 +1,152 @@
+"""What the tests of known stores share: programs of their own, plain SQL, runs as they are exported, trees by hand."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+from typing import Any
+
+from export_pipeline.runs.ids import NAMESPACE
+from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS
+from export_pipeline.runs.transform import RunTransform
+from export_pipeline.runs.window import Window
+from export_pipeline.settings import load_settings
+from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.protocol import ProjectKey, RunSource
+
+DAY = date(2026, 3, 14)
+NAMES = ["sqlite", "postgresql"]
+PYTHON = Path(sys.prefix) / "stores" / "bin" / "python"
+NOT_THERE = "Phoenix and MLflow are not installed: run `make stores`, which `make test` begins with"
+
+
+def answer_of(script: str, *arguments: str, folder: Path) -> Any:
+    """What a script of the stores' environment prints, as JSON."""
+    assert PYTHON.exists(), NOT_THERE
+    command = [str(PYTHON), script, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def program(*command: str, folder: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program of the stores' environment, until the end of the block; its output is in `folder`."""
+    assert PYTHON.exists(), NOT_THERE
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(PYTHON.parent / command[0]), *command[1:]],
+            cwd=folder,
+            env=dict(environment),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database that a known store has written, read and changed by plain SQL."""
+
+    name: str
+    url: str
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query, by column; a statement without rows gives none."""
+        if self.name == "sqlite":
+            connection: Any = sqlite3.connect(self.url.removeprefix("sqlite:///"))
+        else:
+            import psycopg2
+
+            connection = psycopg2.connect(self.url)
+        try:
+            cursor = connection.cursor()
+            cursor.execute(sql)
+            found = cursor.fetchall() if cursor.description else []
+            names = [item[0] for item in cursor.description or ()]
+            connection.commit()
+        finally:
+            connection.close()
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    def source(self) -> RunSource:
+        """The trace store as the product reads it, which has to recognise it."""
+        return open_source(load_settings(source_url=self.url, control_url="sqlite:///control.db", bucket="bucket"))
+
+
+def exported(source: RunSource, project: str, day: date = DAY) -> list[dict[str, Any]]:
+    """The runs of a day as they stand in the file, all columns; no row is rejected."""
+    transform = RunTransform(
+        tenant_id=uuid.UUID(int=1),
+        session_id=uuid.UUID(int=2),
+        fields=RUN_FIELDS,
+        format_version="v2_beta",
+        epoch_unit=source.epoch_unit,
+        window=Window.of_day(day),
+    )
+    found: list[dict[str, Any]] = []
+    with source.open(ProjectKey(project), Window.of_day(day), FIELD_BY_NAME) as snapshot:
+        for batch in transform.stream(snapshot.batches()):
+            assert batch.rejected == ()
+            found += batch.rows.to_pylist()
+        assert snapshot.fingerprint.rows == len(found)
+    assert source.days(ProjectKey(project), Window.of_day(day))[day] == snapshot.fingerprint
+    return found
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span as plain SQL has it."""
+
+    trace: str
+    id: str
+    parent: str | None
+    start: datetime
+
+    @property
+    def run_id(self) -> str:
+        """The id of its run."""
+        return str(uuid.uuid5(NAMESPACE, f"{self.trace}:{self.id}"))
+
+
+def place_of(span: Span, spans: Mapping[tuple[str, str], Span], *, trace: uuid.UUID) -> dict[str, Any]:
+    """A run's place in its tree, by walking up; `trace` is what the store calls its trace."""
+    parent_id = None if span.parent is None else str(uuid.uuid5(NAMESPACE, f"{span.trace}:{span.parent}"))
+    path, above = [span], span.parent
+    while above is not None:
+        found = spans.get((span.trace, above))
+        if found is None or found in path:
+            return {
+                "id": span.run_id,
+                "parent_run_id": parent_id,
+                "trace_id": str(trace),
+                "parent_run_ids": [],
+                "dotted_order": None,
+                "is_root": False,
+            }
+        path, above = [found, *path], found.parent
+    return {
+        "id": span.run_id,
+        "parent_run_id": parent_id,
+        "trace_id": path[0].run_id,
+        "parent_run_ids": [each.run_id for each in path[:-1]],
+        "dotted_order": ".".join(f"{each.start:%Y%m%dT%H%M%S%f}Z{each.run_id}" for each in path),
+        "is_root": len(path) == 1,
+    }
+
+
+def twelve_places(number: float | None) -> Decimal | None:
+    """A cost as the file has it: the number's shortest decimal form, rounded half-even."""
+    step = Decimal(1).scaleb(-12)
+    return None if number is None else Decimal(repr(number)).quantize(step, rounding=ROUND_HALF_EVEN)
