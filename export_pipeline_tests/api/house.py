@@ -15,8 +15,8 @@ from export_pipeline.exports.projects.registry import sync_projects
 from export_pipeline.object_store.secrets import new_key
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.factory import open_source
-from export_pipeline_tests.cli.house import PROJECT, write_store
 from export_pipeline_tests.servers import S3Server
+from export_pipeline_tests.small_store import PROJECT, write_store
 
 TENANT = uuid.UUID(int=7)
 """The workspace of the project in the trace store."""

@@ -16,8 +16,8 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import bulk_units, facts
 from export_pipeline.exports.watch.heartbeat import LATE_SECONDS, beat
 from export_pipeline_tests.api.house import PROJECT, House
-from export_pipeline_tests.cli.house import NAME
 from export_pipeline_tests.control_rows import known_for_years
+from export_pipeline_tests.small_store import NAME
 
 pytestmark = pytest.mark.slow
 

@@ -23,9 +23,9 @@ from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests import quick_daemon
 from export_pipeline_tests.cli.command import Ended, run, run_process
-from export_pipeline_tests.cli.house import FIRST_DAY, NAME, settings_of, write_store
 from export_pipeline_tests.clock import on_one_day
 from export_pipeline_tests.servers import Rclone, wait_for
+from export_pipeline_tests.small_store import FIRST_DAY, NAME, settings_of, write_store
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from export_pipeline.cli import parts
 from export_pipeline.object_store.s3 import check
 from export_pipeline_tests.cli.command import Ended, run
-from export_pipeline_tests.cli.house import settings_of, write_store
 from export_pipeline_tests.servers import BUCKET, Postgres, Weed
+from export_pipeline_tests.small_store import settings_of, write_store
 
 WELL = {
     "SOURCE_URL": "sqlite:///traces.db",

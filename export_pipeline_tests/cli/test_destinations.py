@@ -15,8 +15,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from export_pipeline_tests.cli.command import Ended, run
-from export_pipeline_tests.cli.house import settings_of
 from export_pipeline_tests.servers import Rclone
+from export_pipeline_tests.small_store import settings_of
 
 Command = Callable[..., Ended]
 

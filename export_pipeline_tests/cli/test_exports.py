@@ -19,8 +19,8 @@ from export_pipeline.object_store.form import parse_config
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.cli.command import Ended, run
-from export_pipeline_tests.cli.house import NAME, PROJECT, settings_of, write_store
 from export_pipeline_tests.servers import Rclone
+from export_pipeline_tests.small_store import NAME, PROJECT, settings_of, write_store
 from export_pipeline_tests.web_server import web_server
 
 pytestmark = pytest.mark.slow

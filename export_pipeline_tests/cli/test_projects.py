@@ -8,8 +8,8 @@ from export_pipeline.exports.projects.registry import find_project
 from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.cli.command import run
-from export_pipeline_tests.cli.house import NAME, settings_of, write_store
 from export_pipeline_tests.servers import Rclone
+from export_pipeline_tests.small_store import NAME, settings_of, write_store
 
 KEY = "_export_pipeline/projects.json"
 
