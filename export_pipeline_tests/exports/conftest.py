@@ -48,6 +48,13 @@ def postgres_control(postgres: Postgres) -> Iterator[ControlDatabase]:
     database.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def any_control(request: pytest.FixtureRequest) -> ControlDatabase:
+    """A migrated control database of each kind in turn."""
+    control: ControlDatabase = request.getfixturevalue("control" if request.param == "sqlite" else "postgres_control")
+    return control
+
+
 @pytest.fixture
 def make_settings() -> MakeSettings:
     """Makes settings that name a store, a control database, a bucket and a key; overrides by field name."""

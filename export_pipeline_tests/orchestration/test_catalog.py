@@ -10,7 +10,7 @@ import pytest
 from export_pipeline.settings import PREFIX
 from export_pipeline_tests.faults.proxy import Fault, FaultProxy
 from export_pipeline_tests.orchestration.house import START, House, materialize
-from export_pipeline_tests.orchestration.sensors.test_projects import serving, tick
+from export_pipeline_tests.orchestration.location import serving, tick
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,6 @@
 """What lies in the bucket compared with plain SQL, for trace stores in which rows used to be lost without a word."""
 
 from datetime import date
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,7 +11,7 @@ from export_pipeline.orchestration.asset_checks import UNASSIGNED_CHECK
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import UnassignedRows
 from export_pipeline_tests.orchestration.house import House, materialize
-from export_pipeline_tests.orchestration.ways import WAYS, Way, house_over, synced
+from export_pipeline_tests.orchestration.ways import WAYS, Way, asked, house_over, synced
 from export_pipeline_tests.sources.stores import OTHER, PROJECT, Store
 
 pytestmark = pytest.mark.slow
@@ -21,13 +20,6 @@ FIRST = date(2026, 3, 13)
 DAYS = 3
 OLD, NEW = "2026-03-20 00:00:00+00:00", "2026-03-21 00:00:00+00:00"
 ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-
-
-def asked(store: Store, query: str) -> list[Any]:
-    """The first column of a query's rows."""
-    cursor = store.connection.cursor()
-    cursor.execute(query)
-    return [str(row[0]) for row in cursor.fetchall()]
 
 
 @ways

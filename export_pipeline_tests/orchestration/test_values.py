@@ -10,8 +10,7 @@ import pytest
 
 from export_pipeline.runs.ids import NAMESPACE
 from export_pipeline_tests.orchestration.house import House
-from export_pipeline_tests.orchestration.test_nothing_lost import asked
-from export_pipeline_tests.orchestration.ways import WAYS, Way, house_over, synced
+from export_pipeline_tests.orchestration.ways import WAYS, Way, asked, house_over, synced
 from export_pipeline_tests.sources.stores import Store
 
 pytestmark = pytest.mark.slow

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -89,3 +90,10 @@ def _exported(house: House) -> Exported:
 def _body(house: House, key: str) -> bytes:
     body: bytes = house.server.client().get_object(Bucket=house.bucket, Key=key)["Body"].read()
     return body
+
+
+def asked(store: Store, query: str) -> list[Any]:
+    """The first column of a query's rows."""
+    cursor = store.connection.cursor()
+    cursor.execute(query)
+    return [str(row[0]) for row in cursor.fetchall()]

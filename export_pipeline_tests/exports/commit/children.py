@@ -7,13 +7,16 @@ process itself would lack the threads of Polars and Arrow and hang.
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import psutil
 import sqlalchemy as sa
 
 from export_pipeline.errors import ExportPipelineError
@@ -24,6 +27,7 @@ from export_pipeline.exports.control.tables import days
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench, make_store
 from export_pipeline_tests.exports.memory_source import MemorySource, Row
+from export_pipeline_tests.servers import wait_for
 
 
 @dataclass(frozen=True)
@@ -142,3 +146,49 @@ def signal_at(attempt: Attempt) -> Callable[[str], None]:
 def expire_leases(connection: Transaction) -> None:
     """Ends all leases now, as time would."""
     connection.execute(sa.update(days).values(lease_until=0))
+
+
+def ended(owner: str) -> bool:
+    """Killed processes have ended."""
+    return True
+
+
+def paused(bench: Bench, rows: list[Row], report: Any, *, day: date, at: str, **options: Any) -> BaseProcess:
+    """A writer that has stopped itself at a step.
+
+    One whose heartbeat was stopped in the middle of its transaction would lock an SQLite database for everybody:
+    another one takes its place.
+    """
+    attempt = attempt_of(bench, rows, day=day, at=at, how=signal.SIGSTOP, allow_shrink=True, **options)
+    while True:
+        bench.control.run(expire_leases)
+        process = start(attempt, report)
+        wait_for(lambda stopped=process: is_stopped(stopped), what=f"the pause at {at}")  # type: ignore[misc]
+        if not is_locked(bench):
+            return process
+        process.kill()
+        process.join(60)
+
+
+def is_locked(bench: Bench) -> bool:
+    """Whether a stopped process holds the control database."""
+    if not bench.control.is_sqlite:
+        return False
+    with closing(sqlite3.connect(str(bench.control.url.database), timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
+
+
+def is_stopped(process: BaseProcess) -> bool:
+    return process.pid is not None and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+
+def resume(process: BaseProcess) -> None:
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    process.join(60)
+    assert process.exitcode == 0

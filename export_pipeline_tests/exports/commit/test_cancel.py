@@ -18,9 +18,9 @@ from export_pipeline.exports.control.tables import days as days_table
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench, ids_and_names
+from export_pipeline_tests.exports.commit.children import paused, resume
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left
-from export_pipeline_tests.exports.commit.test_kill import COMPLETE, FILE_STEPS, READ, UPLOAD, days
-from export_pipeline_tests.exports.commit.test_writers import paused, resume
+from export_pipeline_tests.exports.commit.steps import COMPLETE, FILE_STEPS, READ, UPLOAD, days
 from export_pipeline_tests.exports.memory_source import MemorySource, Row, rows_of
 
 pytestmark = pytest.mark.slow

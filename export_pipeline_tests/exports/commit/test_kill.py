@@ -12,33 +12,20 @@ from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench
+from export_pipeline_tests.exports.commit.children import ended
 from export_pipeline_tests.exports.commit.conftest import make_bench
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left, check_whole
+from export_pipeline_tests.exports.commit.steps import COMPLETE, FILE_STEPS, READ, RECORD, days
 from export_pipeline_tests.exports.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.servers import Rclone
 
 pytestmark = pytest.mark.slow
 
-READ = ["claimed", "fenced", "snapshot", "streamed"]
-UPLOAD = ["upload announced", "upload created", "upload recorded", "parts uploaded"]
-COMPLETE = ["intent", "completing", "completed", "verified"]
-RECORD = ["writing manifest", "manifest", "done"]
-FILE_STEPS = [*READ, *UPLOAD, *COMPLETE, *RECORD]
 EMPTY_STEPS = [*READ, "intent", *RECORD, "deleting", "deleted"]
 
 PARTS = PublishLimits(
     lease_seconds=3.0, patience=5.0, settle=0.3, part_bytes=5 * 1024 * 1024, row_group_bytes=2 * 1024 * 1024
 )
-
-
-def days(steps: list[str]) -> list[tuple[date, str]]:
-    """A day for each step."""
-    return [(DAY + timedelta(days=number), step) for number, step in enumerate(steps)]
-
-
-def ended(owner: str) -> bool:
-    """Killed processes have ended."""
-    return True
 
 
 def kill_and_repeat(

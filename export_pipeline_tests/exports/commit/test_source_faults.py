@@ -12,7 +12,7 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.exports.commit.bench import Bench, make_store, new_export
 from export_pipeline_tests.exports.commit.promises import check_nothing_left
-from export_pipeline_tests.exports.control.test_control_faults import at
+from export_pipeline_tests.exports.commit.steps import at
 from export_pipeline_tests.servers import Postgres, Rclone
 from export_pipeline_tests.sources.stores import DAY, PROJECT, START, Store, fill, readers, settings_for, uuid
 

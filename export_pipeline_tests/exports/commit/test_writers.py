@@ -2,16 +2,12 @@
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import count
-from multiprocessing.process import BaseProcess
 from typing import Any
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -22,10 +18,11 @@ from export_pipeline.exports.control.tables import days as days_table
 from export_pipeline.exports.proof.verify.export import What, verify_export
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench, ids_and_names
+from export_pipeline_tests.exports.commit.children import paused, resume
 from export_pipeline_tests.exports.commit.conftest import make_bench
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left
 from export_pipeline_tests.exports.memory_source import MemorySource, Row, rows_of
-from export_pipeline_tests.servers import Rclone, wait_for
+from export_pipeline_tests.servers import Rclone
 
 pytestmark = pytest.mark.slow
 
@@ -52,47 +49,6 @@ LONG = replace(QUICK, lease_seconds=600.0)
 def ended(owner: str) -> bool:
     """Takes every other writer for dead, as an expired lease does."""
     return True
-
-
-def paused(bench: Bench, rows: list[Row], report: Any, *, day: date, at: str, **options: Any) -> BaseProcess:
-    """A writer that has stopped itself at a step.
-
-    One whose heartbeat was stopped in the middle of its transaction would lock an SQLite database for everybody:
-    another one takes its place.
-    """
-    attempt = children.attempt_of(bench, rows, day=day, at=at, how=signal.SIGSTOP, allow_shrink=True, **options)
-    while True:
-        bench.control.run(children.expire_leases)
-        process = children.start(attempt, report)
-        wait_for(lambda stopped=process: is_stopped(stopped), what=f"the pause at {at}")  # type: ignore[misc]
-        if not is_locked(bench):
-            return process
-        process.kill()
-        process.join(60)
-
-
-def is_locked(bench: Bench) -> bool:
-    """Whether a stopped process holds the control database."""
-    if not bench.control.is_sqlite:
-        return False
-    with closing(sqlite3.connect(str(bench.control.url.database), timeout=0, isolation_level=None)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        connection.execute("ROLLBACK")
-        return False
-
-
-def is_stopped(process: BaseProcess) -> bool:
-    return process.pid is not None and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
-
-
-def resume(process: BaseProcess) -> None:
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGCONT)
-    process.join(60)
-    assert process.exitcode == 0
 
 
 def test_a_writer_that_was_paused_and_overtaken_twice_changes_nothing(any_bench: Bench) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -21,10 +21,10 @@ from export_pipeline.exports.control.tables import facts
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench
+from export_pipeline_tests.exports.commit.children import ended, is_stopped
 from export_pipeline_tests.exports.commit.conftest import make_bench
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left, check_whole
-from export_pipeline_tests.exports.commit.test_kill import ended
-from export_pipeline_tests.exports.commit.test_writers import is_stopped
+from export_pipeline_tests.exports.commit.steps import at
 from export_pipeline_tests.exports.memory_source import MemorySource, rows_of
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, Rclone, wait_for
@@ -78,17 +78,6 @@ def far_bench(postgres: Postgres, proxy: TcpProxy, rclone: Rclone) -> Iterator[B
     yield made
     made.store.close()
     control.close()
-
-
-def at(step: str, do: Callable[[], object]) -> Callable[[str], None]:
-    """Does something once, at a step."""
-    todo = [do]
-
-    def on_step(name: str) -> None:
-        if name == step and todo:
-            todo.pop()()
-
-    return on_step
 
 
 def test_the_lost_answer_of_any_commit_leads_to_one_commit_of_the_day(far_bench: Bench, proxy: TcpProxy) -> None:

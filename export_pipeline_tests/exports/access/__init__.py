@@ -1,0 +1,1 @@
+"""Tests of API keys and the audit log."""

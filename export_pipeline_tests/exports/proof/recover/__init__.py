@@ -1,0 +1,1 @@
+"""Tests of rebuilding records from a bucket."""
