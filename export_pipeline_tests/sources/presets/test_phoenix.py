@@ -86,7 +86,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         wait_for(lambda: listens(port) or process.poll() is not None, what="Phoenix starting", seconds=STARTING_SECONDS)
         assert process.poll() is None, (folder / "log").read_text()[-4_000:]
         api = answer_of(phoenix_process.__file__, f"http://127.0.0.1:{port}", folder=folder)
-        wait_for(lambda: len(database.rows("SELECT id FROM span_costs")) == 2, what="Phoenix reckoning the costs")
+        wait_for(lambda: len(database.rows("SELECT id FROM span_costs")) == 1, what="Phoenix reckoning the costs")
     made = Written(database, api)
     yield made
     made.source.close()

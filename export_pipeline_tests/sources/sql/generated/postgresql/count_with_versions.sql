@@ -31,7 +31,7 @@ SELECT count(*), CASE WHEN max(r."modified_at") >= timestamptz '10000-01-01 00:0
       AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
       AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
       AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
-  )
+  ), NULL
 FROM "runs" AS r
 WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
   AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))

@@ -1,4 +1,5 @@
-SELECT ((r."start_time" AT TIME ZONE 'UTC')::date - date '1970-01-01')::int8, count(*), CASE WHEN max(r."modified_at") >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN max(r."modified_at") < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE max(r."modified_at") END
+SELECT ((r."start_time" AT TIME ZONE 'UTC')::date - date '1970-01-01')::int8, count(*), CASE WHEN max(r."modified_at") >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN max(r."modified_at") < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE max(r."modified_at") END,
+  NULL
 FROM "runs" AS r
 WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
   AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
