@@ -20,6 +20,7 @@ from export_pipeline_tests.sources.presets.known_stores import (
     exported,
     place_of,
     twelve_places,
+    work_of_reading,
 )
 
 pytestmark = pytest.mark.slow
@@ -315,3 +316,25 @@ def test_workspaces_are_workspaces_but_for_the_default_one(written: Written) -> 
     name = f"UPDATE experiments SET workspace = '{{}}' WHERE name = '{mlflow_process.OTHER}'"
     with written.changed(name.format("team-a"), back=(name.format("default"),)):
         assert {each.name: each.tenant_key for each in written.source.projects()}[mlflow_process.OTHER] == "team-a"
+
+
+def test_what_a_day_costs_does_not_grow_with_the_other_days(written: Written) -> None:
+    database, many = written.database, 20_000
+    numbers = f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many}) SELECT i FROM n) AS n"
+    added = (
+        "INSERT INTO spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, "
+        "start_time_unix_nano, end_time_unix_nano, content) "
+        "SELECT s.trace_id, s.experiment_id, 'x' || n.i, 'x' || (n.i - 1), s.name, s.type, s.status, "
+        "s.start_time_unix_nano - 5000000000000000, s.end_time_unix_nano - 5000000000000000, s.content "
+        f"FROM {numbers} CROSS JOIN (SELECT * FROM spans WHERE name = 'search') AS s"
+    )
+    before = work_of_reading(database, written.project)
+    database.rows(added)
+    database.rows("ANALYZE")
+    try:
+        assert len(database.rows("SELECT span_id FROM spans")) > many
+        after = work_of_reading(database, written.project)
+    finally:
+        database.rows("DELETE FROM spans WHERE span_id LIKE 'x%'")
+        database.rows("ANALYZE")
+    before.does_not_grow_to(after, of="spans")

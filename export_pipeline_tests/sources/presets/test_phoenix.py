@@ -23,6 +23,7 @@ from export_pipeline_tests.sources.presets.known_stores import (
     place_of,
     program,
     twelve_places,
+    work_of_reading,
 )
 
 pytestmark = pytest.mark.slow
@@ -253,3 +254,27 @@ def test_what_comes_after_the_span_changes_the_digest_of_its_day(written: Writte
         written.database.rows(back)
     if "span_costs" not in change:
         assert written.day() == before
+
+
+def test_what_a_day_costs_does_not_grow_with_the_other_days(written: Written) -> None:
+    database, many = written.database, 20_000
+    columns = {row["name"]: row for row in database.rows("SELECT * FROM spans LIMIT 1")}
+    (sample,) = columns.values()
+    others = [name for name in sample if name not in {"id", "span_id", "parent_id", "start_time", "end_time"}]
+    at_noon = "'2026-02-01 12:00:00.000000'"
+    numbers = f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many}) SELECT i FROM n) AS n"
+    added = (
+        f"INSERT INTO spans (span_id, parent_id, start_time, end_time, {', '.join(others)}) "
+        f"SELECT 'x' || n.i, 'x' || (n.i - 1), {at_noon}, {at_noon}, {', '.join(f's.{name}' for name in others)} "
+        f"FROM {numbers} CROSS JOIN (SELECT * FROM spans WHERE span_id = '{sample['span_id']}') AS s"
+    )
+    before = work_of_reading(database, written.project)
+    database.rows(added)
+    database.rows("ANALYZE")
+    try:
+        assert len(database.rows("SELECT id FROM spans")) > many
+        after = work_of_reading(database, written.project)
+    finally:
+        database.rows("DELETE FROM spans WHERE span_id LIKE 'x%'")
+        database.rows("ANALYZE")
+    before.does_not_grow_to(after, of="spans")
