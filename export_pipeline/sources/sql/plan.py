@@ -249,7 +249,7 @@ _EXTRAS = (
     ("deleted", Kind.FLAG),
     ("inserted_at", Kind.TIME),
     ("modified_at", Kind.TIME),
-    ("digest", Kind.TEXT),
+    ("digest", Kind.COUNT),
 )
 _TELL_APART = ("session_id", "trace_id", "tenant_id")
 """What may be in a run's key beside its id. Any other column of a unique key tells versions of a run apart."""

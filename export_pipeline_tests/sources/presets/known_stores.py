@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.ids import NAMESPACE
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS
 from export_pipeline.runs.transform import RunTransform
@@ -107,6 +108,17 @@ def exported(source: RunSource, project: str, day: date = DAY) -> list[dict[str,
         assert snapshot.fingerprint.rows == len(found)
     assert source.days(ProjectKey(project), Window.of_day(day))[day] == snapshot.fingerprint
     return found
+
+
+def matching(source: RunSource, project: str, text: str) -> set[str]:
+    """The names of the day's runs that match a filter, which the fingerprints count too."""
+    tree, window = parse_filter(text), Window.of_day(DAY)
+    with source.open(ProjectKey(project), window, ["name"], filter=tree) as snapshot:
+        found = [name.as_py() for batch in snapshot.batches() for name in batch.column("name")]
+        assert snapshot.fingerprint.rows == len(found)
+    days = source.days(ProjectKey(project), window, filter=tree)
+    assert {day: counted.rows for day, counted in days.items()} == ({DAY: len(found)} if found else {})
+    return set(found)
 
 
 @dataclass(frozen=True)
