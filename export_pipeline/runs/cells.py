@@ -54,16 +54,16 @@ _COST_CONTEXT = Context(prec=2 * COST_PRECISION, rounding=ROUND_HALF_EVEN)
 FLAGS = {"1": True, "1.0": True, "t": True, "true": True, "0": False, "0.0": False, "f": False, "false": False}
 """The words for a flag; pandas makes numbers with a fraction of a column of flags that has nulls."""
 
-_SEGMENT = r"[0-9]{8}T[0-9]{12}Z([^.]+)"
-_DOTTED = re.compile(rf"(?:{_SEGMENT}\.)*{_SEGMENT}")
 SEGMENT_TIME = "[0-9]{8}T[0-9]{12}Z"
+_BETWEEN_SEGMENTS = re.compile(rf"\.(?={SEGMENT_TIME})")
+_DOTTED_SEGMENT = re.compile(f"({SEGMENT_TIME})(.+)", re.DOTALL)
 _PLAIN_SEGMENT = SEGMENT_TIME + CANONICAL_UUID
 PLAIN_DOTTED = rf"{_PLAIN_SEGMENT}(?:\.{_PLAIN_SEGMENT})*"
 """A `dotted_order` whose ids are canonical, as a pattern; each segment begins with `SEGMENT_TIME`."""
-_PREFIX = len("20260131T235959123456Z")
 
 _WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
 _JSON_BLANKS = " \t\r\n"
+_JSON_TEXT = json.JSONEncoder(ensure_ascii=False).encode
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -111,10 +111,13 @@ def flag(text: str) -> bool | None:
 
 
 def dotted_segments(dotted_order: str | None) -> list[tuple[str, str]]:
-    """The segments of a `dotted_order`, time and id, the root first and the run itself last; empty where it is none."""
-    if dotted_order is None or not _DOTTED.fullmatch(dotted_order):
-        return []
-    return [(segment[:_PREFIX], segment[_PREFIX:]) for segment in dotted_order.split(".")]
+    """The segments of a `dotted_order`, time and id, the root first and the run itself last; empty where it is none.
+
+    An id may hold dots: one with a time after it begins the next segment.
+    """
+    segments = [] if dotted_order is None else _BETWEEN_SEGMENTS.split(dotted_order)
+    found = [_DOTTED_SEGMENT.fullmatch(segment) for segment in segments]
+    return [] if None in found else [(each[1], each[2]) for each in found if each is not None]
 
 
 def dotted_ids(dotted_order: str | None) -> list[str]:
@@ -196,12 +199,12 @@ def with_original_ids(extra: str | None, originals: dict[str, str]) -> str:
     They are put first into the object, as `{"export_pipeline": {"original_ids": {column: id}}}`, without touching the
     rest of the text. An `extra` that is no object is kept beside them as text, under `extra_text`.
     """
-    added = json.dumps({"original_ids": originals}, ensure_ascii=False)
+    ids = ", ".join(f'"{name}": {_JSON_TEXT(text)}' for name, text in originals.items())
+    added = f'{{"original_ids": {{{ids}}}}}'
     text = "" if extra is None else extra.strip(_JSON_BLANKS)
     if text in {"", "null"}:
         return f'{{"export_pipeline": {added}}}'
     if not (text.startswith("{") and text.endswith("}") and len(text) > 1):
-        whole = json.dumps({"original_ids": originals, "extra_text": extra}, ensure_ascii=False)
-        return f'{{"export_pipeline": {whole}}}'
+        return f'{{"export_pipeline": {added[:-1]}, "extra_text": {_JSON_TEXT(extra or "")}}}}}'
     rest = text[1:].lstrip(_JSON_BLANKS)
     return f'{{"export_pipeline": {added}{"" if rest == "}" else ", "}{rest}'

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from export_pipeline.runs.cells import Replaced
 from export_pipeline.runs.derived import with_derived
+from export_pipeline.runs.respelled import respelled
 from export_pipeline.runs.schema import Kind, RunField
 from export_pipeline.runs.text import mended
 
@@ -16,13 +17,16 @@ from export_pipeline.runs.text import mended
 class Gathered:
     """Columns of valid UTF-8 of a few raw batches. Rows are counted through all of them.
 
-    `small` holds each small column in one piece, those that the store lacks derived where that is plain; `payload`
-    each payload column as one array a batch, `mended` the rows of the cells that had to be, by column and reason,
-    `starts` the first row of each batch and the number of all rows.
+    `small` holds each small column in one piece, ids respelled and those that the store lacks derived where that is
+    plain; `spelled` the respelled columns as the store has them, `original_ids` the ids in them that are no UUIDs, by
+    row and column; `payload` each payload column as one array a batch, `mended` the rows of the cells that had to be,
+    by column and reason, `starts` the first row of each batch and the number of all rows.
     """
 
     starts: Sequence[int]
     small: dict[str, pa.Array] = field(default_factory=dict)
+    spelled: dict[str, pa.Array] = field(default_factory=dict)
+    original_ids: dict[int, dict[str, str]] = field(default_factory=dict)
     payload: dict[str, list[pa.Array]] = field(default_factory=dict)
     mended: dict[tuple[str, Replaced], list[int]] = field(default_factory=dict)
 
@@ -44,7 +48,9 @@ def gather(raws: Sequence[pa.RecordBatch], fields: Sequence[RunField]) -> Gather
             gathered.payload[each.name] = parts
         else:
             gathered.small[each.name] = parts[0]
-    gathered.small = with_derived(gathered.small)
+    found = respelled(gathered.small)
+    gathered.spelled, gathered.original_ids = found.spelled, found.original_ids
+    gathered.small = with_derived(found.columns)
     return gathered
 
 

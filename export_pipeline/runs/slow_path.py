@@ -46,12 +46,15 @@ class SlowPath:
         *,
         columns: Mapping[str, pa.Array],
         raw: Mapping[str, pa.Array],
+        spelled: Mapping[str, pa.Array],
+        original_ids: dict[int, dict[str, str]],
         odd: Mapping[str, Sequence[int]],
         constants: Mapping[str, UUID],
         epoch_unit: EpochUnit,
     ) -> None:
         self._columns = columns
         self._raw = raw
+        self._spelled = spelled
         self._odd = odd
         self._constants = constants
         self._epoch_unit = epoch_unit
@@ -64,7 +67,7 @@ class SlowPath:
         self._has_error: list[bool | None] | None = None
         self.replaced: dict[tuple[str, Replaced], list[int]] = {}
         self.rejected: dict[int, str] = {}
-        self.original_ids: dict[int, dict[str, str]] = {}
+        self.original_ids = original_ids
 
     def values(self, name: str) -> list[Any]:
         """The finished column: times as microseconds, costs as decimals, lists as lists (or text, where ordinary)."""
@@ -133,7 +136,8 @@ class SlowPath:
         return parsed
 
     def _keep_original(self, name: str, row: int, text: str) -> None:
-        self.original_ids.setdefault(row, {})[name] = text
+        spelled = self._spelled.get(name)
+        self.original_ids.setdefault(row, {})[name] = text if spelled is None else spelled[row].as_py()
 
     def _placed(self, name: str, row: int, _cell: str | None) -> Any:
         if row not in self._places:
@@ -161,9 +165,7 @@ class SlowPath:
             return place, None
         if not place.leads_here:
             self.count("dotted_order", Replaced.NOT_ITS_PATH, row)
-        if not place.leads_here or not self._not_uuids.isdisjoint(own for _, own in segments):
             self._keep_original("dotted_order", row, dotted)
-        if not place.leads_here:
             return place, None
         return place, ".".join(time + own for (time, _), own in zip(segments, path, strict=True))
 

@@ -91,6 +91,7 @@ class RunTransform:
         self._epoch_unit = epoch_unit
         self._constants = {"tenant_id": tenant_id, "session_id": session_id}
         self._window = None if window is None else (microseconds(window.start), microseconds(window.end))
+        self._keeping_originals = [each.name for each in fields if each.kind is Kind.ID or each.name == "dotted_order"]
         finished = {"id", "start_time", *(each.name for each in fields)}
         self._finished_fields = [each for each in RUN_FIELDS if each.name in finished]
         self._needed = _with_origins(self._finished_fields)
@@ -159,6 +160,8 @@ class RunTransform:
         odd = SlowPath(
             columns=arrays,
             raw=gathered.columns(),
+            spelled=gathered.spelled,
+            original_ids=gathered.original_ids,
             odd=odd_rows,
             constants=self._constants,
             epoch_unit=self._epoch_unit,
@@ -217,7 +220,7 @@ class RunTransform:
 
     def _with_original_ids(self, extra: pa.Array, start: int, odd: SlowPath) -> pa.Array:
         shown = {
-            row - start: {each.name: ids[each.name] for each in self._fields if each.name in ids}
+            row - start: {name: ids[name] for name in self._keeping_originals if name in ids}
             for row, ids in odd.original_ids.items()
             if start <= row < start + len(extra)
         }

@@ -132,14 +132,17 @@ def uuid_text(text: str) -> tuple[str, bool]:
 
 
 def dotted(text: str | None) -> list[tuple[str, str]]:
-    segments = []
-    for segment in (text or "").split("."):
-        stamp, own = segment[:22], segment[22:]
+    segments: list[tuple[str, str]] = []
+    for piece in (text or "").split("."):
+        stamp, own = piece[:22], piece[22:]
         shape = "".join("9" if each in string.digits else each for each in stamp)
-        if shape != "99999999T999999999999Z" or not own:
+        if shape == "99999999T999999999999Z":
+            segments.append((stamp, own))
+        elif segments:  # a dot of the id before
+            segments[-1] = segments[-1][0], f"{segments[-1][1]}.{piece}"
+        else:
             return []
-        segments.append((stamp, own))
-    return segments
+    return segments if all(own for _, own in segments) else []
 
 
 def elements(text: str) -> list[tuple[str, bool]] | None:
@@ -375,7 +378,6 @@ class Transform:
             return None
         if not ids:
             self.note("dotted_order", "does not lead to this run")
-        if not ids or not all(uuid_text(own)[1] for _, own in dotted(text)):
             self.originals["dotted_order"] = text
         return ".".join(stamp + own for (stamp, _), own in zip(dotted(text), ids, strict=True)) if ids else None
 

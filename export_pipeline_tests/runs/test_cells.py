@@ -142,7 +142,10 @@ def test_a_dotted_order_gives_the_ids_from_the_root_on() -> None:
     order = f"20260109T120000000000Z{ROOT}.20260109T120000000001Z{CHILD.upper()}"
 
     assert dotted_ids(order) == [ROOT, CHILD]
-    assert dotted_ids(order + ".") == []
+    assert dotted_ids(f"{order}.a.b") == [ROOT, str(uuid_of(f"{CHILD.upper()}.a.b"))]
+    assert dotted_ids(f"{order}.20260109T120000000001Z.b") == [ROOT, CHILD, str(uuid_of(".b"))]
+    assert dotted_ids(f"{order}.20260109T120000000001Z") == []
+    assert dotted_ids(f"a.{order}") == []
     assert dotted_ids(None) == []
 
 

@@ -163,7 +163,7 @@ def test_a_parent_that_is_the_root_is_all_the_ancestors() -> None:
 FIRST, SECOND = "20260109T115959000000Z", "20260109T120000000000Z"
 
 
-def test_a_dotted_order_has_the_ids_of_the_file_and_keeps_the_original() -> None:
+def test_a_dotted_order_has_the_ids_of_the_file() -> None:
     ids = {"id": "2", "trace_id": "1", "parent_run_id": "1", "parent_run_ids": "[1.0]"}
 
     found = only_row(transform()(batch([row(**ids, dotted_order=f"{FIRST}1.{SECOND}2", extra=None)])))
@@ -177,7 +177,7 @@ def test_a_dotted_order_has_the_ids_of_the_file_and_keeps_the_original() -> None
         [root],
     )
     assert json.loads(found["extra"])["export_pipeline"]["original_ids"] == {
-        "id": "2", "trace_id": "1", "parent_run_id": "1", "dotted_order": f"{FIRST}1.{SECOND}2",
+        "id": "2", "trace_id": "1", "parent_run_id": "1",
     }  # fmt: skip
 
 

@@ -18,11 +18,15 @@ NAMES = frozenset(name for preset in PRESETS for tables in (_RUNS, preset.marks,
 
 @dataclass(frozen=True)
 class Choice:
-    """The mapping, and for `source check` the kind of the store with the reason, and what there is to say about it."""
+    """The mapping, and for `source check` the kind of the store with the reason, and what there is to say about it.
+
+    `store` is the known store that the mapping was made for, with the indexes that it has.
+    """
 
     mapping: Mapping
     kind: str
     warnings: tuple[str, ...] = ()
+    store: str | None = None
 
 
 def of_mapping(mapping: Mapping) -> Choice:
@@ -87,9 +91,10 @@ def _chosen(preset: Preset, tables: Tables, *, why: str) -> Choice:
     if missing := [*tables.missing(preset.marks), *tables.missing(preset.needs)]:
         named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise SourceUnusableError(
-            f"the trace store cannot be read as {preset.kind}: it lacks {named}, which {preset.label} has; upgrade the "
-            f"store, name another {PREFIX}SOURCE_KIND, or describe the tables in {PREFIX}MAPPING (export-pipeline "
-            f"source mapping --kind {preset.kind} prints one to begin with)"
+            f"the trace store cannot be read as {preset.kind}: it lacks {named}, which {preset.label} has, or the user "
+            "of the URL may not read them; upgrade the store, grant SELECT, name another "
+            f"{PREFIX}SOURCE_KIND, or describe the tables in {PREFIX}MAPPING (export-pipeline source mapping --kind "
+            f"{preset.kind} prints one to begin with)"
         )
     warnings = []
     if preset.versions and tables.version not in preset.versions:
@@ -98,7 +103,8 @@ def _chosen(preset: Preset, tables: Tables, *, why: str) -> Choice:
             f"{preset.label}); the columns that it reads are there; compare a day with the store before relying on it"
         )
     version = f", version {tables.version}" if tables.version else ""
-    return Choice(Mapping.model_validate(yaml.safe_load(_text(preset))), f"{preset.kind}{version}, {why}", (*warnings,))
+    mapping = Mapping.model_validate(yaml.safe_load(_text(preset)))
+    return Choice(mapping, f"{preset.kind}{version}, {why}", (*warnings,), preset.label)
 
 
 def _text(preset: Preset) -> str:

@@ -4,25 +4,34 @@ from collections.abc import Mapping
 
 from export_pipeline.sources.sql.dialect import Column, Dialect, Relation
 
+_LIKE_A_SEGMENT = "%.________T____________Z%"
 MAX_DEPTH = 256
 """Runs on a path; a longer one, such as one that goes round in circles, is none."""
 
 
 def path_column(
-    dialect: Dialect, relation: Relation, fields: Mapping[str, Column], *, tenant: Column | None, upwards: bool
+    dialect: Dialect,
+    relation: Relation,
+    fields: Mapping[str, Column],
+    *,
+    tenant: Column | None,
+    upwards: bool,
+    within_project: bool,
 ) -> Column:
-    """The column for the row r: null where an ancestor is not in the project. Not `upwards`: of root runs only.
+    """The column for the row r: null where an ancestor is not there. Not `upwards`: of root runs only.
 
-    `tenant` is the column that tells whose a run is, where there is one; an ancestor is of the same.
+    `tenant` is the column that tells whose a run is, where there is one; an ancestor is of the same. `within_project`:
+    and lies in the same project.
     """
     parent = fields["parent_run_id"]
     above = _or_null(dialect, parent)
     own = dialect.id(fields["id"])
-    segment = f"(CASE WHEN {own} NOT LIKE '%.%' THEN {dialect.stamp(fields['start_time'])} || {own} END)"
+    segment = f"(CASE WHEN {own} NOT LIKE '{_LIKE_A_SEGMENT}' THEN {dialect.stamp(fields['start_time'])} || {own} END)"
     is_above = dialect.look_up(fields["id"], Column("up.above", parent.type, parent.detail))
     if upwards and is_above is not None:
         project = fields["session_id"]
-        is_same_project = dialect.same(project, Column("up.project", project.type, project.detail))
+        same = f" AND {dialect.same(project, Column('up.project', project.type, project.detail))}"
+        is_same_project = same if within_project else ""
         owner = "NULL" if tenant is None else f"COALESCE({dialect.canonical_id(tenant)}, '')"
         is_same_tenant = "" if tenant is None else f" AND {owner} = up.owner"
         sql = (
@@ -30,7 +39,7 @@ def path_column(
             f"(SELECT {above}, {project.sql}, {owner}, {segment}, 1 "
             f"UNION ALL SELECT {above}, {project.sql}, {owner}, {segment} || '.' || up.path, up.depth + 1 "
             f"FROM up JOIN {relation.from_('r')} ON {is_above} "
-            f"WHERE {is_same_project}{is_same_tenant} AND up.depth < {MAX_DEPTH}) "
+            f"WHERE up.depth < {MAX_DEPTH}{is_same_project}{is_same_tenant}) "
             f"SELECT up.path FROM up WHERE up.above IS NULL)"
         )
     else:

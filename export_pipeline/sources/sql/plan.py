@@ -249,7 +249,7 @@ _EXTRAS = (
     ("deleted", Kind.FLAG),
     ("inserted_at", Kind.TIME),
     ("modified_at", Kind.TIME),
-    ("digest", Kind.TEXT),
+    ("digest", Kind.COUNT),
 )
 _TELL_APART = ("session_id", "trace_id", "tenant_id")
 """What may be in a run's key beside its id. Any other column of a unique key tells versions of a run apart."""
@@ -309,10 +309,18 @@ def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, ten
             fields[name] = plan.dialect.reference(fields[name], own)
     if "dotted_order" in fields or "parent_run_id" not in fields:
         return False
-    keys = [{own.sql}, {own.sql, fields["session_id"].sql}]
     names = {name: f"r.{plan.dialect.quote(name)}" for name in relation.columns}
-    unique = any(each.unique and {names.get(name) for name in each.columns} in keys for each in relation.indexes)
-    fields["dotted_order"] = path_column(plan.dialect, relation, fields, tenant=tenant, upwards=unique)
+    keys = [{names.get(name) for name in each.columns} for each in relation.indexes if each.unique]
+    by_id = {own.sql} in keys
+    fields["dotted_order"] = path_column(
+        plan.dialect,
+        relation,
+        fields,
+        tenant=tenant,
+        upwards=by_id or {own.sql, fields["session_id"].sql} in keys,
+        # Where only projects say whose they are, those of others cannot be told from one's own.
+        within_project=not by_id or (tenant is None and plan.names_tenants),
+    )
     return True
 
 

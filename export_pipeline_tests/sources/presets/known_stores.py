@@ -7,19 +7,24 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.ids import NAMESPACE
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.postgres.session import PostgresSession
 from export_pipeline.sources.protocol import ProjectKey, RunSource
+from export_pipeline.sources.sqlite.session import SqliteSession
 
 DAY = date(2026, 3, 14)
 NAMES = ["sqlite", "postgresql"]
@@ -105,6 +110,17 @@ def exported(source: RunSource, project: str, day: date = DAY) -> list[dict[str,
     return found
 
 
+def matching(source: RunSource, project: str, text: str) -> set[str]:
+    """The names of the day's runs that match a filter, which the fingerprints count too."""
+    tree, window = parse_filter(text), Window.of_day(DAY)
+    with source.open(ProjectKey(project), window, ["name"], filter=tree) as snapshot:
+        found = [name.as_py() for batch in snapshot.batches() for name in batch.column("name")]
+        assert snapshot.fingerprint.rows == len(found)
+    days = source.days(ProjectKey(project), window, filter=tree)
+    assert {day: counted.rows for day, counted in days.items()} == ({DAY: len(found)} if found else {})
+    return set(found)
+
+
 @dataclass(frozen=True)
 class Span:
     """A span as plain SQL has it."""
@@ -150,3 +166,48 @@ def twelve_places(number: float | None) -> Decimal | None:
     """A cost as the file has it: the number's shortest decimal form, rounded half-even."""
     step = Decimal(1).scaleb(-12)
     return None if number is None else Decimal(repr(number)).quantize(step, rounding=ROUND_HALF_EVEN)
+
+
+@dataclass
+class Work:
+    """What reading a day takes: SQLite's steps, in hundreds, by session; PostgreSQL's scans of whole tables."""
+
+    steps: list[int] = field(default_factory=list)
+    scans: list[str] = field(default_factory=list)
+
+    def does_not_grow_to(self, later: "Work", *, of: str) -> None:
+        """Asserts that it is the same later, when the table `of` has many more rows."""
+        assert later.steps == pytest.approx(self.steps, rel=0.2, abs=20)
+        assert not [scan for scan in later.scans if f" on {of} " in scan]
+
+
+def work_of_reading(database: Database, project: str) -> Work:
+    """Reads a day, and looks on."""
+    work, statements = Work(), list[str]()
+    begin, stream = SqliteSession.__init__, PostgresSession.stream
+
+    def begun(session: SqliteSession, *arguments: Any, **named: Any) -> None:
+        begin(session, *arguments, **named)
+        work.steps.append(0)
+        place = len(work.steps) - 1
+
+        def step() -> None:
+            work.steps[place] += 1
+
+        session._connection.set_progress_handler(step, 100)
+
+    def streamed(session: PostgresSession, sql: str) -> Any:
+        statements.append(sql)
+        return stream(session, sql)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteSession, "__init__", begun)
+        patch.setattr(PostgresSession, "stream", streamed)
+        source = database.source()
+        exported(source, project)
+        source.close()
+    for sql in statements:
+        plan = database.rows(f"SET export_pipeline.project = '{project}'; EXPLAIN {sql}")
+        work.scans += [line.strip() for row in plan for line in row.values() if "Seq Scan" in line]
+    assert bool(work.steps) != bool(statements)
+    return work

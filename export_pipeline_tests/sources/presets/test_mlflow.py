@@ -18,12 +18,15 @@ from export_pipeline_tests.sources.presets.known_stores import (
     Span,
     answer_of,
     exported,
+    matching,
     place_of,
     twelve_places,
+    work_of_reading,
 )
 
 pytestmark = pytest.mark.slow
 
+LLM = {"gpt"}
 MIDNIGHT = datetime(2026, 3, 14, tzinfo=UTC)
 
 
@@ -104,7 +107,8 @@ def test_mlflow_is_recognised_with_its_version(written: Written) -> None:
     assert report.extra["kind"] == (
         f"mlflow, version {version['version_num']}, found by the tables experiments, trace_info, spans"
     )
-    assert not [warning for warning in report.warnings if "version" in warning or "not exported" in warning]
+    assert report.warnings == ()
+    assert report.index == "those of MLflow 3.17"
 
 
 def test_every_span_that_mlflow_s_own_search_finds_is_a_run_at_its_time(written: Written) -> None:
@@ -315,3 +319,54 @@ def test_workspaces_are_workspaces_but_for_the_default_one(written: Written) -> 
     name = f"UPDATE experiments SET workspace = '{{}}' WHERE name = '{mlflow_process.OTHER}'"
     with written.changed(name.format("team-a"), back=(name.format("default"),)):
         assert {each.name: each.tenant_key for each in written.source.projects()}[mlflow_process.OTHER] == "team-a"
+
+
+def test_what_a_day_costs_does_not_grow_with_the_other_days(written: Written) -> None:
+    database, many = written.database, 20_000
+    numbers = f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many}) SELECT i FROM n) AS n"
+    added = (
+        "INSERT INTO spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, "
+        "start_time_unix_nano, end_time_unix_nano, content) "
+        "SELECT s.trace_id, s.experiment_id, 'x' || n.i, 'x' || (n.i - 1), s.name, s.type, s.status, "
+        "s.start_time_unix_nano - 5000000000000000, s.end_time_unix_nano - 5000000000000000, s.content "
+        f"FROM {numbers} CROSS JOIN (SELECT * FROM spans WHERE name = 'search') AS s"
+    )
+    before = work_of_reading(database, written.project)
+    database.rows(added)
+    database.rows("ANALYZE")
+    try:
+        assert len(database.rows("SELECT span_id FROM spans")) > many
+        after = work_of_reading(database, written.project)
+    finally:
+        database.rows("DELETE FROM spans WHERE span_id LIKE 'x%'")
+        database.rows("ANALYZE")
+    before.does_not_grow_to(after, of="spans")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('eq(run_type, "llm")', LLM),
+        ('eq(status, "error")', {"look up"}),
+        ("neq(error, null)", {"look up"}),
+        ('and(eq(metadata_key, "env"), eq(metadata_value, "prod"))', {"answer"}),
+        ('and(eq(metadata_key, "ls_model_name"), eq(metadata_value, "gpt-4o-mini"))', {"gpt"}),
+        ("gt(total_tokens, 1000)", {"gpt"}),
+        ('and(eq(feedback_key, "length"), lt(feedback_score, 0.5))', {"gpt"}),
+        ('search("parcel")', {"answer", "look up"}),
+    ],
+)
+def test_filters_mean_of_a_known_store_what_the_file_says(written: Written, text: str, names: set[str]) -> None:
+    assert matching(written.source, written.project, text) == names
+
+
+def test_filters_on_ids_take_those_of_the_store_and_those_on_traces_mean_the_tree(written: Written) -> None:
+    runs = written.runs()
+    stored = {run["id"]: json.loads(run["extra"])["export_pipeline"]["original_ids"]["id"] for run in runs.values()}
+    roots = {name for name, run in runs.items() if run["is_root"]}
+    assert matching(written.source, written.project, "eq(is_root, true)") == roots
+    for name, run in runs.items():
+        assert matching(written.source, written.project, f'eq(id, "{stored[run["id"]]}")') == {name}
+    for root in roots:
+        trace = {name for name, run in runs.items() if run["trace_id"] == runs[root]["id"]}
+        assert matching(written.source, written.project, f'eq(trace_id, "{stored[runs[root]["id"]]}")') == trace

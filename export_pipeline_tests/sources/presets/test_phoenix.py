@@ -20,13 +20,16 @@ from export_pipeline_tests.sources.presets.known_stores import (
     Span,
     answer_of,
     exported,
+    matching,
     place_of,
     program,
     twelve_places,
+    work_of_reading,
 )
 
 pytestmark = pytest.mark.slow
 
+LLM = {"gpt", "another root"}
 STARTING_SECONDS = 300.0
 SPANS = """SELECT t.trace_id, s.span_id, s.parent_id, s.name, s.span_kind, s.status_code, s.start_time, s.end_time,
   s.llm_token_count_prompt AS prompt, s.llm_token_count_completion AS completion,
@@ -86,7 +89,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         wait_for(lambda: listens(port) or process.poll() is not None, what="Phoenix starting", seconds=STARTING_SECONDS)
         assert process.poll() is None, (folder / "log").read_text()[-4_000:]
         api = answer_of(phoenix_process.__file__, f"http://127.0.0.1:{port}", folder=folder)
-        wait_for(lambda: len(database.rows("SELECT id FROM span_costs")) == 2, what="Phoenix reckoning the costs")
+        wait_for(lambda: len(database.rows("SELECT id FROM span_costs")) == 1, what="Phoenix reckoning the costs")
     made = Written(database, api)
     yield made
     made.source.close()
@@ -104,7 +107,8 @@ def test_phoenix_is_recognised_with_its_version(source: RunSource, written: Writ
     assert report.extra["kind"] == (
         f"phoenix, version {version['version_num']}, found by the tables projects, traces, spans"
     )
-    assert not [warning for warning in report.warnings if "version" in warning]
+    assert report.warnings == ()
+    assert report.index == "those of Arize Phoenix 20"
 
 
 def test_every_span_that_phoenix_s_own_api_lists_is_a_run_of_its_day(written: Written) -> None:
@@ -253,3 +257,57 @@ def test_what_comes_after_the_span_changes_the_digest_of_its_day(written: Writte
         written.database.rows(back)
     if "span_costs" not in change:
         assert written.day() == before
+
+
+def test_what_a_day_costs_does_not_grow_with_the_other_days(written: Written) -> None:
+    database, many = written.database, 20_000
+    columns = {row["name"]: row for row in database.rows("SELECT * FROM spans LIMIT 1")}
+    (sample,) = columns.values()
+    others = [name for name in sample if name not in {"id", "span_id", "parent_id", "start_time", "end_time"}]
+    at_noon = "'2026-02-01 12:00:00.000000'"
+    numbers = f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many}) SELECT i FROM n) AS n"
+    added = (
+        f"INSERT INTO spans (span_id, parent_id, start_time, end_time, {', '.join(others)}) "
+        f"SELECT 'x' || n.i, 'x' || (n.i - 1), {at_noon}, {at_noon}, {', '.join(f's.{name}' for name in others)} "
+        f"FROM {numbers} CROSS JOIN (SELECT * FROM spans WHERE span_id = '{sample['span_id']}') AS s"
+    )
+    before = work_of_reading(database, written.project)
+    database.rows(added)
+    database.rows("ANALYZE")
+    try:
+        assert len(database.rows("SELECT id FROM spans")) > many
+        after = work_of_reading(database, written.project)
+    finally:
+        database.rows("DELETE FROM spans WHERE span_id LIKE 'x%'")
+        database.rows("ANALYZE")
+    before.does_not_grow_to(after, of="spans")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('eq(run_type, "llm")', LLM),
+        ('eq(status, "error")', {"look up"}),
+        ("neq(error, null)", {"look up"}),
+        ('and(eq(metadata_key, "env"), eq(metadata_value, "prod"))', {"answer"}),
+        ('and(eq(metadata_key, "ls_model_name"), eq(metadata_value, "gpt-4o-mini"))', {"gpt"}),
+        ("gt(total_tokens, 1000)", {"gpt"}),
+        ('has(tags, "gold")', {"answer"}),
+        ('and(eq(feedback_key, "helpful"), gte(feedback_score, 1))', {"gpt"}),
+        ('search("parcel")', {"answer", "gpt", "look up", "search"}),
+    ],
+)
+def test_filters_mean_of_a_known_store_what_the_file_says(written: Written, text: str, names: set[str]) -> None:
+    assert matching(written.source, written.project, text) == names
+
+
+def test_filters_on_ids_take_those_of_the_store_and_those_on_traces_mean_the_tree(written: Written) -> None:
+    runs = written.runs()
+    stored = {run["id"]: json.loads(run["extra"])["export_pipeline"]["original_ids"]["id"] for run in runs.values()}
+    roots = {name for name, run in runs.items() if run["is_root"]}
+    assert matching(written.source, written.project, "eq(is_root, true)") == roots
+    for name, run in runs.items():
+        assert matching(written.source, written.project, f'eq(id, "{stored[run["id"]]}")') == {name}
+    for root in roots:
+        trace = {name for name, run in runs.items() if run["trace_id"] == runs[root]["id"]}
+        assert matching(written.source, written.project, f'eq(trace_id, "{stored[runs[root]["id"]]}")') == trace

@@ -22,7 +22,7 @@ from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.sql import unpack
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching, uuid
+from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, matching, uuid
 
 START = "2026-03-14 10:00:00+00:00"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -430,3 +430,31 @@ def test_binary_json_agrees_with_sqlite_where_that_can_read_it() -> None:
     for value in (PAYLOAD, "boom", 7, 1.5, None, [True, {"a": "\t"}]):
         (packed,) = sqlite3.connect(":memory:").execute("SELECT jsonb(?)", [json.dumps(value)]).fetchone()
         assert json.loads(unpack.unpacked(packed)[0] or b"") == value
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_ancestors_lie_on_other_days_and_where_an_id_is_unique_in_other_projects(store: Store, by_id: bool) -> None:
+    store.runs({"parent_run_id": "{uuid}"}, unique=by_id)
+    store.run(f"CREATE UNIQUE INDEX of_projects ON runs ({'id' if by_id else 'session_id, id'})")
+    store.insert("sessions", id=OTHER, name="other")
+    store.add(1, "2026-03-13 23:59:59.999999+00:00", session_id=OTHER)
+    store.add(2, "2026-03-13 23:59:59.999999+00:00")
+    for number, parent in ((3, 1), (4, 2), (5, None)):
+        store.add(number, START, parent_run_id=parent and uuid(parent))
+    source = store.source()
+    found = {row["id"]: (row["trace_id"], row["parent_run_ids"]) for row in exported(source)[0]}
+    of_another = (uuid(1), [uuid(1)]) if by_id else (uuid(1), [])
+    assert found == {uuid(3): of_another, uuid(4): (uuid(2), [uuid(2)]), uuid(5): (uuid(5), [])}
+    source.close()
+
+
+def test_ids_with_dots_have_a_path_too(store: Store) -> None:
+    store.runs({"id": "TEXT", "parent_run_id": "TEXT"}, unique=True)
+    for own, parent in (("run.1", None), ("run.1.2", "run.1"), (".20260314T100000000000Zx", "run.1")):
+        store.add(own, START, parent_run_id=parent)
+    source = store.source()
+    found = {row["id"]: row["dotted_order"] for row in exported(source)[0]}
+    root = f"20260314T100000000000Z{of_text('run.1')}"
+    assert found[of_text("run.1.2")] == f"{root}.20260314T100000000000Z{of_text('run.1.2')}"
+    assert found[of_text(".20260314T100000000000Zx")] is None, "it looks like two segments"
+    source.close()

@@ -3,15 +3,14 @@ SELECT (r."id")::text AS "id", (r."session_id")::text AS "session_id", (r."paren
   CASE WHEN r."end_time" >= timestamptz '10000-01-01 00:00:00+00' THEN timestamptz '10000-01-01 00:00:00+00' WHEN r."end_time" < timestamptz '0001-12-31 00:00:00+00 BC' THEN timestamptz '0001-12-31 00:00:00+00 BC' ELSE r."end_time" END AS "end_time",
   (r."status")::text AS "status", r."is_root" AS "is_root", ((
     WITH RECURSIVE up(above, project, owner, path, depth) AS (
-      SELECT r."parent_run_id", r."session_id", COALESCE((r."tenant_id")::text, ''), (CASE WHEN (r."id")::text NOT LIKE '%.%' THEN (CASE WHEN r."start_time" >= timestamptz '0001-01-01 00:00:00+00' AND r."start_time" <= timestamptz '9999-12-31 23:59:59.999999+00' THEN to_char(r."start_time" AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISSUS"Z"') END) || (r."id")::text END),
+      SELECT r."parent_run_id", r."session_id", COALESCE((r."tenant_id")::text, ''), (CASE WHEN (r."id")::text NOT LIKE '%.________T____________Z%' THEN (CASE WHEN r."start_time" >= timestamptz '0001-01-01 00:00:00+00' AND r."start_time" <= timestamptz '9999-12-31 23:59:59.999999+00' THEN to_char(r."start_time" AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISSUS"Z"') END) || (r."id")::text END),
         1
-      UNION ALL SELECT r."parent_run_id", r."session_id", COALESCE((r."tenant_id")::text, ''), (CASE WHEN (r."id")::text NOT LIKE '%.%' THEN (CASE WHEN r."start_time" >= timestamptz '0001-01-01 00:00:00+00' AND r."start_time" <= timestamptz '9999-12-31 23:59:59.999999+00' THEN to_char(r."start_time" AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISSUS"Z"') END) || (r."id")::text END) || '.' || up.path,
+      UNION ALL SELECT r."parent_run_id", r."session_id", COALESCE((r."tenant_id")::text, ''), (CASE WHEN (r."id")::text NOT LIKE '%.________T____________Z%' THEN (CASE WHEN r."start_time" >= timestamptz '0001-01-01 00:00:00+00' AND r."start_time" <= timestamptz '9999-12-31 23:59:59.999999+00' THEN to_char(r."start_time" AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISSUS"Z"') END) || (r."id")::text END) || '.' || up.path,
         up.depth + 1
       FROM up
       JOIN "runs" AS r ON r."id" = up.above
-      WHERE r."session_id" = up.project
+      WHERE up.depth < 256
         AND COALESCE((r."tenant_id")::text, '') = up.owner
-        AND up.depth < 256
     ) SELECT up.path
     FROM up
     WHERE up.above IS NULL

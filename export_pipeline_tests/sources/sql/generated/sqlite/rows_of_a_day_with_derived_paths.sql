@@ -20,16 +20,15 @@ SELECT CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WH
   r."is_root", (
     WITH RECURSIVE up(above, project, owner, path, depth) AS (
       SELECT NULLIF(r."parent_run_id", ''), r."session_id", COALESCE(export_pipeline_id(CAST(CASE typeof(r."tenant_id") WHEN 'blob' THEN hex(r."tenant_id") WHEN 'real' THEN CASE WHEN CAST(r."tenant_id" AS INTEGER) = r."tenant_id" THEN CAST(r."tenant_id" AS INTEGER) ELSE r."tenant_id" END ELSE r."tenant_id" END AS BLOB)), ''),
-        (CASE WHEN CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END NOT LIKE '%.%' THEN export_pipeline_stamp(export_pipeline_micros(CASE typeof(r."start_time") WHEN 'text' THEN CAST(r."start_time" AS BLOB) WHEN 'blob' THEN NULL ELSE r."start_time" END)) || CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END END),
+        (CASE WHEN CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END NOT LIKE '%.________T____________Z%' THEN export_pipeline_stamp(export_pipeline_micros(CASE typeof(r."start_time") WHEN 'text' THEN CAST(r."start_time" AS BLOB) WHEN 'blob' THEN NULL ELSE r."start_time" END)) || CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END END),
         1
       UNION ALL SELECT NULLIF(r."parent_run_id", ''), r."session_id", COALESCE(export_pipeline_id(CAST(CASE typeof(r."tenant_id") WHEN 'blob' THEN hex(r."tenant_id") WHEN 'real' THEN CASE WHEN CAST(r."tenant_id" AS INTEGER) = r."tenant_id" THEN CAST(r."tenant_id" AS INTEGER) ELSE r."tenant_id" END ELSE r."tenant_id" END AS BLOB)), ''),
-        (CASE WHEN CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END NOT LIKE '%.%' THEN export_pipeline_stamp(export_pipeline_micros(CASE typeof(r."start_time") WHEN 'text' THEN CAST(r."start_time" AS BLOB) WHEN 'blob' THEN NULL ELSE r."start_time" END)) || CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END END) || '.' || up.path,
+        (CASE WHEN CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END NOT LIKE '%.________T____________Z%' THEN export_pipeline_stamp(export_pipeline_micros(CASE typeof(r."start_time") WHEN 'text' THEN CAST(r."start_time" AS BLOB) WHEN 'blob' THEN NULL ELSE r."start_time" END)) || CASE typeof(r."id") WHEN 'blob' THEN hex(r."id") WHEN 'real' THEN CASE WHEN CAST(r."id" AS INTEGER) = r."id" THEN CAST(r."id" AS INTEGER) ELSE r."id" END ELSE r."id" END END) || '.' || up.path,
         up.depth + 1
       FROM up
       JOIN "runs" AS r ON r."id" = up.above COLLATE BINARY
-      WHERE r."session_id" = up.project COLLATE BINARY
+      WHERE up.depth < 256
         AND COALESCE(export_pipeline_id(CAST(CASE typeof(r."tenant_id") WHEN 'blob' THEN hex(r."tenant_id") WHEN 'real' THEN CASE WHEN CAST(r."tenant_id" AS INTEGER) = r."tenant_id" THEN CAST(r."tenant_id" AS INTEGER) ELSE r."tenant_id" END ELSE r."tenant_id" END AS BLOB)), '') = up.owner
-        AND up.depth < 256
     ) SELECT up.path
     FROM up
     WHERE up.above IS NULL
