@@ -49,5 +49,5 @@ def path_column(
 
 def _or_null(dialect: Dialect, parent: Column) -> str:
     """The parent, or null where it is an empty text."""
-    is_text = dialect.name == "sqlite" or parent.type not in {"uuid", *dialect.numbers}
+    is_text = dialect.name == "sqlite" or parent.type.lower() not in {"uuid", *map(str.lower, dialect.numbers)}
     return f"NULLIF({parent.sql}, '')" if is_text else parent.sql
