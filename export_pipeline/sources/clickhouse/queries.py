@@ -17,6 +17,7 @@ from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse.dialect import ClickhouseDialect
 from export_pipeline.sources.clickhouse.filter import Narrowing
+from export_pipeline.sources.clickhouse.tree import Tree
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql.dialect import Column
 from export_pipeline.sources.sql.filter import FilterSql
@@ -98,15 +99,19 @@ class ClickhouseQueries(RunQueries):
         )
 
     def _reach(self, window: Window | None) -> str:
-        whose = self._project
-        if not self._runs.identity.within_project and self.project.id != UNASSIGNED:
-            tenant = self.project.tenant
-            whose = "1 = 1" if tenant is None else self._is_tenants(tenant, self.project.untold)
+        whose = self._whose()
         if window is None:
             return whose
         return self.start.near(
             microseconds(window.start) - DAY_MICROS, microseconds(window.end) + DAY_MICROS, also=whose
         )
+
+    def _whose(self) -> str:
+        """The condition for rows that may belong together: the project's, or the tenant's where ids tell runs apart."""
+        if self._runs.identity.within_project or self.project.id == UNASSIGNED:
+            return self._project
+        tenant = self.project.tenant
+        return "1 = 1" if tenant is None else self._is_tenants(tenant, self.project.untold)
 
     def _apart(self) -> list[str]:
         """What two versions of a run have in common; never null."""
@@ -123,7 +128,8 @@ class ClickhouseQueries(RunQueries):
 
     def _small_order(self) -> list[str]:
         fields = self._runs.fields
-        return [self._dialect.order(fields[name]) for name in _SMALL if name in fields]
+        built = {"dotted_order"} if self._runs.builds_paths else set()
+        return [self._dialect.order(fields[name]) for name in _SMALL if name in fields and name not in built]
 
     @override
     def _narrow_columns(self) -> str:
@@ -173,12 +179,14 @@ class ClickhouseQueries(RunQueries):
         return DaySql(sql, outputs, versions, has_digest, feedbacks is not None, tuple(filtered))
 
     def _streamed(self, fields: Collection[str] | None) -> list[Output]:
-        """The outputs; feedback comes out of a join."""
-        listed = "if(k.records = 0, '[]', k.list)"
+        """The outputs; feedback, and a path that is built, come out of joins."""
+        joined = {}
+        if "feedbacks" not in self._runs.fields:
+            joined["feedbacks"] = "if(k.records = 0, '[]', k.list)"
+        if self._runs.builds_paths:
+            joined["dotted_order"] = self._tree_sql().path
         return [
-            replace(output, sql=listed)
-            if output.field.name == "feedbacks" and output.sql and "feedbacks" not in self._runs.fields
-            else output
+            replace(output, sql=joined.get(output.field.name, output.sql)) if output.sql else output
             for output in self.outputs(fields)
         ]
 
@@ -199,10 +207,27 @@ class ClickhouseQueries(RunQueries):
         return found
 
     def _cell(self, name: str, column: Column) -> str:
+        if name == "dotted_order" and self._runs.builds_paths:
+            return self._tree_sql().path
         return self.start.raw if name == "start_time" else self._dialect.raw(FIELD_BY_NAME[name], column)
 
+    def _tree_sql(self) -> Tree:
+        newest = () if self._runs.identity.unique else tuple(self._ranks())
+        return Tree(self._dialect, self._runs.fields, self.source, newest)
+
     def _joined(self, window: Window, outputs: Sequence[Output] = ()) -> str:
-        """The join of a row with what is known of its feedback, as k; empty where the store has none."""
+        """The joins of a row with its path, as p, and with what is known of its feedback, as k."""
+        asked = {output.field.name for output in outputs if output.sql} | self._filtered().keys()
+        with_path = self._runs.builds_paths and "dotted_order" in asked
+        return (self._with_path(window) if with_path else "") + self._with_feedback(window, outputs)
+
+    def _with_path(self, window: Window) -> str:
+        low, high = microseconds(window.start), microseconds(window.end)
+        near, exact = self._chosen(window)
+        ancestors = self.start.near(low - DAY_MICROS, high, also=self._whose())
+        return self._tree_sql().join(rows=" AND ".join(filter(None, (near, exact))), ancestors=ancestors)
+
+    def _with_feedback(self, window: Window, outputs: Sequence[Output]) -> str:
         feedbacks = self.plan.feedbacks
         if feedbacks is None:
             return ""
