@@ -127,9 +127,11 @@ class ClickhouseQueries(RunQueries):
         return [*(time.rank for time in times if time is not None), *deleted]
 
     def _small_order(self) -> list[str]:
-        fields = self._runs.fields
+        """Columns alone: an expression may read payloads, of every row among which versions are looked for."""
+        found = {name: self._runs.fields[name] for name in _SMALL if name in self._runs.fields}
         built = {"dotted_order"} if self._runs.builds_paths else set()
-        return [self._dialect.order(fields[name]) for name in _SMALL if name in fields and name not in built]
+        plain = (name for name, column in found.items() if column.detail != "expression" and name not in built)
+        return [self._dialect.order(found[name]) for name in plain]
 
     @override
     def _narrow_columns(self) -> str:

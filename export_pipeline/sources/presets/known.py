@@ -74,6 +74,17 @@ _LANGFUSE_3 = _LANGFUSE(
         scores=_SCORES,
     ),
 )
+_OTEL = Preset(
+    kind="otel",
+    database="clickhouse",
+    label="the OpenTelemetry collector's ClickHouse exporter",
+    file="otel.clickhouse",
+    marks=columns(otel_traces="Timestamp TraceId SpanId ParentSpanId SpanName ServiceName SpanAttributes"),
+    needs=columns(
+        otel_traces="ResourceAttributes ScopeName Duration StatusCode StatusMessage Events.Timestamp Events.Name "
+        "Events.Attributes"
+    ),
+)
 
 PRESETS: tuple[Preset, ...] = (
     _PHOENIX(database="sqlite", file="phoenix.sqlite"),
@@ -82,5 +93,6 @@ PRESETS: tuple[Preset, ...] = (
     _MLFLOW(database="postgresql", file="mlflow.postgresql"),
     _LANGFUSE_4,
     _LANGFUSE_3,
+    _OTEL,
 )
 """Each store in each database. Of several presets of a kind in one database the first whose `marks` are there is it."""
