@@ -66,7 +66,8 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".export_pipeline"), description="Folder of the embedded parts.")
     source_url: SecretStr | None = Field(
-        None, description="SQLAlchemy URL of the trace store: `sqlite:///…` or `postgresql://…`."
+        None,
+        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `clickhouse://…` or `clickhouses://…`.",
     )
     control_url: SecretStr | None = Field(
         None,

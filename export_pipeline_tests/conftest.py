@@ -14,12 +14,12 @@ from uuid import uuid4
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from export_pipeline_tests.servers import Postgres, Rclone, S3Server, Weed
+from export_pipeline_tests.servers import ClickhouseServer, Postgres, Rclone, S3Server, Weed
 from export_pipeline_tests.sources.stores import Store
 
 _AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
 Server = TypeVar("Server", bound=S3Server)
-_running: list[S3Server | Postgres] = []
+_running: list[S3Server | Postgres | ClickhouseServer] = []
 _LIVE = ["live/test_browser.py", "live/test_command_line.py", "live/test_daemon.py", "live/test_documented_commands.py"]
 _LONGEST = [
     *_LIVE,
@@ -129,6 +129,20 @@ def postgres() -> Iterator[Postgres]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[ClickhouseServer]:
+    """ClickHouse's engine behind HTTP; take a database of your own with `clickhouse.new_database()`."""
+    server = ClickhouseServer()
+    try:
+        server.start()
+        _running.append(server)
+        yield server
+    finally:
+        if server in _running:
+            _running.remove(server)
+        server.stop()
+
+
 @pytest.fixture
 def sqlite_store(tmp_path: Path) -> Iterator[Store]:
     """An empty SQLite file."""
@@ -157,10 +171,21 @@ def postgres_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest) -> Store:
-    """Each of the two in turn."""
-    found = request.getfixturevalue("sqlite_store" if request.param == "sqlite" else "postgres_store")
+    """SQLite and PostgreSQL in turn; with `stores.EVERYWHERE` ClickHouse too."""
+    names = {"sqlite": "sqlite_store", "postgresql": "postgres_store", "clickhouse": "clickhouse_store"}
+    found = request.getfixturevalue(names[request.param])
     assert isinstance(found, Store)
     return found
+
+
+@pytest.fixture
+def clickhouse_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty database in ClickHouse."""
+    server: ClickhouseServer = request.getfixturevalue("clickhouse")
+    database = server.new_database()
+    store = Store("clickhouse", server.url(database), tmp_path)
+    yield store
+    server.execute(f"DROP DATABASE {database}")
 
 
 def _serve(server: Server) -> Iterator[Server]:

@@ -12,7 +12,10 @@ from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
 from export_pipeline.sources.sql.source import SqlSource
 
-_ACCEPTED = "it looks like postgresql://user:password@host:5432/database or sqlite:///traces.db"
+_ACCEPTED = (
+    "it looks like postgresql://user:password@host:5432/database, clickhouse://user:password@host:8123/database or "
+    "sqlite:///traces.db"
+)
 
 
 def open_source(settings: Settings) -> RunSource:
@@ -68,6 +71,11 @@ def _opener(settings: Settings) -> Callable[[Choice], SqlSource]:
         from export_pipeline.sources.postgres.source import PostgresSource
 
         return lambda choice: PostgresSource(url, choice=choice, row_security=settings.allow_row_security, **shared)
+    if url.drivername in {"clickhouse", "clickhouses"}:
+        from export_pipeline.sources.clickhouse.source import ClickhouseSource
+
+        return lambda choice: ClickhouseSource(url, choice=choice, row_security=settings.allow_row_security, **shared)
     raise SettingsError(
-        f"{PREFIX}SOURCE_URL names a {backend} database; trace stores can be sqlite:/// or postgresql:// only"
+        f"{PREFIX}SOURCE_URL names a {backend} database; trace stores can be sqlite:///, postgresql://, "
+        "clickhouse:// or clickhouses:// only"
     )

@@ -1,4 +1,4 @@
-"""Trace stores for the tests: the same statements on SQLite and PostgreSQL."""
+"""Trace stores for the tests: the same statements on SQLite, PostgreSQL and ClickHouse."""
 
 import re
 import sqlite3
@@ -6,7 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
 from uuid import UUID
+
+import pytest
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.raw import check_raw
@@ -24,7 +29,14 @@ START = "2026-03-14 10:00:00+00:00"
 TYPES = {
     "sqlite": {"uuid": "TEXT", "time": "TEXT", "json": "JSON", "any": "", "array": "JSON", "flag": "BOOLEAN"},
     "postgresql": {"uuid": "UUID", "time": "TIMESTAMPTZ", "json": "JSONB", "array": "TEXT[]", "flag": "BOOLEAN"},
+    "clickhouse": {"uuid": "UUID", "time": "DateTime64(6)", "json": "String", "array": "Array(String)", "flag": "Bool"},
 }
+EVERYWHERE = pytest.mark.parametrize(
+    "store",
+    ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "clickhouse"))],
+    indirect=True,
+)
+"""Marks tests whose statements all three databases take."""
 BASIC = {
     "id": "{uuid}",
     "session_id": "{uuid}",
@@ -63,6 +75,8 @@ class Store:
             connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             return connection
+        if self.dialect == "clickhouse":
+            return None  # each statement is a request of its own
         import psycopg2
 
         connection = psycopg2.connect(self.url.replace("+psycopg2", ""))
@@ -71,7 +85,8 @@ class Store:
 
     def close(self) -> None:
         """Closes the test's own connection."""
-        self.connection.close()
+        if self.connection is not None:
+            self.connection.close()
 
     def run(self, statement: str, *values: Any) -> None:
         """Runs one statement; `?` stands for a value, `{time}` and the like for the database's own types."""
@@ -79,13 +94,21 @@ class Store:
             statement = statement.replace("{" + name + "}", kind)
         if self.dialect == "sqlite":
             self.connection.execute(statement, values)
+        elif self.dialect == "clickhouse":
+            literals = iter(values)
+            execute(self.url, re.sub(r"[?]", lambda _: clickhouse_literal(next(literals)), statement))
         else:
             with self.connection.cursor() as cursor:
                 cursor.execute(statement.replace("?", "%s") if values else statement, values or None)
 
     def table(self, name: str, columns: dict[str, str], *, extra: str = "") -> None:
-        """Makes a table."""
-        self.run(f"CREATE TABLE {name} ({', '.join(f'{key} {kind}' for key, kind in columns.items())}{extra})")
+        """Makes a table; in ClickHouse of an engine that keeps all rows, unsorted, unless `extra` names one."""
+        listed = ", ".join(f"{key} {kind}" for key, kind in columns.items())
+        if self.dialect == "clickhouse":
+            listed = listed.replace(" PRIMARY KEY", "")
+            self.run(f"CREATE TABLE {name} ({listed}) {extra or 'ENGINE = MergeTree ORDER BY tuple()'}")
+        else:
+            self.run(f"CREATE TABLE {name} ({listed}{extra})")
 
     def insert(self, table: str, /, **values: Any) -> None:
         """Adds a row."""
@@ -131,6 +154,36 @@ def fill(store: Store, rows: int, *, megabytes: int) -> None:
         store.add(number, START, inputs="x")
     big = f"printf('%.{megabytes}000000c', 'x')" if store.dialect == "sqlite" else f"repeat('x', {megabytes}000000)"
     store.run(f"UPDATE runs SET inputs = {big}")
+
+
+def execute(url: str, statement: str, *, nullable: bool = True) -> str:
+    """Runs a statement in a database of a `ClickhouseServer`; rows as tab-separated text.
+
+    `nullable`: columns of a new table may be null, as in other databases.
+    """
+    parts = urlsplit(url)
+    settings = {"date_time_input_format": "best_effort", "session_timezone": "UTC"}
+    settings["data_type_default_nullable"] = str(int(nullable))
+    query = urlencode({"database": parts.path.removeprefix("/"), **settings})
+    place = f"http://{parts.hostname}:{parts.port}/?{query}"
+    try:
+        with urlopen(place, statement.encode("utf-8", "surrogateescape"), timeout=60) as answer:
+            return str(answer.read().decode("utf-8", "surrogateescape"))
+    except HTTPError as error:
+        raise AssertionError(error.read().decode()) from None
+
+
+def clickhouse_literal(value: Any) -> str:
+    """A value in ClickHouse's SQL; bytes are text that may be no UTF-8."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(clickhouse_literal, value))}]"
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    if isinstance(value, bytes):
+        return "'" + "".join(f"\\x{byte:02x}" for byte in value) + "'"
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def rows_of(

@@ -17,7 +17,7 @@ from export_pipeline.sources.mapping import (
     load_mapping,
 )
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, rows_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "mapping.md").read_text()
@@ -115,6 +115,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_mapping(tmp_path / "latin")
 
 
+@EVERYWHERE
 def test_what_the_mapping_names_must_exist_and_everything_missing_is_told_at_once(store: Store) -> None:
     store.runs({"inputs": "TEXT"})
     mapping = """
@@ -137,6 +138,7 @@ feedbacks: {table: votes}
     source.close()
 
 
+@EVERYWHERE
 def test_names_that_need_quotes_and_a_field_that_is_denied(store: Store) -> None:
     store.projects(PROJECT)
     columns = {
@@ -157,6 +159,7 @@ def test_names_that_need_quotes_and_a_field_that_is_denied(store: Store) -> None
     source.close()
 
 
+@EVERYWHERE
 def test_projects_from_runs_have_the_name_of_a_column_and_come_oldest_first(store: Store) -> None:
     store.table(
         "runs",

@@ -183,6 +183,7 @@ class PostgresDialect(Dialect):
 
     name = "postgresql"
     numbers = frozenset({*INTEGERS, *_NUMBERS})
+    keys_are_sparse = False
 
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit

@@ -22,7 +22,7 @@ from export_pipeline.sources.postgres.tables import NO_TABLES, REWRITTEN, Tables
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
-from export_pipeline.sources.sql.source import Counted, Reading, Session
+from export_pipeline.sources.sql.source import Counted, Reading, Session, counted_records
 from export_pipeline.sources.sql.unpack import payload
 
 _BEGIN = (
@@ -165,7 +165,7 @@ class PostgresReading(Reading, OrderedRows):
         fields: Collection[str] | None,
     ) -> None:
         self._session, self._queries, self._window = session, queries, window
-        self._count = queries.fingerprint(window)
+        self._count, self._feedback = queries.fingerprint(window), queries.feedback(window, by_day=False)
         self._outputs = queries.outputs(fields)
 
     @property
@@ -173,6 +173,11 @@ class PostgresReading(Reading, OrderedRows):
     def counted(self) -> Counted:
         rows, newest, total, digest = self._session.rows(self._count)[0]
         return rows, newest, total, digest
+
+    @property
+    @override
+    def records(self) -> tuple[int, int | None] | None:
+        return counted_records(self._session.rows, self._feedback)
 
     @override
     def batches(self) -> Generator[pa.RecordBatch]:

@@ -57,7 +57,8 @@ def choose(kind: SourceKind | None, tables: Tables) -> Choice:
 
 def text_of(kind: str, database: str | None = None) -> str:
     """The YAML of a preset, as a user may change it; raises `SettingsError` where there is none."""
-    found = [preset for preset in PRESETS if preset.kind == kind and database in {None, preset.database}]
+    of_kind = [preset for preset in PRESETS if kind in {preset.kind, preset.name}]
+    found = [preset for preset in of_kind if database in {None, preset.database}]
     if not found:
         where = "" if database is None else f" in {database}"
         raise SettingsError(f"there is no mapping of {kind}{where}; there are {presets_there_are()}")
@@ -94,7 +95,7 @@ def _chosen(preset: Preset, tables: Tables, *, why: str) -> Choice:
             f"the trace store cannot be read as {preset.kind}: it lacks {named}, which {preset.label} has, or the user "
             "of the URL may not read them; upgrade the store, grant SELECT, name another "
             f"{PREFIX}SOURCE_KIND, or describe the tables in {PREFIX}MAPPING (export-pipeline source mapping --kind "
-            f"{preset.kind} prints one to begin with)"
+            f"{preset.name} prints one to begin with)"
         )
     warnings = []
     if preset.versions and tables.version not in preset.versions:

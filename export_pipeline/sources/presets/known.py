@@ -43,11 +43,56 @@ _MLFLOW = partial(
     ),
     versions=frozenset({"dc11669786a5"}),
 )
+_SCORES = (
+    "id project_id trace_id observation_id name value source data_type string_value comment created_at updated_at "
+    "event_ts is_deleted"
+)
+_LANGFUSE = partial(Preset, kind="langfuse", database="clickhouse")
+_LANGFUSE_4 = _LANGFUSE(
+    label="Langfuse 4",
+    file="langfuse4.clickhouse",
+    marks=columns(events_full="project_id trace_id span_id parent_span_id start_time event_ts is_deleted"),
+    needs=columns(
+        events_full="name type end_time level status_message completion_start_time tags usage_details cost_details "
+        "provided_model_name model_parameters input output metadata_names metadata_values session_id user_id "
+        "environment version release trace_name experiment_item_id updated_at",
+        observations="start_time",
+        scores=_SCORES,
+    ),
+)
+_LANGFUSE_3 = _LANGFUSE(
+    label="Langfuse 3",
+    file="langfuse3.clickhouse",
+    marks=columns(
+        observations="id trace_id project_id type parent_observation_id start_time event_ts is_deleted",
+        traces="id timestamp project_id event_ts is_deleted",
+    ),
+    needs=columns(
+        observations="name end_time level status_message completion_start_time usage_details cost_details "
+        "provided_model_name model_parameters input output metadata environment version updated_at",
+        traces="name tags input output metadata session_id user_id environment version release updated_at",
+        scores=_SCORES,
+    ),
+)
+_OTEL = Preset(
+    kind="otel",
+    database="clickhouse",
+    label="the OpenTelemetry collector's ClickHouse exporter",
+    file="otel.clickhouse",
+    marks=columns(otel_traces="Timestamp TraceId SpanId ParentSpanId SpanName ServiceName SpanAttributes"),
+    needs=columns(
+        otel_traces="ResourceAttributes ScopeName Duration StatusCode StatusMessage Events.Timestamp Events.Name "
+        "Events.Attributes"
+    ),
+)
 
 PRESETS: tuple[Preset, ...] = (
     _PHOENIX(database="sqlite", file="phoenix.sqlite"),
     _PHOENIX(database="postgresql", file="phoenix.postgresql"),
     _MLFLOW(database="sqlite", file="mlflow.sqlite"),
     _MLFLOW(database="postgresql", file="mlflow.postgresql"),
+    _LANGFUSE_4,
+    _LANGFUSE_3,
+    _OTEL,
 )
 """Each store in each database. Of several presets of a kind in one database the first whose `marks` are there is it."""

@@ -47,6 +47,11 @@ class Preset:
     needs: Mapping[str, frozenset[str]]
     versions: frozenset[str] = frozenset()
 
+    @property
+    def name(self) -> str:
+        """By what its mapping is printed: the kind, with the version where a kind has several."""
+        return self.file.partition(".")[0]
+
 
 def columns(**tables: str) -> dict[str, frozenset[str]]:
     """Tables with their columns, which are written in one text each."""

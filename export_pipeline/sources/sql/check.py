@@ -21,6 +21,10 @@ from export_pipeline.sources.sql.queries import RunQueries
 from export_pipeline.sources.sql.times import clamp
 
 _SAMPLE_CHARACTERS = 80
+_UNSERVED_SPARSE = (
+    "{label}: neither the sorting key nor the partitions have start_time, so each day reads the whole table; they are "
+    "named when a table is made: ORDER BY (session_id, start_time), PARTITION BY toYYYYMM(start_time)"
+)
 _MOST_WORKSPACES = 5
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
@@ -154,6 +158,8 @@ def _column(plan: Plan, name: str) -> ColumnReport:
 
 def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
     quote, relation = plan.dialect.quote, runs.relation
+    if plan.dialect.keys_are_sparse and relation.indexes:
+        return [] if served else [_UNSERVED_SPARSE.format(label=relation.label)]
     if not relation.identity:
         return [f"{relation.label}: whether an index serves project and start_time cannot be seen"]
     warnings = []
@@ -194,7 +200,7 @@ def _cut(plan: Plan, name: str, value: Any) -> str | None:
     if value is None:
         return None
     instant = isinstance(value, int) and FIELD_BY_NAME[name].kind is Kind.TIME
-    if instant and (name == "start_time" or plan.dialect.name == "postgresql"):
+    if instant and (name == "start_time" or plan.dialect.name != "sqlite"):
         return clamp(value).isoformat()
     text = as_text(value)
     return text if len(text) <= _SAMPLE_CHARACTERS else text[: _SAMPLE_CHARACTERS - 1] + "…"

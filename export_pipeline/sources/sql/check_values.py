@@ -93,7 +93,7 @@ def _has_a_time(plan: Plan, runs: RunsPlan, rows: Rows) -> bool:
 
 
 def _look_at_bytes(plan: Plan, runs: RunsPlan, rows: Rows, found: Findings, *, name: str, column: Column) -> None:
-    if plan.dialect.name == "postgresql" and column.type != "bytea":
+    if plan.dialect.name != "sqlite" and column.type != "bytea":
         return
     x = "s.cell"
     is_bytes = f"typeof({x}) = 'blob'" if plan.dialect.name == "sqlite" else f"{x} IS NOT NULL"

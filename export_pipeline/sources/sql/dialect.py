@@ -97,6 +97,8 @@ class Dialect(Protocol):
     name: str
     numbers: frozenset[str]
     """The types of numbers."""
+    keys_are_sparse: bool
+    """Whether a key narrows a search down by any of its columns, rather than finds rows by its first ones."""
 
     def quote(self, identifier: str) -> str:
         """An identifier in quotes."""

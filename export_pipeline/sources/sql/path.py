@@ -24,9 +24,7 @@ def path_column(
     and lies in the same project.
     """
     parent = fields["parent_run_id"]
-    above = _or_null(dialect, parent)
-    own = dialect.id(fields["id"])
-    segment = f"(CASE WHEN {own} NOT LIKE '{_LIKE_A_SEGMENT}' THEN {dialect.stamp(fields['start_time'])} || {own} END)"
+    above, segment = above_of(dialect, parent), segment_of(dialect, fields)
     is_above = dialect.look_up(fields["id"], Column("up.above", parent.type, parent.detail))
     if upwards and is_above is not None:
         project = fields["session_id"]
@@ -47,7 +45,13 @@ def path_column(
     return Column(sql, "text", "from parent_run_id, id and start_time", reads=parent.plain)
 
 
-def _or_null(dialect: Dialect, parent: Column) -> str:
+def segment_of(dialect: Dialect, fields: Mapping[str, Column]) -> str:
+    """A run's own segment of its path; null where its id could be read as several."""
+    own = dialect.id(fields["id"])
+    return f"(CASE WHEN {own} NOT LIKE '{_LIKE_A_SEGMENT}' THEN {dialect.stamp(fields['start_time'])} || {own} END)"
+
+
+def above_of(dialect: Dialect, parent: Column) -> str:
     """The parent, or null where it is an empty text."""
-    is_text = dialect.name == "sqlite" or parent.type not in {"uuid", *dialect.numbers}
+    is_text = dialect.name == "sqlite" or parent.type.lower() not in {"uuid", *map(str.lower, dialect.numbers)}
     return f"NULLIF({parent.sql}, '')" if is_text else parent.sql

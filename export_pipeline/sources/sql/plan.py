@@ -325,9 +325,11 @@ def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, ten
 
 
 def indexes_on(relation: Relation, plan: Plan, *columns: Column) -> list[Index]:
-    """The indexes whose first key columns are these."""
+    """The indexes whose first key columns are these; of sparse ones those that have the last of these."""
     names = {f"r.{plan.dialect.quote(name)}": name for name in relation.columns}
     wanted = tuple(names.get(column.indexed or column.sql) for column in columns)
+    if plan.dialect.keys_are_sparse:
+        return [index for index in relation.indexes if wanted[-1] in index.columns]
     return [index for index in relation.indexes if index.columns[: len(wanted)] == wanted]
 
 

@@ -17,7 +17,7 @@ from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql.dialect import Column, TimeSql
-from export_pipeline.sources.sql.filter import compile_filter
+from export_pipeline.sources.sql.filter import FilterSql, compile_filter
 from export_pipeline.sources.sql.filter_words import FilterWords
 from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan, ProjectsPlan
 
@@ -48,11 +48,13 @@ class RunQueries:
         self.plan, self.project, self._dialect = plan, project, plan.dialect
         self._tree, self._words = tree, words
         self._id = self._runs.fields["id"]
-        self.matching = None
-        if tree is not None and words is not None:
-            self.matching = compile_filter(tree, plan=plan, words=words, is_feedback=self._is_feedback())
+        self.matching = None if tree is None else self._compiled(tree)
         self._project = self._is_project(project)
         self.start = self._dialect.time(self._runs.fields["start_time"])
+
+    def _compiled(self, tree: Filter) -> FilterSql:
+        assert self._words is not None  # noqa: S101
+        return compile_filter(tree, plan=self.plan, words=self._words, is_feedback=self._is_feedback())
 
     def over(self, plan: Plan) -> "RunQueries":
         """The same queries over another plan; values are bound under the same numbers."""
@@ -94,16 +96,26 @@ class RunQueries:
         column, (_, projects) = self._runs.fields["session_id"], self.plan.usable()
         if projects.relation is None:
             return f"({self._dialect.is_empty(column)} OR {self._dialect.id(column)} = '{UNASSIGNED}')"
-        return f"NOT EXISTS ({self._listed(projects)})"
+        return f"NOT {self._is_listed(projects)}"
 
-    def _listed(self, projects: ProjectsPlan) -> str:
+    def _is_listed(self, projects: ProjectsPlan, *, owner: str | None = None) -> str:
+        """Whether the store lists a run's project; of the workspace that the run names, where `owner` is the project's.
+
+        Nobody's rows are not to be had by whoever writes their project's name into the store.
+        """
         assert projects.relation is not None  # noqa: S101
         id_ = projects.columns["id"]
         same = self._dialect.same(id_, self._runs.fields["session_id"])
-        # Nobody's rows are not to be had by whoever writes their project's name into the store.
+        whose = "" if owner is None else f" AND {owner} = {self._named_tenant}"
         return (
-            f"SELECT 1 FROM {projects.relation.from_('s')} WHERE {same} AND {self._dialect.id(id_)} <> '{UNASSIGNED}'"
+            f"EXISTS (SELECT 1 FROM {projects.relation.from_('s')} "
+            f"WHERE {same} AND {self._dialect.id(id_)} <> '{UNASSIGNED}'{whose})"
         )
+
+    @property
+    def _named_tenant(self) -> str:
+        assert self._runs.tenant is not None  # noqa: S101
+        return self._dialect.canonical_id(self._runs.tenant)
 
     @property
     def _default(self) -> str:
@@ -117,13 +129,13 @@ class RunQueries:
         tenant, (_, projects) = self._runs.tenant, self.plan.usable()
         if tenant is None:
             return None
-        named = self._dialect.canonical_id(tenant)
+        named = self._named_tenant
         if projects.relation is None:
             where = f"{self._without_project} AND {named} <> {self._default}"
         else:
             owner = f"COALESCE({self._dialect.canonical_id(projects.columns['tenant_id'])}, {self._default})"
             where = (
-                f"NOT EXISTS ({self._listed(projects)} AND {owner} = {named}) "
+                f"NOT {self._is_listed(projects, owner=owner)} "
                 f"AND ({named} <> {self._default} OR NOT ({self._without_project}))"
             )
         conditions = " AND ".join([f"{named} IS NOT NULL", where, *self._not_deleted()])

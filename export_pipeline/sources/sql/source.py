@@ -44,7 +44,7 @@ from export_pipeline.sources.sql.times import clamp
 
 ALL_TIME = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
-_FIRST_DAY = date(1970, 1, 1)
+FIRST_DAY = date(1970, 1, 1)
 PATIENCE = 1800.0
 """How long any answer is waited for, in seconds, where the settings say nothing."""
 T = TypeVar("T")
@@ -63,6 +63,13 @@ class Reading(Protocol):
         """What `RunQueries.fingerprint` asks of the rows.
 
         May ask the store: not while `batches` is under way.
+        """
+
+    @property
+    def records(self) -> tuple[int, int | None] | None:
+        """How many records of feedback those rows have, and the instant of the newest change; None without feedback.
+
+        May ask the store, as `counted` may.
         """
 
     def batches(self) -> Generator[pa.RecordBatch]:
@@ -111,7 +118,7 @@ class SqlSource(RunSource, ABC):
         *,
         choice: Choice,
         dialect: Dialect,
-        words: FilterWords,
+        words: FilterWords | None,
         place: str,
         unassigned: str | None,
         workspace: uuid.UUID | None,
@@ -198,10 +205,13 @@ class SqlSource(RunSource, ABC):
         return make_plan(self._mapping, self._catalog(session), self._dialect, workspace=self._workspace)
 
     def _queries(self, session: Session, project: ProjectKey, tree: Filter | None = None) -> RunQueries:
-        queries = RunQueries(self._plan(session), project, tree=tree, words=self._words)
+        queries = self._made_queries(self._plan(session), project, tree)
         if queries.matching is not None:
             session.bind(queries.matching.values)
         return queries
+
+    def _made_queries(self, plan: Plan, project: ProjectKey, tree: Filter | None) -> RunQueries:
+        return RunQueries(plan, project, tree=tree, words=self._words)
 
     def connect(self) -> Tables:
         """Opens and closes one session, so that a wrong URL is told at once; which of the known tables there are."""
@@ -247,9 +257,25 @@ class SqlSource(RunSource, ABC):
     ) -> dict[date, DayFingerprint]:
 
         def counted(session: Session) -> dict[date, DayFingerprint]:
-            return _days(session, self._queries(session, project, filter), window or ALL_TIME)
+            return self._days(session, self._queries(session, project, filter), window or ALL_TIME)
 
         return self._answer(counted, project, seconds=seconds)
+
+    def _days(self, session: Session, queries: RunQueries, window: Window) -> dict[date, DayFingerprint]:
+        kept = {day: counted for day, *counted in session.rows(queries.days(window))}
+        totals_sql = queries.totals(window)
+        totals = dict(session.rows(totals_sql)) if totals_sql is not None else {}
+        feedback_sql = queries.feedback(window, by_day=True)
+        feedback = None
+        if feedback_sql is not None:
+            feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
+        days = {}
+        for number in sorted(kept.keys() | totals.keys()):
+            rows, newest, digest = kept.get(number, (0, None, None))
+            records = None if feedback is None else feedback.get(number, (0, None))
+            found = fingerprint_of((rows, newest, totals.get(number), digest), records)
+            days[FIRST_DAY + timedelta(days=number)] = found
+        return days
 
     @override
     def changed(
@@ -262,10 +288,13 @@ class SqlSource(RunSource, ABC):
     ) -> int | None:
 
         def counted(session: Session) -> int | None:
-            sql = self._queries(session, project, filter).changed(window, since)
-            return None if sql is None else session.rows(sql)[0][0]
+            return self._changed(session, self._queries(session, project, filter), window, since)
 
         return self._answer(counted, project)
+
+    def _changed(self, session: Session, queries: RunQueries, window: Window, since: datetime) -> int | None:
+        sql = queries.changed(window, since)
+        return None if sql is None else session.rows(sql)[0][0]
 
     @override
     def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
@@ -291,10 +320,8 @@ class SqlSource(RunSource, ABC):
             limit = READ_AHEAD_BYTES // self._connections.taken  # days that are read side by side share it
 
             def begun(session: Session) -> "SqlSnapshot":
-                queries = self._queries(session, project, tree)
-                feedback = queries.feedback(window, by_day=False)
-                reading = session.read(queries, window, fields)
-                return SqlSnapshot(thread, session, reading=reading, feedback=feedback, limit=limit)
+                reading = session.read(self._queries(session, project, tree), window, fields)
+                return SqlSnapshot(thread, session, reading=reading, limit=limit)
 
             snapshot = thread.ask(begun)
             try:
@@ -321,32 +348,12 @@ class SqlSource(RunSource, ABC):
             self._release()
 
 
-def _days(session: Session, queries: RunQueries, window: Window) -> dict[date, DayFingerprint]:
-    kept = {day: counted for day, *counted in session.rows(queries.days(window))}
-    totals_sql = queries.totals(window)
-    totals = dict(session.rows(totals_sql)) if totals_sql is not None else {}
-    feedback_sql = queries.feedback(window, by_day=True)
-    feedback = None
-    if feedback_sql is not None:
-        feedback = {day: (count, newest) for day, count, newest in session.rows(feedback_sql)}
-    days = {}
-    for number in sorted(kept.keys() | totals.keys()):
-        rows, newest, digest = kept.get(number, (0, None, None))
-        records = None if feedback is None else feedback.get(number, (0, None))
-        found = _fingerprint((rows, newest, totals.get(number), digest), records)
-        days[_FIRST_DAY + timedelta(days=number)] = found
-    return days
-
-
 class SqlSnapshot(RunSnapshot):
     """A window's rows, read by the session's thread."""
 
-    def __init__(
-        self, thread: SessionThread[Session], session: Session, *, reading: Reading, feedback: str | None, limit: int
-    ) -> None:
-        """`feedback` counts the window's; `limit`: the bytes that may be read ahead."""
-        self._thread, self._session, self._limit = thread, session, limit
-        self._reading, self._feedback = reading, feedback
+    def __init__(self, thread: SessionThread[Session], session: Session, *, reading: Reading, limit: int) -> None:
+        """`limit`: the bytes that may be read ahead."""
+        self._thread, self._session, self._limit, self._reading = thread, session, limit, reading
         self._ahead: ReadAhead | None = None
         self._fingerprint: DayFingerprint | None = None
 
@@ -356,7 +363,7 @@ class SqlSnapshot(RunSnapshot):
         if self._fingerprint is None:
             if self._ahead is not None:
                 raise RuntimeError("a snapshot's fingerprint is told before its batches are begun or after their end")
-            self._fingerprint = self._thread.ask(self._count)
+            self._fingerprint = self._thread.ask(lambda _: self._count())
         return self._fingerprint
 
     @override
@@ -370,17 +377,24 @@ class SqlSnapshot(RunSnapshot):
         """The rows, and only then the count, by the session's thread: the consumer still has work to do."""
         yield from self._reading.batches()
         if self._fingerprint is None:
-            self._fingerprint = self._count(self._session)
+            self._fingerprint = self._count()
         self._session.confirm()
 
-    def _count(self, session: Session) -> DayFingerprint:
-        records = None if self._feedback is None else session.rows(self._feedback)[0]
-        return _fingerprint(self._reading.counted, records)
+    def _count(self) -> DayFingerprint:
+        return fingerprint_of(self._reading.counted, self._reading.records)
 
     def close(self) -> None:
         """Stops reading; nothing is read afterwards."""
         if self._ahead is not None:
             self._ahead.close()
+
+
+def counted_records(rows: Callable[[str], list[tuple[Any, ...]]], sql: str | None) -> tuple[int, int | None] | None:
+    """`Reading.records` where a query of its own (`RunQueries.feedback`) counts them; None without one."""
+    if sql is None:
+        return None
+    ((records, newest),) = rows(sql)
+    return records, newest
 
 
 def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -398,7 +412,8 @@ def _in_order(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         del batch
 
 
-def _fingerprint(counted: Counted, feedback: tuple[Any, ...] | None) -> DayFingerprint:
+def fingerprint_of(counted: Counted, feedback: tuple[Any, ...] | None) -> DayFingerprint:
+    """The fingerprint of what was counted (`Reading.counted`, `Reading.records`)."""
     rows, newest, total, digest = counted
     records, newest_record = feedback or (None, None)
     return DayFingerprint(

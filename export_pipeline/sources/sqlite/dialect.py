@@ -88,6 +88,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     numbers: frozenset[str] = frozenset()
+    keys_are_sparse = False
 
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit

@@ -13,7 +13,7 @@ from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
-from export_pipeline.sources.sql.source import Counted, Reading
+from export_pipeline.sources.sql.source import Counted, Reading, counted_records
 from export_pipeline.sources.sqlite.spool import spool, spool_whole
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -42,7 +42,7 @@ class SqliteReading(Reading, OrderedRows):
     def __init__(
         self, session: Session, *, queries: RunQueries, window: Window, fields: Collection[str] | None
     ) -> None:
-        self._session = session
+        self._session, self._feedback = session, queries.feedback(window, by_day=False)
         self._fields = frozenset(DEFAULT_FIELDS if fields is None else fields)
         if queries.row_key is None:
             queries = self._copied(queries, window)
@@ -57,6 +57,11 @@ class SqliteReading(Reading, OrderedRows):
     @override
     def counted(self) -> Counted:
         return self._counted
+
+    @property
+    @override
+    def records(self) -> tuple[int, int | None] | None:
+        return counted_records(self._session.rows, self._feedback)
 
     def _copied(self, queries: RunQueries, window: Window) -> RunQueries:
         if queries.is_plain:

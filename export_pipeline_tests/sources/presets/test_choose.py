@@ -38,7 +38,7 @@ def named(preset: Preset) -> set[str]:
 @each_preset
 def test_a_store_is_known_by_its_tables_and_read_with_its_own_mapping(preset: Preset) -> None:
     choice = choose(None, tables_of(preset))
-    assert choice.mapping == Mapping.model_validate(yaml.safe_load(text_of(preset.kind, preset.database)))
+    assert choice.mapping == Mapping.model_validate(yaml.safe_load(text_of(preset.name, preset.database)))
     assert choice.kind.startswith(preset.kind)
     assert "found by the tables" in choice.kind
     assert choice.warnings == ()
@@ -47,7 +47,7 @@ def test_a_store_is_known_by_its_tables_and_read_with_its_own_mapping(preset: Pr
 @each_preset
 def test_a_preset_is_a_mapping_file_as_a_user_may_write_one(preset: Preset, tmp_path: Path) -> None:
     path = tmp_path / "mapping.yaml"
-    path.write_text(text_of(preset.kind, preset.database))
+    path.write_text(text_of(preset.name, preset.database))
     assert load_mapping(path) == choose(preset.kind, tables_of(preset)).mapping
 
 

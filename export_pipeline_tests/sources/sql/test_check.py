@@ -16,12 +16,13 @@ from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.queries import RunQueries
 from export_pipeline.sources.sqlite.source import SqliteSource
 from export_pipeline_tests.servers import Postgres
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, rows_of, settings_for
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, rows_of, settings_for
 
 START = "2026-03-14 10:00:00+00:00"
 SECRET = "pass%40wo:rd"
 
 
+@EVERYWHERE
 def test_an_empty_database_lacks_both_tables_and_says_so_at_once(store: Store) -> None:
     source = store.source()
     report = source.check()
@@ -33,6 +34,7 @@ def test_an_empty_database_lacks_both_tables_and_says_so_at_once(store: Store) -
     source.close()
 
 
+@EVERYWHERE
 def test_every_required_column_that_is_missing_is_listed(store: Store) -> None:
     store.table("sessions", {"title": "TEXT"})
     store.table("runs", {"names": "TEXT", "id": "TEXT"})
@@ -50,6 +52,7 @@ def test_every_required_column_that_is_missing_is_listed(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_the_report_says_where_every_column_comes_from_and_shows_a_row(store: Store) -> None:
     store.runs({"dotted_order": "TEXT", "end_time": "{time}", "inputs": "TEXT", "total_tokens": "INTEGER"})
     store.add(1, START, inputs="x" * 500, total_tokens=5, end_time=START)
@@ -199,7 +202,7 @@ def refused(url: str) -> ExportPipelineError:
     [
         ("mysql+pymysql://me:{secret}@db/traces", "names a mysql database; trace stores can be"),
         ("duckdb:///traces.duckdb", "names a duckdb database"),
-        ("clickhouse+http://me:{secret}@db/traces", "names a clickhouse database"),
+        ("clickhouse+native://me:{secret}@db/traces", "names a clickhouse+native database"),
         ("traces.db", "is not a database URL: it looks like"),
         ("postgresql://me:{secret}@db:port/traces", "is not a database URL: it looks like"),
         ("sqlite://", "must name a SQLite file"),

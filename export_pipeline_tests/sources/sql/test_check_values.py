@@ -5,12 +5,13 @@ import gzip
 import pytest
 
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store
 
 START = "2026-03-14 10:00:00+00:00"
 UNREADABLE = ["Sat, 14 Mar 2026 10:00:00 +0000", "03/14/2026", "14.03.2026 10:00", "20260314T100000Z"]
 
 
+@EVERYWHERE
 def test_a_store_without_a_readable_time_is_not_ok_and_shows_examples(store: Store) -> None:
     store.runs({"start_time": "TEXT"})
     for number, start in enumerate([*UNREADABLE, None]):
@@ -26,6 +27,7 @@ def test_a_store_without_a_readable_time_is_not_ok_and_shows_examples(store: Sto
     source.close()
 
 
+@EVERYWHERE
 def test_rows_without_a_readable_time_among_others_are_counted(store: Store) -> None:
     store.runs({"start_time": "TEXT", "end_time": "TEXT", "modified_at": "TEXT"})
     store.add(1, START, end_time="noon", modified_at="yesterday")
@@ -60,6 +62,7 @@ def test_one_readable_time_behind_the_first_rows_is_found(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_an_empty_store_has_no_problem_with_times(store: Store) -> None:
     store.runs()
     source = store.source()
@@ -82,6 +85,7 @@ def test_times_without_a_zone_are_named(store: Store, kinds: dict[str, str], tol
     source.close()
 
 
+@EVERYWHERE
 def test_times_with_a_zone_and_numbers_are_not_called_zoneless(store: Store) -> None:
     store.runs({"end_time": "TEXT", "modified_at": "BIGINT"})
     store.add(1, START, end_time="2026-03-14 10:00:00 +0000 UTC", modified_at=1773489600)
@@ -90,6 +94,7 @@ def test_times_with_a_zone_and_numbers_are_not_called_zoneless(store: Store) -> 
     source.close()
 
 
+@EVERYWHERE
 def test_columns_that_are_left_out_are_named(store: Store) -> None:
     store.runs({"prompt": "TEXT", "user_name": "TEXT", "cost_cents": "INTEGER", "modified_at": "{time}"})
     store.add(1, START)

@@ -9,7 +9,7 @@ from export_pipeline.errors import SourceSlowError
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import DayFingerprint, OutsideRows, ProjectKey
-from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of, rows_of, uuid
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, OTHER, PROJECT, Store, ids_of, rows_of, uuid
 
 BOUNDARIES = {
     1: "2026-03-13 23:59:59.999999+00:00",
@@ -51,6 +51,7 @@ def test_a_day_is_its_24_hours_to_the_microsecond(store: Store, indexed: bool) -
     source.close()
 
 
+@EVERYWHERE
 def test_rows_are_ordered_by_instant_and_then_id(store: Store) -> None:
     store.runs()
     starts = ["2026-03-14 10:00:00+00:00", "2026-03-14 11:00:00+01:00", "2026-03-14 09:59:59.999999+00:00"]
@@ -95,6 +96,7 @@ def test_of_versions_the_one_modified_last_wins_wherever_it_lies(store: Store, i
     source.close()
 
 
+@EVERYWHERE
 def test_versions_are_told_apart_in_a_view_too(store: Store) -> None:
     store.runs({"modified_at": "{time}", "inputs": "TEXT"})
     store.run("CREATE VIEW seen AS SELECT * FROM runs")
@@ -139,6 +141,7 @@ DELETED: dict[str, list[tuple[Any, bool]]] = {
 }  # fmt: skip
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("kind", DELETED)
 def test_rows_marked_deleted_are_not_there(store: Store, kind: str) -> None:
     store.runs({"is_deleted": kind})
@@ -152,6 +155,7 @@ def test_rows_marked_deleted_are_not_there(store: Store, kind: str) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_a_run_whose_newest_version_is_deleted_is_gone(store: Store) -> None:
     store.runs({"is_deleted": "{flag}", "modified_at": "{time}"})
     store.add(1, "2026-03-14 10:00:00+00:00", is_deleted=False, modified_at="2026-03-20 00:00:00+00:00")
@@ -162,6 +166,7 @@ def test_a_run_whose_newest_version_is_deleted_is_gone(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_rows_outside_the_window_and_without_a_readable_start_are_counted(store: Store) -> None:
     store.runs({"start_time": "TEXT"})
     for number, start in BOUNDARIES.items():
@@ -187,6 +192,7 @@ def test_an_infinite_start_lies_after_every_partition(postgres_store: Store) -> 
     source.close()
 
 
+@EVERYWHERE
 def test_the_fingerprint_tells_newest_changes_of_runs_and_feedback(store: Store) -> None:
     store.runs({"modified_at": "{time}"}, unique=True)
     store.table("feedbacks", {"id": "TEXT", "run_id": "{uuid}", "score": "REAL", "modified_at": "{time}"})
@@ -209,6 +215,7 @@ def test_the_fingerprint_tells_newest_changes_of_runs_and_feedback(store: Store)
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("kind", ["{time}", "TEXT", "BIGINT"])
 def test_rows_changed_after_an_instant_are_counted(store: Store, kind: str) -> None:
     store.runs({"modified_at": kind})
@@ -229,6 +236,7 @@ def test_rows_changed_after_an_instant_are_counted(store: Store, kind: str) -> N
     source.close()
 
 
+@EVERYWHERE
 def test_changed_rows_are_not_counted_without_modified_at(store: Store) -> None:
     store.runs()
     store.add(1, "2026-03-14 10:00:00+00:00")
@@ -245,6 +253,7 @@ def test_an_infinite_change_time_is_the_last_there_is(postgres_store: Store) -> 
     source.close()
 
 
+@EVERYWHERE
 def test_projects_come_oldest_first_with_experiments_marked(store: Store) -> None:
     columns = {
         "id": "TEXT",
@@ -271,6 +280,7 @@ def test_projects_come_oldest_first_with_experiments_marked(store: Store) -> Non
     source.close()
 
 
+@EVERYWHERE
 def test_payloads_that_were_not_asked_for_are_not_read(store: Store) -> None:
     store.runs({"inputs": "TEXT", "outputs": "TEXT", "error": "TEXT", "end_time": "{time}"})
     store.add(1, "2026-03-14 10:00:00+00:00", inputs="in", outputs="out", error="wrong")

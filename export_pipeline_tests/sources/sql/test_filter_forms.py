@@ -12,7 +12,7 @@ import pytest
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching, micros, uuid
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, matching, micros, uuid
 
 WINDOW = Window.of_day(DAY)
 START = "2026-03-14 10:00:00+00:00"
@@ -120,6 +120,7 @@ def test_the_feedback_that_is_counted_is_that_of_the_matching_runs(native: RunSo
     assert native.days(ProjectKey(PROJECT), WINDOW, filter=tree)[DAY].feedbacks == 2
 
 
+@EVERYWHERE
 def test_a_filter_is_asked_about_the_newest_version_only(store: Store) -> None:
     store.runs({"modified_at": "{time}", "is_deleted": "{flag}", "error": "TEXT"})
     for number, (old, new) in enumerate([("a", "b"), ("b", "a")]):
@@ -133,6 +134,7 @@ def test_a_filter_is_asked_about_the_newest_version_only(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("mapped", ["runs:\n  table: seen\n", "runs:\n  query: SELECT * FROM runs WHERE name <> 'x'\n"])
 def test_a_filter_on_columns_that_are_not_exported_works_over_views_and_queries(store: Store, mapped: str) -> None:
     store.runs({"modified_at": "{time}", "extra": "TEXT", "error": "TEXT", "inputs": "TEXT"})
@@ -166,6 +168,7 @@ feedbacks: {table: opinions, run_id: call, key: what, score: {sql: "points / 10.
 """
 
 
+@EVERYWHERE
 def test_fields_are_those_of_the_run_schema_wherever_a_mapping_takes_them_from(store: Store) -> None:
     store.run(
         "CREATE TABLE calls (call TEXT, app TEXT, title TEXT, kind TEXT, began BIGINT, took BIGINT, parent TEXT, "
@@ -197,6 +200,7 @@ def test_fields_are_those_of_the_run_schema_wherever_a_mapping_takes_them_from(s
     source.close()
 
 
+@EVERYWHERE
 def test_where_there_are_no_records_of_feedback_its_averages_are_asked(store: Store) -> None:
     store.runs({"feedback_stats": "{json}"})
     stats = [
@@ -219,6 +223,7 @@ def test_where_there_are_no_records_of_feedback_its_averages_are_asked(store: St
     source.close()
 
 
+@EVERYWHERE
 def test_a_filter_on_feedback_of_a_store_without_any_has_no_run(store: Store) -> None:
     store.runs()
     store.add(1, START)
@@ -229,6 +234,7 @@ def test_a_filter_on_feedback_of_a_store_without_any_has_no_run(store: Store) ->
     source.close()
 
 
+@EVERYWHERE
 def test_times_in_every_year_compare_to_the_microsecond(store: Store) -> None:
     store.runs({"end_time": "{time}"}, unique=True)
     ends = [

@@ -7,7 +7,7 @@ from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.source import SqlSource
-from export_pipeline_tests.sources.stores import DAY, PROJECT, Store, matching
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, matching
 
 WINDOW = Window.of_day(DAY)
 START = "2026-03-14 10:00:00+00:00"
@@ -18,6 +18,7 @@ INJECTIONS = [
 ]  # fmt: skip
 
 
+@EVERYWHERE
 def test_texts_that_look_like_sql_are_texts(store: Store) -> None:
     store.runs({"error": "TEXT", "tags": "TEXT", "extra": "TEXT"}, unique=True)
     for number, text in enumerate(INJECTIONS):
@@ -56,6 +57,7 @@ def test_no_value_of_a_filter_stands_in_the_sql(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_the_largest_filter_that_is_accepted_can_be_asked(store: Store) -> None:
     store.runs({"total_tokens": "BIGINT"})
     store.add(1, START, total_tokens=5)

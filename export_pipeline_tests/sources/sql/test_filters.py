@@ -1,4 +1,4 @@
-"""Filters in SQL: on both databases the rows that the reference names, whatever the rows and the filter hold."""
+"""Filters: on each database the rows that the reference names, whatever the rows and the filter hold."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.filter_fields import Kind
 from export_pipeline.runs.filter_tree import Filter, Not
 from export_pipeline_tests.runs.filter_trees import conditions, trees
+from export_pipeline_tests.servers import ClickhouseServer
 from export_pipeline_tests.sources.filter_rows import HOSTILE, IDS, LONG, NOON, Filled
 from export_pipeline_tests.sources.stores import Store, uuid
 
@@ -82,7 +83,7 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.NUMBER: AMOUNTS,
 }
 LEAVES = conditions(values=VALUES, patterns=PATTERNS, texts=TEXTS)
-BOTH = pytest.mark.parametrize("filled", ["filled_sqlite", "filled_postgres"])
+EACH = pytest.mark.parametrize("filled", ["filled_sqlite", "filled_postgres", "filled_clickhouse"])
 OFTEN = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -109,7 +110,15 @@ def filled_postgres(postgres_database: str, tmp_path_factory: pytest.TempPathFac
     store.close()
 
 
-@BOTH
+@pytest.fixture(scope="module")
+def filled_clickhouse(clickhouse: ClickhouseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    store = Store("clickhouse", clickhouse.url(clickhouse.new_database()), tmp_path_factory.mktemp("filters"))
+    filled = Filled(store)
+    yield filled
+    filled.source.close()
+
+
+@EACH
 @OFTEN
 @given(tree=trees(LEAVES))
 def test_a_filter_gives_the_rows_that_the_reference_names(
@@ -119,7 +128,7 @@ def test_a_filter_gives_the_rows_that_the_reference_names(
     assert store.found(parse_filter(str(tree))) == store.wanted(tree)
 
 
-@BOTH
+@EACH
 @OFTEN
 @given(leaf=LEAVES)
 def test_each_row_is_matched_by_a_condition_or_by_its_complement(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline_tests.sources.stores import BASIC, PROJECT, Store, ids_of, micros, rows_of, uuid
+from export_pipeline_tests.sources.stores import BASIC, EVERYWHERE, PROJECT, Store, ids_of, micros, rows_of, uuid
 
 NOON = micros("2026-03-14T12:00:00.123456+00:00")
 SECONDS = NOON // 1_000_000
@@ -61,6 +61,7 @@ def test_start_time_in_every_form_is_the_same_instant(store: Store, form: str) -
     source.close()
 
 
+@EVERYWHERE
 def test_integer_seconds_and_dates_are_times(store: Store) -> None:
     store.runs({"start_time": "INTEGER"})
     store.add(1, SECONDS)
@@ -139,6 +140,7 @@ def rounds_of(dialect: str) -> list[dict[str, tuple[str, Any, Any]]]:
     return rounds
 
 
+@EVERYWHERE
 def test_cells_of_every_type_arrive_as_they_are(store: Store) -> None:
     store.projects(PROJECT)
     for number, cells in enumerate(rounds_of(store.dialect)):
@@ -166,6 +168,7 @@ def test_bytes_that_are_not_utf8_pass_through_sqlite_unharmed(sqlite_store: Stor
     assert (row["name"], row["inputs"], row["error"]) == (b"\xed\xa0\x80", b'{"a": "\xff\xfe"}', b"\0\0")
 
 
+@EVERYWHERE
 @pytest.mark.parametrize(
     ("sqlite_type", "postgres_type", "key", "other"),
     [
@@ -209,6 +212,7 @@ def test_a_project_key_of_sixteen_bytes_is_found_in_sqlite(sqlite_store: Store) 
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("project", ["no uuid", "", "nul\0", "\ud800", "9" * 40, "' OR 1=1 --", uuid(77)])
 def test_a_project_that_cannot_exist_has_no_rows(store: Store, project: str) -> None:
     store.runs()

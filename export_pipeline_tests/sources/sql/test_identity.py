@@ -6,7 +6,7 @@ from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of, rows_of
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, OTHER, PROJECT, Store, ids_of, rows_of
 
 AT = "2026-03-14 10:00:00+00:00"
 OLD, NEW = "2026-03-20 00:00:00+00:00", "2026-03-21 00:00:00+00:00"
@@ -50,6 +50,7 @@ def test_a_unique_key_with_a_version_in_it_tells_versions_of_a_run_apart(store: 
     source.close()
 
 
+@EVERYWHERE
 def test_the_mapping_says_what_tells_runs_apart(store: Store) -> None:
     store.runs({"modified_at": "{time}", "trace_id": "{uuid}", "cell": "TEXT"})
     trace, other_trace = "0190bbbb-0000-7000-8000-000000000001", "0190bbbb-0000-7000-8000-000000000002"
@@ -76,6 +77,7 @@ def test_the_mapping_says_what_tells_runs_apart(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("relation", ["table: runs", "table: seen", "query: SELECT * FROM runs"])
 def test_set_aside_rows_are_counted_with_a_filter_too(store: Store, relation: str) -> None:
     store.runs({"modified_at": "{time}", "is_deleted": "{flag}"})

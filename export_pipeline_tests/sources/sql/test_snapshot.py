@@ -22,7 +22,18 @@ from export_pipeline.sources.sql.session_thread import THREAD_NAME, SessionThrea
 from export_pipeline.sources.sql.source import SqlSource
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, wait_for
-from export_pipeline_tests.sources.stores import DAY, PROJECT, START, Store, fill, readers, rows_of, settings_for, uuid
+from export_pipeline_tests.sources.stores import (
+    DAY,
+    EVERYWHERE,
+    PROJECT,
+    START,
+    Store,
+    fill,
+    readers,
+    rows_of,
+    settings_for,
+    uuid,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +119,7 @@ def test_an_error_of_the_consumer_closes_the_snapshot(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_batches_are_read_once(store: Store) -> None:
     store.runs()
     source = store.source()
@@ -184,6 +196,7 @@ def test_a_closed_source_refuses_and_lets_readers_end(store: Store) -> None:
             source.projects()
 
 
+@EVERYWHERE
 def test_many_threads_read_at_once_over_few_connections(store: Store) -> None:
     store.runs(unique=True)
     for number in range(20):

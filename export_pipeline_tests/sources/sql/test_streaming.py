@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline_tests.sources.stores import PROJECT, Store
+from export_pipeline_tests.sources.stores import EVERYWHERE, PROJECT, Store
 
 MIB = 1024 * 1024
 
@@ -45,31 +45,43 @@ def read_in_a_process(store: Store, mapping: str | None) -> tuple[int, int, int]
 
 
 @pytest.mark.slow
+@EVERYWHERE
 @pytest.mark.parametrize("mapping", [None, "runs: {table: seen}"])
 def test_huge_rows_need_memory_for_a_few_of_them_only(store: Store, mapping: str | None) -> None:
     store.runs({"inputs": "TEXT"}, unique=True)
     store.run("CREATE VIEW seen AS SELECT * FROM runs")
-    big = "printf('%.8000000c', 'x')" if store.dialect == "sqlite" else "repeat('x', 8000000)"
-    for number in range(50):
-        store.add(number, f"2026-03-14 10:00:{59 - number:02}+00:00", inputs="")
-    store.run(f"UPDATE runs SET inputs = {big}")
+    if store.dialect == "clickhouse":
+        start = "toDateTime64('2026-03-14 10:00:59', 6, 'UTC') - number"
+        big = "arrayStringConcat(arrayMap(i -> repeat('x', 1000000), range(8 + number * 0)))"
+        columns = f"generateUUIDv4(), '{PROJECT}', 'run', 'llm', {start}, {big}"
+        store.run(f"INSERT INTO runs SELECT {columns} FROM numbers(50) SETTINGS max_block_size = 5")
+    else:
+        big = "printf('%.8000000c', 'x')" if store.dialect == "sqlite" else "repeat('x', 8000000)"
+        for number in range(50):
+            store.add(number, f"2026-03-14 10:00:{59 - number:02}+00:00", inputs="")
+        store.run(f"UPDATE runs SET inputs = {big}")
     rows, size, grown = read_in_a_process(store, mapping)
     assert (rows, size > 400_000_000) == (50, True)
     assert grown < 160 * MIB, f"grew by {grown // MIB} MiB"
 
 
 @pytest.mark.slow
+@EVERYWHERE
 def test_a_day_of_many_rows_needs_little_more_than_one_of_few(store: Store) -> None:
     store.runs({"inputs": "TEXT"}, unique=True)
-    store.run("CREATE INDEX by_day ON runs (session_id, start_time)")
+    if store.dialect != "clickhouse":
+        store.run("CREATE INDEX by_day ON runs (session_id, start_time)")
     if store.dialect == "sqlite":
         numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
         id_, start = "printf('%032x', i)", "strftime('%Y-%m-%dT%H:%M:%S', 1773489600 - i % 40000, 'unixepoch')"
+    elif store.dialect == "clickhouse":
+        numbers = "WITH n AS (SELECT number + 1 AS i FROM numbers(300000))"
+        id_, start = "toUUID(leftPad(hex(i), 32, '0'))", "fromUnixTimestamp(1773489600 - i % 40000)"
     else:
         numbers = "WITH n(i) AS (SELECT generate_series(1, 300000))"
         id_, start = "lpad(to_hex(i), 32, '0')::uuid", "to_timestamp(1773489600 - i % 40000)"
     columns = f"{id_}, '{PROJECT}', 'run', 'llm', {start}, '{'x' * 300}'"
-    cast = columns if store.dialect == "sqlite" else columns.replace(f"'{PROJECT}'", f"'{PROJECT}'::uuid")
+    cast = columns if store.dialect != "postgresql" else columns.replace(f"'{PROJECT}'", f"'{PROJECT}'::uuid")
     store.run(f"INSERT INTO runs {numbers} SELECT {cast} FROM n")
     rows, size, grown = read_in_a_process(store, None)
     assert (rows, size > 100_000_000) == (300_000, True)

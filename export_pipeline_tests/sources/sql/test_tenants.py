@@ -8,7 +8,7 @@ import pytest
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey, RunSource
-from export_pipeline_tests.sources.stores import BASIC, DAY, OTHER, PROJECT, Store, uuid
+from export_pipeline_tests.sources.stores import BASIC, DAY, EVERYWHERE, OTHER, PROJECT, Store, uuid
 
 A = "aaaaaaaa-0000-4000-8000-00000000000a"
 B = "bbbbbbbb-0000-4000-8000-00000000000b"
@@ -39,6 +39,7 @@ def listed(store: Store, *projects: tuple[str, str | None], kind: str = "{uuid}"
     store.table("runs", {**BASIC, "session_id": kind, "tenant_id": tenant, "modified_at": "{time}"})
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("mapping", [FROM_RUNS, "projects: {from_runs: true, tenant_id: tenant_id}"])
 def test_one_row_of_another_tenant_moves_no_project_that_is_taken_from_the_runs(store: Store, mapping: str) -> None:
     store.table("runs", {**BASIC, "tenant_id": "{uuid}"})
@@ -55,6 +56,7 @@ def test_one_row_of_another_tenant_moves_no_project_that_is_taken_from_the_runs(
     source.close()
 
 
+@EVERYWHERE
 def test_the_mapping_may_say_that_a_column_of_the_usual_name_is_not_the_tenant(store: Store) -> None:
     store.table("runs", {**BASIC, "tenant_id": "TEXT"})
     store.add(1, AT, tenant_id="customer 1")
@@ -66,6 +68,7 @@ def test_the_mapping_may_say_that_a_column_of_the_usual_name_is_not_the_tenant(s
         source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("tenant", ["TEXT", "{uuid}"])
 def test_rows_that_name_another_tenant_than_their_project_are_counted_and_not_exported(
     store: Store, tenant: str
@@ -87,6 +90,7 @@ def test_rows_that_name_another_tenant_than_their_project_are_counted_and_not_ex
     source.close()
 
 
+@EVERYWHERE
 def test_runs_that_do_not_say_whose_they_are_belong_to_one_tenant_only(store: Store) -> None:
     store.table("sessions", {"id": "{uuid}", "name": "TEXT", "tenant_id": "TEXT"})
     store.insert("sessions", id=PROJECT, name="chatbot", tenant_id=A)
@@ -103,6 +107,7 @@ def test_runs_that_do_not_say_whose_they_are_belong_to_one_tenant_only(store: St
 SPELLINGS = [A.upper(), A.replace("-", ""), A.replace("-", "").upper(), f"{{{A}}}", f"urn:uuid:{A}", f" {A}"]
 
 
+@EVERYWHERE
 def test_a_tenant_may_be_spelled_in_every_way(store: Store) -> None:
     store.table("runs", {**BASIC, "tenant_id": "TEXT"})
     for number, spelling in enumerate([A, *SPELLINGS], 1):
@@ -116,6 +121,7 @@ def test_a_tenant_may_be_spelled_in_every_way(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize(("kind", "values"), [("TEXT", ["acme", "Acme", "acme "]), ("BIGINT", [1, 10, -1])])
 def test_tenants_that_are_no_uuids_are_compared_by_their_bytes(store: Store, kind: str, values: list[Any]) -> None:
     store.table("runs", {**BASIC, "tenant_id": kind})
@@ -128,6 +134,7 @@ def test_tenants_that_are_no_uuids_are_compared_by_their_bytes(store: Store, kin
     source.close()
 
 
+@EVERYWHERE
 def test_sessions_whose_ids_are_one_uuid_in_two_spellings_have_their_own_rows(store: Store) -> None:
     listed(store, (PROJECT, A), (PROJECT.upper(), B), kind="TEXT")
     store.add(1, AT, tenant_id=A)
@@ -150,6 +157,7 @@ def test_spellings_that_find_the_same_rows_are_one_key(postgres_store: Store) ->
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("mapping", [FROM_RUNS, None])
 def test_nobody_s_rows_are_not_to_be_had_by_a_project_of_their_name(store: Store, mapping: str | None) -> None:
     listed(store, (PROJECT, A), (UNASSIGNED, B), kind="TEXT")
@@ -164,6 +172,7 @@ def test_nobody_s_rows_are_not_to_be_had_by_a_project_of_their_name(store: Store
     source.close()
 
 
+@EVERYWHERE
 def test_tenants_of_numbers_and_of_text_are_the_same_only_where_their_text_is(store: Store) -> None:
     store.table("sessions", {"id": "{uuid}", "name": "TEXT", "tenant_id": "TEXT"})
     for tenant in ("1", "01"):
@@ -176,6 +185,7 @@ def test_tenants_of_numbers_and_of_text_are_the_same_only_where_their_text_is(st
     source.close()
 
 
+@EVERYWHERE
 def test_the_tenant_of_projects_that_are_taken_from_the_runs_is_complained_of_by_its_own_name(store: Store) -> None:
     store.table("runs", BASIC)
     source = store.source("projects: {from_runs: true, tenant_id: workspace}")
@@ -183,6 +193,7 @@ def test_the_tenant_of_projects_that_are_taken_from_the_runs_is_complained_of_by
     source.close()
 
 
+@EVERYWHERE
 def test_a_run_of_another_tenant_is_no_version_of_a_run(store: Store) -> None:
     listed(store, (PROJECT, A))
     store.add(1, AT, tenant_id=A, modified_at="2026-03-20 00:00:00+00:00")
@@ -194,6 +205,7 @@ def test_a_run_of_another_tenant_is_no_version_of_a_run(store: Store) -> None:
         source.close()
 
 
+@EVERYWHERE
 def test_feedback_of_another_tenant_is_neither_counted_nor_filtered_by(store: Store) -> None:
     listed(store, (PROJECT, A))
     store.table("feedbacks", {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "INT", "tenant_id": "TEXT"})
@@ -231,6 +243,7 @@ def test_the_place_of_a_run_in_its_trace_leads_through_no_other_tenant(store: St
     source.close()
 
 
+@EVERYWHERE
 def test_a_table_of_projects_without_tenants_asks_nothing_of_the_runs(store: Store) -> None:
     store.runs({"tenant_id": "TEXT"})
     store.add(1, AT, tenant_id="customer 1")
@@ -243,6 +256,7 @@ def test_a_table_of_projects_without_tenants_asks_nothing_of_the_runs(store: Sto
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("relation", ["table: shown", "query: SELECT * FROM runs"])
 @pytest.mark.parametrize("expression", ["", ", fields: {name: {sql: upper(run_type)}}"], ids=["columns", "expression"])
 def test_tenants_are_told_apart_in_views_and_queries(store: Store, relation: str, expression: str) -> None:

@@ -8,7 +8,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey, UnassignedRows
-from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, ids_of
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, OTHER, PROJECT, Store, ids_of
 
 AT = "2026-03-14 10:00:00+00:00"
 DELETED = "0190aaaa-0000-7000-8000-00000000000d"
@@ -27,6 +27,7 @@ def fill(store: Store) -> None:
     store.add(11, AT, session_id=OTHER, is_deleted=True)
 
 
+@EVERYWHERE
 def test_they_are_counted_by_what_is_wrong_with_them(store: Store) -> None:
     fill(store)
     source = store.source()
@@ -42,6 +43,7 @@ def test_they_are_counted_by_what_is_wrong_with_them(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_they_are_a_project_of_their_own_where_the_settings_name_one(store: Store) -> None:
     fill(store)
     settings = load_settings(
@@ -57,6 +59,7 @@ def test_they_are_a_project_of_their_own_where_the_settings_name_one(store: Stor
     source.close()
 
 
+@EVERYWHERE
 def test_versions_of_them_are_told_apart_by_their_unknown_projects(store: Store) -> None:
     store.runs({"modified_at": "{time}"})
     for project in (None, DELETED, OTHER):
@@ -68,6 +71,7 @@ def test_versions_of_them_are_told_apart_by_their_unknown_projects(store: Store)
     source.close()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("empty", [None, ""])
 def test_rows_without_an_id_belong_to_no_project_that_is_taken_from_the_runs(store: Store, empty: str | None) -> None:
     store.table("runs", {"id": "TEXT", "session_id": "TEXT", "name": "TEXT", "run_type": "TEXT", "start_time": "TEXT"})

@@ -22,7 +22,7 @@ from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.sql import unpack
-from export_pipeline_tests.sources.stores import DAY, OTHER, PROJECT, Store, matching, uuid
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, OTHER, PROJECT, Store, matching, uuid
 
 START = "2026-03-14 10:00:00+00:00"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -130,6 +130,7 @@ def test_escapes_that_no_text_can_hold_are_replacement_characters(store: Store) 
     source.close()
 
 
+@EVERYWHERE
 def test_a_text_of_four_letters_in_a_text_column_stays_one(store: Store) -> None:
     store.runs({"error": "TEXT", "tags": "TEXT", "total_cost": "TEXT"})
     store.add(1, START, error="null", tags="null", total_cost="null")
@@ -190,6 +191,7 @@ def test_ids_that_became_floats_are_the_same_ids(store: Store, own: Any, other: 
     source.close()
 
 
+@EVERYWHERE
 def test_a_dotted_text_is_an_id_of_its_own_where_ids_are_text(store: Store) -> None:
     store.runs({"id": "TEXT", "parent_run_id": "TEXT"})
     store.add("1", START)
@@ -389,6 +391,7 @@ def test_filters_on_a_built_tree_mean_what_the_file_says(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_where_ids_may_repeat_only_root_runs_get_a_path(store: Store) -> None:
     chain(store, columns={}, unique=False)
     source = store.source()
@@ -408,6 +411,7 @@ def test_a_path_that_goes_round_in_circles_is_left_empty(store: Store) -> None:
     source.close()
 
 
+@EVERYWHERE
 def test_the_segments_of_a_path_are_ids_of_the_file(store: Store) -> None:
     store.runs({"id": "TEXT", "dotted_order": "TEXT"})
     stamp = "20260314T100000000000Z"

@@ -1,0 +1,1 @@
+"""Trace stores in ClickHouse, over HTTP: sessions, a day as one SELECT, its words for queries, its errors."""

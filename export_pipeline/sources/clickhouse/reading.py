@@ -1,0 +1,166 @@
+"""The rows of one window out of ClickHouse, and what is counted of them, all from one SELECT."""
+
+from collections.abc import Collection, Generator, Sequence
+from functools import reduce
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from typing_extensions import override
+
+from export_pipeline.errors import SourceUnreachableError
+from export_pipeline.runs.arrays import flags_array
+from export_pipeline.runs.schema import RUN_FIELDS, Kind
+from export_pipeline.runs.times import EpochUnit
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.clickhouse.counting import Counted, count_days
+from export_pipeline.sources.clickhouse.queries import ClickhouseQueries
+from export_pipeline.sources.sql.filter_rows import RowFilter
+from export_pipeline.sources.sql.queries import Output
+from export_pipeline.sources.sql.source import Counted as SnapshotCounts
+from export_pipeline.sources.sql.source import Reading
+
+
+class Session(Protocol):
+    """What is needed of a session."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a small query."""
+
+    def stream(self, sql: str) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come."""
+
+
+class ClickhouseReading(Reading):
+    """The rows of a window. What is asked before they are read is a statement of its own, and compared at the end."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        queries: ClickhouseQueries,
+        window: Window,
+        fields: Collection[str] | None,
+        unit: EpochUnit,
+    ) -> None:
+        self._session, self._queries, self._window, self._unit = session, queries, window, unit
+        self._day = queries.day(window, fields)
+        self._filter = None if queries.tree is None else RowFilter(queries.tree, unit=unit)
+        self._told: Counted | None = None
+        self._read: Counted | None = None
+
+    def _counted(self) -> Counted:
+        if self._read is not None:
+            return self._read
+        if self._told is None:
+            days = count_days(self._session.rows, self._queries, self._window, unit=self._unit)
+            self._told = sum(days.values(), Counted())
+        return self._told
+
+    @property
+    @override
+    def counted(self) -> SnapshotCounts:
+        found = self._counted()
+        return found.rows, found.newest, found.rows + found.superseded if self._day.versions else None, found.digest
+
+    @property
+    @override
+    def records(self) -> tuple[int, int | None] | None:
+        found = self._counted()
+        return (found.records, found.newest_record) if self._day.feedback else None
+
+    @override
+    def batches(self) -> Generator[pa.RecordBatch]:
+        found, choice = Counted(), _Choice()
+        for batch in self._session.stream(self._day.sql):
+            newest = choice.newest(batch) if self._day.versions else None
+            matching = None if self._filter is None else self._matching(batch, self._filter)
+            kept = _both(newest, matching)
+            found += self._of(batch, kept, among=batch.num_rows if matching is None else pc.sum(matching).as_py() or 0)
+            raw = _raw(batch, self._day.outputs)
+            del batch
+            yield raw if kept is None else raw.filter(kept)
+            del raw
+        if self._told is not None and self._told != found:
+            raise SourceUnreachableError("the trace store changed between two statements that read it; try again")
+        self._read = found
+
+    def _matching(self, batch: pa.RecordBatch, judged: RowFilter) -> pa.Array:
+        cells = [_cells(batch.column(f"filter {name}")) for name in self._day.filtered]
+        rows = zip(*cells, strict=True) if cells else ((),) * batch.num_rows
+        return flags_array([judged.matches(dict(zip(self._day.filtered, row, strict=True))) for row in rows])
+
+    def _of(self, batch: pa.RecordBatch, kept: pa.Array | None, *, among: int) -> Counted:
+        """What is counted of the kept rows; `among` match the filter."""
+
+        def of_kept(name: str) -> pa.Array:
+            column = batch.column(name)
+            return column if kept is None else column.filter(kept)
+
+        changed = of_kept("changed")
+        rows = len(changed)
+        records = newest_record = None
+        if self._day.feedback:
+            records, newest_record = pc.sum(of_kept("records")).as_py(), pc.max(of_kept("newest record")).as_py()
+        digest = pc.sum(of_kept("digest")).as_py() if self._day.digest else None
+        return Counted(rows, among - rows, pc.max(changed).as_py(), records or 0, newest_record, digest)
+
+
+class _Choice:
+    """Which of the newest versions of a run counts: those that agree come one after the other, and it is the first."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, ...] | None = None
+        self._has_one = False
+
+    def newest(self, batch: pa.RecordBatch) -> pa.Array:
+        """Flags of the rows that count."""
+        newest = pc.not_equal(batch.column("export pipeline newest"), 0)
+        starts, runs, ids = (batch.column(name) for name in ("start_time out", "run", "id out"))
+        keys = starts, runs, ids
+        again = pc.and_kleene(pc.equal(starts[1:], starts[:-1]), pc.equal(runs[1:], runs[:-1]))
+        if batch.num_rows and not pc.any(again).as_py() and self._key(keys, 0) != self._last:
+            self._last, self._has_one = self._key(keys, batch.num_rows - 1), newest[-1].as_py()
+            return newest
+        return flags_array([self._counts(self._key(keys, row), newest[row].as_py()) for row in range(batch.num_rows)])
+
+    @staticmethod
+    def _key(columns: tuple[pa.Array, ...], row: int) -> tuple[Any, ...] | None:
+        """A row without an id is nobody's version."""
+        key = tuple(_cells(column.slice(row, 1))[0] for column in columns)
+        return None if key[-1] is None else key
+
+    def _counts(self, key: tuple[Any, ...] | None, is_newest: bool) -> bool:
+        if key is None or key != self._last:
+            self._last, self._has_one = key, False
+        counts = is_newest and not self._has_one
+        self._has_one = self._has_one or (counts and key is not None)
+        return counts
+
+
+def _both(first: pa.Array | None, second: pa.Array | None) -> pa.Array | None:
+    """Where both are true; one that is None is true everywhere, and so is the answer None."""
+    flags = [each for each in (first, second) if each is not None and not pc.all(each).as_py()]
+    return None if not flags else reduce(pc.and_, flags)
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """Values as Python's; text as bytes."""
+    return list((column.view(pa.binary()) if pa.types.is_string(column.type) else column).to_pylist())
+
+
+def _raw(batch: pa.RecordBatch, outputs: Sequence[Output]) -> pa.RecordBatch:
+    arrays = []
+    for output in outputs:
+        if output.sql is None:
+            arrays.append(pa.nulls(batch.num_rows, _null_type(output)))
+            continue
+        array = batch.column(f"{output.field.name} out")
+        if output.field.kind is Kind.TIME and pa.types.is_integer(array.type):
+            array = array.cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in RUN_FIELDS])
+
+
+def _null_type(output: Output) -> pa.DataType:
+    return pa.timestamp("us", tz="UTC") if output.field.kind is Kind.TIME else pa.string()
