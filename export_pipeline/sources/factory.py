@@ -76,6 +76,6 @@ def _opener(settings: Settings) -> Callable[[Choice], SqlSource]:
 
         return lambda choice: ClickhouseSource(url, choice=choice, row_security=settings.allow_row_security, **shared)
     raise SettingsError(
-        f"{PREFIX}SOURCE_URL names a {backend} database; trace stores can be sqlite:///, postgresql://, "
+        f"{PREFIX}SOURCE_URL names a {url.drivername if backend == 'clickhouse' else backend} database; trace stores can be sqlite:///, postgresql://, "
         "clickhouse:// or clickhouses:// only"
     )
