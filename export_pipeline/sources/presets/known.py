@@ -85,6 +85,22 @@ _OTEL = Preset(
         "Events.Attributes"
     ),
 )
+_OPIK = Preset(
+    kind="opik",
+    database="clickhouse",
+    label="Opik",
+    file="opik.clickhouse",
+    marks=columns(
+        spans="id workspace_id project_id trace_id parent_span_id start_time total_estimated_cost last_updated_at",
+        traces="id workspace_id project_id start_time thread_id last_updated_at",
+    ),
+    needs=columns(
+        spans="name type end_time input output metadata tags usage model provider error_info",
+        traces="name end_time input output metadata tags error_info",
+        feedback_scores="entity_id entity_type workspace_id name value category_name reason source created_at "
+        "last_updated_at",
+    ),
+)
 
 PRESETS: tuple[Preset, ...] = (
     _PHOENIX(database="sqlite", file="phoenix.sqlite"),
@@ -94,5 +110,6 @@ PRESETS: tuple[Preset, ...] = (
     _LANGFUSE_4,
     _LANGFUSE_3,
     _OTEL,
+    _OPIK,
 )
 """Each store in each database. Of several presets of a kind in one database the first whose `marks` are there is it."""

@@ -20,22 +20,22 @@ from export_pipeline_tests.sources.stores import DAY, Store, execute
 pytestmark = pytest.mark.slow
 
 TRACE, OTHER_TRACE = "0af7651916cd43dd8448eb211c80319c", "trace-2"
-START = "2026-03-14 10:00:0{second}.{fraction}"
+CHAT = ProjectKey("chat")
 
 
-def exported(source: RunSource, *, day: date = DAY, project: str = "chat") -> list[dict[str, Any]]:
+def exported(source: RunSource, *, day: date = DAY, project: ProjectKey = CHAT) -> list[dict[str, Any]]:
     """The rows of a day as the file has them."""
     transform = RunTransform(
         tenant_id=uuid4(), session_id=uuid4(), fields=select_fields(FIELD_BY_NAME), format_version="v2_beta",
         window=Window.of_day(day),
     )  # fmt: skip
     found: list[dict[str, Any]] = []
-    with source.open(ProjectKey(project), Window.of_day(day), FIELD_BY_NAME) as snapshot:
+    with source.open(project, Window.of_day(day), FIELD_BY_NAME) as snapshot:
         for batch in transform.stream(snapshot.batches()):
             assert batch.rejected == ()
             found += batch.rows.to_pylist()
         assert snapshot.fingerprint.rows == len(found)
-        assert source.days(ProjectKey(project))[day] == snapshot.fingerprint
+        assert source.days(project)[day] == snapshot.fingerprint
     return found
 
 

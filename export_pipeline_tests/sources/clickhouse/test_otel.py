@@ -99,7 +99,7 @@ def loaded(text: str | None) -> Any:
 
 
 def by_name(source: RunSource, project: str = "chat") -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in exported(source, project=project)}
+    return {row["name"]: row for row in exported(source, project=ProjectKey(project))}
 
 
 def test_each_dialect_gives_the_same_run(source: RunSource) -> None:
