@@ -75,7 +75,8 @@ def _opener(settings: Settings) -> Callable[[Choice], SqlSource]:
         from export_pipeline.sources.clickhouse.source import ClickhouseSource
 
         return lambda choice: ClickhouseSource(url, choice=choice, row_security=settings.allow_row_security, **shared)
+    named = url.drivername if backend == "clickhouse" else backend
     raise SettingsError(
-        f"{PREFIX}SOURCE_URL names a {url.drivername if backend == 'clickhouse' else backend} database; trace stores can be sqlite:///, postgresql://, "
+        f"{PREFIX}SOURCE_URL names a {named} database; trace stores can be sqlite:///, postgresql://, "
         "clickhouse:// or clickhouses:// only"
     )
