@@ -10,8 +10,8 @@ from starlette.types import ASGIApp
 
 from export_pipeline.api import destinations, docs, exports, filters, health, metrics, records
 from export_pipeline.api.answers import EveryAnswer, write_access_log
+from export_pipeline.api.context import Context
 from export_pipeline.api.failures import ERRORS, add_handlers
-from export_pipeline.api.parts import Parts
 from export_pipeline.api.rates import Rates
 from export_pipeline.exports.control.database import ControlDatabase, open_control
 from export_pipeline.settings import Settings, load_settings
@@ -28,7 +28,7 @@ class _Api(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Called by Starlette at the first request."""
-        return EveryAnswer(super().build_middleware_stack(), self.state.parts.rates)
+        return EveryAnswer(super().build_middleware_stack(), self.state.context.rates)
 
 
 def create_app(settings: Settings | None = None, control: ControlDatabase | None = None) -> FastAPI:
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, control: ControlDatabase | None
         docs_url=None,
         redoc_url=None,
     )
-    app.state.parts = Parts(settings, opened, Rates(settings.api_rate))
+    app.state.context = Context(settings, opened, Rates(settings.api_rate))
     if settings.api_access_log:
         write_access_log()
     add_handlers(app)

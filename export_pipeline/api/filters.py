@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
+from export_pipeline.api.context import GetCaller
 from export_pipeline.api.guard import GuardedRoute
-from export_pipeline.api.parts import GetCaller
 from export_pipeline.api.wire import Body
 from export_pipeline.errors import FilterError
 from export_pipeline.runs.filter import parse_filter

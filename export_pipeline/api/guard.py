@@ -11,8 +11,8 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+from export_pipeline.api.context import Caller, Context
 from export_pipeline.api.failures import NOT_FOUND
-from export_pipeline.api.parts import Caller, Parts
 from export_pipeline.api.rates import client_of
 from export_pipeline.errors import DestinationError, ExportPipelineError, LimitError
 from export_pipeline.exports.access.keys import SCOPES, ApiKey, authenticate
@@ -61,9 +61,9 @@ def _note_refusal(request: Request, error: HTTPException | LimitError | Destinat
     else:
         reason, text = "limit" if isinstance(error, LimitError) else "destination", str(error)
     if caller is not None and reason is not None:
-        parts: Parts = request.app.state.parts
-        parts.refusals.note(
-            parts.control,
+        context: Context = request.app.state.context
+        context.refusals.note(
+            context.control,
             tenant_id=caller.tenant_id,
             actor=caller.actor,
             reason=reason,
@@ -112,8 +112,8 @@ def _no_number(name: str) -> None:
 
 def admit(request: Request, *, scope: str) -> None:
     """Sets `request.state.caller`; 401 without a valid key, 404 for another workspace, 403 without scope."""
-    parts: Parts = request.app.state.parts
-    caller = _only_user(request, parts) if parts.settings.api_single_user else _key_holder(request, parts)
+    context: Context = request.app.state.context
+    caller = _only_user(request, context) if context.settings.api_single_user else _key_holder(request, context)
     request.state.caller = caller
     named = request.headers.get("x-tenant-id")
     if named is not None and parse_uuid(named) != caller.tenant_id:
@@ -122,9 +122,9 @@ def admit(request: Request, *, scope: str) -> None:
         raise HTTPException(403, f"The API key lacks the scope {scope}.")
 
 
-def _key_holder(request: Request, parts: Parts) -> Caller:
+def _key_holder(request: Request, context: Context) -> Caller:
     text = request.headers.get("x-api-key") or _bearer(request.headers.get("authorization", ""))
-    key = _checked(request, parts, text) if text else None
+    key = _checked(request, context, text) if text else None
     if key is None:
         raise HTTPException(
             401, "Give a valid API key in the header X-API-Key.", headers={"WWW-Authenticate": "Bearer"}
@@ -137,19 +137,19 @@ def _name_caller(request: Request, key: ApiKey) -> None:
     request.state.caller = Caller(tenant_id=key.tenant_id, scopes=frozenset(), actor=key.actor)
 
 
-def _checked(request: Request, parts: Parts, text: str) -> ApiKey | None:
+def _checked(request: Request, context: Context, text: str) -> ApiKey | None:
     """The key with this text where it is valid; the control database is not asked beyond the limits of tries."""
     host = client_of(request.scope)
-    parts.rates.attempt(host, text)
+    context.rates.attempt(host, text)
     try:
-        key = authenticate(parts.control, text, ended=partial(_name_caller, request))
+        key = authenticate(context.control, text, ended=partial(_name_caller, request))
     except ExportPipelineError:
-        parts.rates.undecided(host, text)
+        context.rates.undecided(host, text)
         raise
     if key is None:
-        parts.rates.invalid(text)
+        context.rates.invalid(text)
     else:
-        parts.rates.valid(host, text)
+        context.rates.valid(host, text)
     return key
 
 
@@ -158,7 +158,7 @@ def _bearer(header: str) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _only_user(request: Request, parts: Parts) -> Caller:
+def _only_user(request: Request, context: Context) -> Caller:
     """Single-user mode: whoever is on this machine. Pages of other sites, opened in its browser, are not."""
     client, server = request.client, request.scope.get("server")
     local = (client is None or is_loopback(client.host)) and (server is None or is_loopback(str(server[0])))
@@ -173,7 +173,7 @@ def _only_user(request: Request, parts: Parts) -> Caller:
     origin = request.headers.get("origin")
     if origin is not None and not is_loopback(_host_of(origin)):
         raise HTTPException(403, "In single-user mode the API answers no pages of other sites.")
-    tenant_id = workspace_of(parts.control, parts.settings)
+    tenant_id = workspace_of(context.control, context.settings)
     return Caller(tenant_id=tenant_id, scopes=frozenset(SCOPES), actor="single-user")
 
 

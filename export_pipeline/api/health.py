@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from export_pipeline.api.parts import GetParts
+from export_pipeline.api.context import GetContext
 from export_pipeline.api.wire import Body
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.exports.watch.heartbeat import LATE_SECONDS, seconds_since_tick
@@ -31,12 +31,12 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses={503: {"model": Readiness, "description": "Not ready"}})
-def ready(parts: GetParts, response: Response) -> Readiness:
+def ready(context: GetContext, response: Response) -> Readiness:
     """200 where the control database answers and Dagster's daemon has ticked lately, else 503."""
     tick = None
     try:
-        parts.control.check_schema()
-        tick = seconds_since_tick(parts.control)
+        context.control.check_schema()
+        tick = seconds_since_tick(context.control)
         reasons = [] if tick is not None and tick <= LATE_SECONDS else ["Dagster's daemon has not ticked lately"]
     except ExportPipelineError:
         reasons = ["the control database cannot be used"]

@@ -8,9 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from export_pipeline.api.context import GetCaller, GetContext
 from export_pipeline.api.failures import ERRORS
 from export_pipeline.api.guard import GuardedRoute
-from export_pipeline.api.parts import GetCaller, GetParts
 from export_pipeline.exports.watch.metrics import Measures, measure
 
 router = APIRouter(tags=["service"], route_class=GuardedRoute)
@@ -24,10 +24,10 @@ _TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"sche
     responses={**ERRORS, **_TEXT},
     openapi_extra={"x-scope": "metrics:read"},
 )
-def metrics(parts: GetParts, _caller: GetCaller) -> Response:
+def metrics(context: GetContext, _caller: GetCaller) -> Response:
     """Rows, bytes, days by status, days overdue by project, queue depth, seconds by step."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reading(measure(parts.control, parts.settings)))
+    registry.register(_Reading(measure(context.control, context.settings)))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

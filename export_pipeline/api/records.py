@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from export_pipeline.api.context import GetCaller, GetContext
 from export_pipeline.api.guard import GuardedRoute
-from export_pipeline.api.parts import GetCaller, GetParts
 from export_pipeline.api.wire import Body, Limit, Offset, Time, offset_within
 from export_pipeline.exports.access.audit import read_audit
 from export_pipeline.runs.times import instant
@@ -29,9 +29,9 @@ class AuditLine(Body):
 
 
 @router.get("", openapi_extra={"x-scope": "bulk-exports:manage"})
-def get_audit_log(parts: GetParts, caller: GetCaller, limit: Limit = 100, offset: Offset = 0) -> list[AuditLine]:
+def get_audit_log(context: GetContext, caller: GetCaller, limit: Limit = 100, offset: Offset = 0) -> list[AuditLine]:
     """The workspace's changes, the newest first."""
-    records = read_audit(parts.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset))
+    records = read_audit(context.control, tenant_id=caller.tenant_id, limit=limit, offset=offset_within(offset))
     return [
         AuditLine(
             id=line.id,

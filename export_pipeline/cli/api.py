@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 APP = "export_pipeline.api:create_app"
 
@@ -32,7 +32,7 @@ def api(
     from export_pipeline.home import is_loopback
     from export_pipeline.settings import PREFIX
 
-    settings = parts.load()
+    settings = stores.load()
     host, port = host or settings.api_host, port or settings.api_port
     single_user = single_user or settings.api_single_user
     if single_user and not is_loopback(host):
@@ -42,7 +42,7 @@ def api(
             f"the API asks for no keys in single-user mode, so it listens on this machine only: {PREFIX}API_HOST is "
             f"{host}, it must be 127.0.0.1, ::1 or localhost; elsewhere leave single-user mode off"
         )
-    with parts.open_control(settings):
+    with stores.open_control(settings):
         pass  # says what is wrong with the control database before anything listens
     os.environ[f"{PREFIX}API_SINGLE_USER"] = str(single_user).lower()
     output.say(f"HTTP API: http://{host}:{port}/docs   Ctrl-C ends it.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def backfill(
     """
     from export_pipeline.cli import dagster_backfill
 
-    url = parts.load().dagster_url
+    url = stores.load().dagster_url
     if cancel is not None or follow is not None:
         _refuse_more(projects, every, first, last, follow if cancel else None)
         if cancel is not None:
@@ -87,8 +87,8 @@ def _refuse_more(projects: object, every: bool, first: object, last: object, oth
 def _plan(projects: list[str], *, every: bool, first: datetime | None, last: datetime | None) -> "BackfillPlan":
     from export_pipeline.exports.projects.backfill import plan_backfill
 
-    settings = parts.load()
-    with parts.open_control(settings) as control:
+    settings = stores.load()
+    with stores.open_control(settings) as control:
         return plan_backfill(
             control,
             settings,

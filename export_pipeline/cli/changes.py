@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 if TYPE_CHECKING:
     from export_pipeline.exports.proof.changes import Change
@@ -70,10 +70,10 @@ def changes(
 def _since(export: str | None, since: str | None, limit: int, *, current: bool) -> "tuple[list[Change], str | None]":
     from export_pipeline.exports.proof.changes import all_changes_since, bulk_changes_since, changes_since
 
-    with parts.open_control(parts.load()) as control:
+    with stores.open_control(stores.load()) as control:
         if export is None:
             return all_changes_since(control, since, limit, current=current)
-        table = parts.find_tables(control, export)[0]
+        table = stores.find_tables(control, export)[0]
         if table.bulk_id is None:
             return changes_since(control, table.export_id, since, limit, current=current)
         return bulk_changes_since(
@@ -90,6 +90,6 @@ def _in_bucket(export: str | None) -> "list[Change]":
     wanted = None if export is None else parse_uuid(export)
     if export is not None and wanted is None:
         raise InputError(f"{export!r} is not an id: with --bucket-only a project is named by its id or its export's")
-    settings = parts.load(bucket_only=True)
-    with parts.open_store(bucket_only=True) as store:
+    settings = stores.load(bucket_only=True)
+    with stores.open_store(bucket_only=True) as store:
         return days_in_bucket(store, settings.prefix, keys=PublicKeys.from_settings(settings), wanted=wanted)

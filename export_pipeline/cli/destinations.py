@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from export_pipeline.cli import credentials, output, parts
+from export_pipeline.cli import credentials, output, stores
 from export_pipeline.runs.times import instant
 
 if TYPE_CHECKING:
@@ -79,9 +79,12 @@ def create(
             "s3_additional_kwargs": _pairs(argument or ()),
         }
     )
-    settings = parts.load()
+    settings = stores.load()
     given = _credentials(keys, role_arn)
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         new = NewDestination(name, config, given)
         made = create_destination(control, new, tenant_id=tenant_id, settings=settings, actor=ACTOR)
     _show(made, as_json=as_json)
@@ -95,8 +98,11 @@ def list_(workspace: Workspace = None, as_json: output.AsJson = False) -> None:
     """
     from export_pipeline.exports.destinations.stored import list_destinations
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         records = list_destinations(control, tenant_id=tenant_id)
     if as_json:
         output.print_json([_values(record) for record in records])
@@ -116,8 +122,11 @@ def show(destination_id: Id, workspace: Workspace = None, as_json: output.AsJson
     """
     from export_pipeline.exports.destinations.stored import get_destination
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         record = get_destination(control, destination_id, tenant_id=tenant_id)
     _show(record, as_json=as_json)
 
@@ -138,9 +147,12 @@ def rotate(
     """
     from export_pipeline.exports.destinations.stored import rotate_credentials
 
-    settings = parts.load()
+    settings = stores.load()
     given = _credentials(keys, role_arn)
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         changed = rotate_credentials(
             control,
             destination_id,
@@ -163,8 +175,11 @@ def delete(destination_id: Id, workspace: Workspace = None, as_json: output.AsJs
     """
     from export_pipeline.exports.destinations.stored import delete_destination
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         delete_destination(control, destination_id, tenant_id=tenant_id, actor=ACTOR, settings=settings)
     if as_json:
         output.print_json({"deleted": destination_id})
@@ -180,8 +195,11 @@ def check(destination_id: Id, workspace: Workspace = None, as_json: output.AsJso
     """
     from export_pipeline.exports.destinations.stored import check_stored
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         checked = check_stored(control, destination_id, tenant_id=tenant_id, settings=settings, actor=ACTOR)
     if as_json:
         error = checked.error and {"error_class": checked.error.error_class, "message": str(checked.error)}

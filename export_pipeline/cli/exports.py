@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export_pipeline.cli import exports_output, output, parts
+from export_pipeline.cli import exports_output, output, stores
 from export_pipeline.cli.destinations import ACTOR, Workspace
 
 if TYPE_CHECKING:
@@ -71,10 +71,13 @@ def create(
     from export_pipeline.exports.bulk.create import create_bulk_export
     from export_pipeline.exports.bulk.request import BulkExportRequest
 
-    settings = parts.load()
+    settings = stores.load()
     if wait and every is not None:
         raise InputError("--wait is for an export that ends; a schedule does not")
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         request = BulkExportRequest(
             destination_id=destination,
             start=_instant("--from", start),
@@ -107,8 +110,11 @@ def list_(
     """
     from export_pipeline.exports.bulk.read import list_bulk_exports
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         records = list_bulk_exports(control, tenant_id=tenant_id, limit=limit)
     if as_json:
         output.print_json([exports_output.values(export) for export in records])
@@ -126,8 +132,11 @@ def show(export_id: Id, wait: Wait = False, workspace: Workspace = None, as_json
     """
     from export_pipeline.exports.bulk.read import get_bulk_export
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         record = get_bulk_export(control, export_id, tenant_id=tenant_id)
         _show_or_follow(control, record, wait=wait, as_json=as_json)
 
@@ -145,8 +154,11 @@ def runs(
     """
     from export_pipeline.exports.bulk.read import get_bulk_export, list_child_units, list_units
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         export = get_bulk_export(control, export_id, tenant_id=tenant_id)
         of = list_units if export.interval_hours is None else list_child_units
         units = of(control, export_id, tenant_id=tenant_id)
@@ -169,8 +181,11 @@ def cancel(export_id: Id, workspace: Workspace = None, as_json: output.AsJson = 
     from export_pipeline.exports.bulk.cancel import cancel_bulk_export
     from export_pipeline.exports.bulk.dagster_runs import end_dagster_runs
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         changed = cancel_bulk_export(control, export_id, tenant_id=tenant_id, actor=ACTOR)
         end_dagster_runs(settings.dagster_url, export_id)
         _show_or_follow(control, changed, wait=False, as_json=as_json)
@@ -184,8 +199,11 @@ def retry(export_id: Id, wait: Wait = False, workspace: Workspace = None, as_jso
     """
     from export_pipeline.exports.bulk.retry import retry_failed
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         changed = retry_failed(control, export_id, tenant_id=tenant_id, settings=settings, actor=ACTOR)
         _show_or_follow(control, changed, wait=wait, as_json=as_json)
 
@@ -215,7 +233,7 @@ def _dry_run(
 ) -> None:
     from export_pipeline.exports.bulk.create import dry_run
 
-    with parts.open_source(settings) as source:
+    with stores.open_source(settings) as source:
         outcome = dry_run(control, source, request, tenant_id=tenant_id, settings=settings)
     exports_output.dry_run(outcome, as_json=as_json)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 from export_pipeline.runs.times import instant
 
 app = typer.Typer(no_args_is_help=True)
@@ -40,8 +40,11 @@ def create(
     """
     from export_pipeline.exports.access.keys import DEFAULT_SCOPES, create_key
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.in_workspace(control, settings, workspace) as tenant_id:
+    settings = stores.load()
+    with (
+        stores.open_control(settings) as control,
+        stores.in_workspace(control, settings, workspace) as tenant_id,
+    ):
         key, text = create_key(
             control,
             name=name,
@@ -68,7 +71,7 @@ def list_(
     """
     from export_pipeline.exports.access.keys import list_keys
 
-    with parts.open_control(parts.load()) as control:
+    with stores.open_control(stores.load()) as control:
         records = list_keys(control, tenant_id=workspace)
         now = control.now()
     rows = [{**_row(asdict(key)), "valid": key.valid(now)} for key in records]
@@ -91,7 +94,7 @@ def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")], as_jso
     """
     from export_pipeline.exports.access.keys import revoke_key
 
-    with parts.open_control(parts.load()) as control:
+    with stores.open_control(stores.load()) as control:
         key = revoke_key(control, key_id, actor="cli")
     if as_json:
         output.print_json(_row(asdict(key)))

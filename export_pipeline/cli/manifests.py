@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -53,14 +53,14 @@ def restore(
     from export_pipeline.exports.proof.manifest_repair import restore as write_anew
     from export_pipeline.files.signing import Signer
 
-    settings = parts.load()
+    settings = stores.load()
     signer = Signer.from_settings(settings)
-    with parts.open_control(settings) as control, parts.open_store() as store:
-        named = [table for name in exports or () for table in parts.find_tables(control, name)]
+    with stores.open_control(settings) as control, stores.open_store() as store:
+        named = [table for name in exports or () for table in stores.find_tables(control, name)]
         chosen = named or [export for export in list_tables(control) if export.superseded_at is None]
         restored = []
         for export in chosen:
-            with parts.open_store_of(export, store, control, settings) as its:
+            with stores.open_store_of(export, store, control, settings) as its:
                 restored.append(write_anew(control, its, export, signer=signer, actor="cli"))
     if as_json:
         output.print_json({"manifests": [asdict(each) for each in restored]})
@@ -87,8 +87,8 @@ def retire(
     from export_pipeline.exports.proof.manifest_repair import find_manifests
     from export_pipeline.exports.proof.manifest_repair import retire as take_away
 
-    settings = parts.load()
-    with parts.open_control(settings) as control, parts.open_store() as store:
+    settings = stores.load()
+    with stores.open_control(settings) as control, stores.open_store() as store:
         prefix = store.config.prefix
         manifests = find_manifests(control, store, prefix=prefix, name=name)
         if not yes:

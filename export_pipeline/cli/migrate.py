@@ -1,6 +1,6 @@
 """`export-pipeline migrate`: brings the control database to the form that this version needs."""
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 
 def migrate() -> None:
@@ -10,6 +10,6 @@ def migrate() -> None:
 
     Example: export-pipeline migrate
     """
-    with parts.open_control(parts.load(), check=False) as control:
+    with stores.open_control(stores.load(), check=False) as control:
         control.migrate()
     output.say("The control database is up to date.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
@@ -39,8 +39,8 @@ def list_(
     """
     from export_pipeline.exports.projects.standing import changed_tables
 
-    settings = parts.load()
-    with parts.open_control(settings) as control:
+    settings = stores.load()
+    with stores.open_control(settings) as control:
         rows = _rows(control, settings, every=every)
         changed = {table.project.name: table.changes for table in changed_tables(control, settings)}
     if as_json:
@@ -90,7 +90,7 @@ def _far(item: "ProjectProgress") -> dict[str, Any]:
         "newest_day": item.newest_completed,
         "overdue": len(item.overdue),
         "failed": {day.isoformat(): error for day, error in item.errors.items()},
-        "location": item.export and parts.location(item.export),
+        "location": item.export and stores.location(item.export),
     }
 
 
@@ -113,10 +113,10 @@ def sync(as_json: output.AsJson = False) -> None:
     from export_pipeline.exports.projects.catalog import write_catalogs
     from export_pipeline.exports.projects.registry import sync_projects
 
-    settings = parts.load()
-    with parts.open_source(settings) as source, parts.open_control(settings, check=False) as control:
+    settings = stores.load()
+    with stores.open_source(settings) as source, stores.open_control(settings, check=False) as control:
         report = sync_projects(control, source, settings)
-        problems = write_catalogs(control, parts.open_store)
+        problems = write_catalogs(control, stores.open_store)
     report = replace(report, warnings=(*report.warnings, *problems))
     if as_json:
         output.print_json(asdict(report))
@@ -140,8 +140,8 @@ def assign(
     from export_pipeline.exports.projects.owners import assign as hand_over
     from export_pipeline.exports.projects.registry import find_project
 
-    settings = parts.load()
-    with parts.open_control(settings) as control:
+    settings = stores.load()
+    with stores.open_control(settings) as control:
         mine = find_project(control, project)
         former = hand_over(control, mine)
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 
 def recover(
@@ -21,10 +21,10 @@ def recover(
 
     Example: export-pipeline recover --dry-run
     """
-    settings = parts.load()
+    settings = stores.load()
     with (
-        parts.open_control(settings, check=False) as control,
-        parts.open_store() as store,
+        stores.open_control(settings, check=False) as control,
+        stores.open_store() as store,
         output.progress("reading manifests") as on_day,
     ):
         from export_pipeline.exports.proof.recover.bucket import recover as rebuild

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 
 def sample(
@@ -55,7 +55,7 @@ def sample(
 def _embedded_url() -> str:
     from export_pipeline.errors import SettingsError
 
-    settings = parts.load()
+    settings = stores.load()
     if settings.source_url is None:
         raise SettingsError("EXPORT_PIPELINE_SOURCE_URL is not set")
     return settings.source_url.get_secret_value()

@@ -2,7 +2,7 @@
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -39,8 +39,8 @@ def rotate(as_json: output.AsJson = False) -> None:
     """
     from export_pipeline.exports.destinations.secret_rotation import rotate_secrets
 
-    settings = parts.load()
-    with parts.open_control(settings) as control:
+    settings = stores.load()
+    with stores.open_control(settings) as control:
         count = rotate_secrets(control, settings=settings, actor="cli")
     if as_json:
         output.print_json({"encrypted": count})

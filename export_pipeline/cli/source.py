@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 if TYPE_CHECKING:
     from export_pipeline.sources.protocol import SourceReport
@@ -29,7 +29,7 @@ def check(as_json: output.AsJson = False) -> None:
 
     Example: export-pipeline source check
     """
-    with parts.open_source(parts.load()) as source:
+    with stores.open_source(stores.load()) as source:
         report = source.check()
     if as_json:
         output.print_json(asdict(report))

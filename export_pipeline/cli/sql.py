@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
@@ -58,7 +58,7 @@ def sql(
     from export_pipeline.files.statements.systems import SYSTEMS, written
 
     system = SYSTEMS[target.value]
-    with parts.open_control(parts.load()) as control:
+    with stores.open_control(stores.load()) as control:
         tables, left_out = readable(control, _exports(control, export), day=day.date() if day else None)
     for sentence in left_out:
         output.warn(f"Left out: {sentence}")
@@ -82,5 +82,5 @@ def _exports(control: "ControlDatabase", named: str | None) -> "list[TableRecord
     if named is not None:
         as_uuid = parse_uuid(named)
         spawned = [] if as_uuid is None else tables_of_schedule(control, as_uuid)
-        return spawned or parts.find_tables(control, named)
+        return spawned or stores.find_tables(control, named)
     return [export for export in list_tables(control) if export.superseded_at is None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 from export_pipeline.errors import ExportPipelineError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def status(as_json: output.AsJson = False) -> None:
 
     Example: export-pipeline status --json
     """
-    settings = parts.load()
+    settings = stores.load()
     checks = [_run(part, check, settings) for part, check in _CHECKS.items()]
     if as_json:
         output.print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
@@ -62,7 +62,7 @@ def _run(part: str, check: "Look", settings: "Settings") -> Check:
 
 
 def _source(settings: "Settings") -> tuple[bool, str, bool]:
-    with parts.open_source(settings) as source:
+    with stores.open_source(settings) as source:
         report = source.check()
     if report.problems:
         return False, "; ".join(report.problems), False
@@ -73,7 +73,7 @@ def _source(settings: "Settings") -> tuple[bool, str, bool]:
 def _control(settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.exports.projects.registry import list_projects
 
-    with parts.open_control(settings) as control:
+    with stores.open_control(settings) as control:
         projects = list_projects(control, only_assets=True, settings=settings)
     if not projects:
         return False, "it lists no projects yet; run `export-pipeline projects sync`"
@@ -86,7 +86,7 @@ def _control(settings: "Settings") -> tuple[bool, str]:
 def _destination(_settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.object_store.s3.check import check_destination
 
-    with parts.open_store() as store:
+    with stores.open_store() as store:
         checked = check_destination(store, store.config.prefix)
         place = store.config.place
     return checked.ok, " ".join([f"{place}: {checked.capabilities}.", *checked.warnings]) if checked.ok else str(
@@ -107,7 +107,7 @@ def _daemon(settings: "Settings") -> tuple[bool, str]:
 def _overdue(settings: "Settings") -> tuple[bool, str]:
     from export_pipeline.exports.watch.overdue import progress
 
-    with parts.open_control(settings) as control:
+    with stores.open_control(settings) as control:
         late = [item for item in progress(control, settings) if item.overdue]
     if not late:
         return True, "none is overdue"
@@ -119,7 +119,7 @@ def _rejected(settings: "Settings") -> tuple[bool, str, bool]:
     from export_pipeline.exports.watch.rejected import over_limit
     from export_pipeline.runs.reasons import describe_rejected, total_rejected
 
-    with parts.open_control(settings) as control:
+    with stores.open_control(settings) as control:
         over = [(item, over_limit(item.rejected, settings)) for item in progress(control, settings)]
     told = [
         f"{item.project.name}: {describe_rejected(total_rejected(days.values()))}; newest day {max(days)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export_pipeline.cli import output, parts
+from export_pipeline.cli import output, stores
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
@@ -42,12 +42,12 @@ def verify(
 
     Example: export-pipeline verify checkout_bot --deep
     """
-    settings = parts.load(bucket_only=bucket_only and not deep)
+    settings = stores.load(bucket_only=bucket_only and not deep)
     with ExitStack() as stack:
-        control = None if bucket_only else stack.enter_context(parts.open_control(settings))
-        named = [table for name in exports or () for table in parts.find_tables(control, name)] if control else []
-        source = stack.enter_context(parts.open_source(settings)) if deep else None
-        store = stack.enter_context(parts.open_store(bucket_only=control is None))
+        control = None if bucket_only else stack.enter_context(stores.open_control(settings))
+        named = [table for name in exports or () for table in stores.find_tables(control, name)] if control else []
+        source = stack.enter_context(stores.open_source(settings)) if deep else None
+        store = stack.enter_context(stores.open_store(bucket_only=control is None))
         from export_pipeline.errors import InputError, PermanentError
         from export_pipeline.exports.proof.verify.export import not_verified, verify_export
         from export_pipeline.files.signing import PublicKeys
@@ -58,7 +58,7 @@ def verify(
         for export in chosen:
             try:
                 with (
-                    parts.open_store_of(export, store, control, settings) as its,
+                    stores.open_store_of(export, store, control, settings) as its,
                     output.progress(f"verifying {export.export_id}") as on_day,
                 ):
                     report = verify_export(
@@ -79,7 +79,7 @@ def verify(
     if as_json:
         output.print_json([asdict(report) for report in [*reports, *others]])
     else:
-        _show([*zip(map(parts.location, chosen), reports, strict=True), *(("", other) for other in others)])
+        _show([*zip(map(stores.location, chosen), reports, strict=True), *(("", other) for other in others)])
     if not all(report.ok for report in [*reports, *others]):
         raise typer.Exit(1)
 

@@ -95,11 +95,11 @@ def _new_ids(house: House) -> dict[str, str]:
 def _use(case: Any, ids: dict[str, str]) -> None:
     """Puts ids of things that are there into a made-up call, wherever it has one."""
     ids = {**ids, "source_bulk_export_id": ids["bulk_export_id"]}
-    for part in _parts(case):
+    for part in _context(case):
         part.update({name: ids[name] for name in part.keys() & ids.keys()})
 
 
-def _parts(case: Any) -> Iterator[dict[str, Any]]:
+def _context(case: Any) -> Iterator[dict[str, Any]]:
     for part in (case.path_parameters, case.query, case.body):
         if isinstance(part, dict):
             yield part

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.cli import parts
+from export_pipeline.cli import stores
 from export_pipeline.object_store.s3 import check
 from export_pipeline_tests.cli.command import Ended, run
 from export_pipeline_tests.servers import BUCKET, Postgres, Weed
@@ -179,7 +179,7 @@ BUCKETS = {
 def test_a_wrong_or_forbidden_bucket_is_named_and_nothing_is_written(
     change: dict[str, str], said: tuple[str, ...], seaweedfs: Weed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "PATIENCE", 0.1)
+    monkeypatch.setattr(stores, "PATIENCE", 0.1)
     monkeypatch.setattr(check, "PATIENCE", 0.1)
     write_store(tmp_path / "traces.db")
     given = settings_of(tmp_path, seaweedfs, BUCKET, identity=change.get("identity", "admin"))

@@ -1,4 +1,4 @@
-"""Opens the parts that a command works on, from the settings, and closes them again.
+"""Opens the stores that a command works on, from the settings, and closes them again.
 
 Everything is imported when it is first needed, so that `--help` and wrong usage answer at once.
 """

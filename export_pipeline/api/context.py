@@ -14,7 +14,7 @@ from export_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
-class Parts:
+class Context:
     """What one process has; between calls it keeps who waits and how often was asked, and nothing else."""
 
     settings: Settings
@@ -34,13 +34,13 @@ class Caller:
 
 
 # Coroutines, because FastAPI hands plain functions to a thread.
-async def _parts(request: Request) -> Parts:
-    return cast("Parts", request.app.state.parts)
+async def _context(request: Request) -> Context:
+    return cast("Context", request.app.state.context)
 
 
 async def _caller(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 
-GetParts = Annotated[Parts, Depends(_parts)]
+GetContext = Annotated[Context, Depends(_context)]
 GetCaller = Annotated[Caller, Depends(_caller)]
