@@ -38,7 +38,7 @@ def answer_of(script: str, *arguments: str, folder: Path) -> Any:
     assert PYTHON.exists(), NOT_THERE
     command = [str(PYTHON), script, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4_000:]
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-4_000:]}"
     return json.loads(done.stdout.splitlines()[-1])
 
 
