@@ -27,6 +27,8 @@ _LONGEST = [
     "orchestration/sensors/test_bulk_exports_live.py",
     "live/test_backfill.py",
     "local/test_demo.py",
+    "sources/presets/test_phoenix.py",
+    "sources/presets/test_mlflow.py",
     "files/statements/test_engines.py",
     "api/test_properties.py",
     "cli/test_backfill.py",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
@@ -10,7 +10,9 @@ from export_pipeline.settings import PREFIX, Settings
 from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
 from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
-from export_pipeline.sources.sql.source import SqlSource
+
+if TYPE_CHECKING:
+    from export_pipeline.sources.sql.source import SqlSource
 
 _ACCEPTED = (
     "it looks like postgresql://user:password@host:5432/database, clickhouse://user:password@host:8123/database or "
@@ -48,7 +50,7 @@ def open_source(settings: Settings) -> RunSource:
     return opened(source.choice)
 
 
-def _opener(settings: Settings) -> Callable[[Choice], SqlSource]:
+def _opener(settings: Settings) -> "Callable[[Choice], SqlSource]":
     """Makes a source of the database that the URL names."""
     assert settings.source_url is not None  # noqa: S101
     url = parse_database_url(settings.source_url.get_secret_value(), setting=f"{PREFIX}SOURCE_URL", accepted=_ACCEPTED)

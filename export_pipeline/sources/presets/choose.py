@@ -100,7 +100,7 @@ def _chosen(preset: Preset, tables: Tables, *, why: str) -> Choice:
     warnings = []
     if preset.versions and tables.version not in preset.versions:
         warnings.append(
-            f"the tables have the version {tables.version}, which this release has not been tested with (it knows "
+            f"this release has not been tested with the tables' version {tables.version or 'without a name'} (it knows "
             f"{preset.label}); the columns that it reads are there; compare a day with the store before relying on it"
         )
     version = f", version {tables.version}" if tables.version else ""

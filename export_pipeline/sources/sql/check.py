@@ -75,6 +75,7 @@ def report(plan: Plan, session: Session, *, choice: Choice, place: str, unassign
             "epoch unit": plan.mapping.epoch_unit,
             "workspaces": _workspaces(projects),
             "a run is identified by": _identity(plan, runs, rows),
+            "late changes": _late_changes(runs),
             **values.facts,
             **_left_out(plan, runs),
         },
@@ -107,6 +108,16 @@ def _identity(plan: Plan, runs: RunsPlan, rows: Rows) -> str:
     if count_sql is None:
         return f"{label}, which {'are' if ' and ' in label else 'is'} unique"
     return f"{label}; of rows that agree in them the newest is exported, {rows(count_sql)[0][0]:,} are set aside"
+
+
+def _late_changes(runs: RunsPlan) -> str:
+    """What is seen of days that were exported before."""
+    told = "rows that are new or gone are seen by their number, changed ones"
+    if runs.modified_at is not None:
+        return f"{told} by {runs.modified_at.detail}"
+    if runs.digest is not None:
+        return f"{told} by a digest of {runs.digest.detail}"
+    return f"{told} are not seen; runs.modified_at or runs.digest in the mapping names what they are seen by"
 
 
 def _unassigned_warnings(plan: Plan, rows: Rows, unassigned: str | None) -> list[str]:

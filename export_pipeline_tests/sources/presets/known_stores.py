@@ -17,6 +17,7 @@ import pytest
 
 from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.ids import NAMESPACE
+from export_pipeline.runs.rejected import RejectedRow
 from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
@@ -37,7 +38,7 @@ def answer_of(script: str, *arguments: str, folder: Path) -> Any:
     assert PYTHON.exists(), NOT_THERE
     command = [str(PYTHON), script, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4_000:]
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-4_000:]}"
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -92,6 +93,15 @@ class Database:
 
 def exported(source: RunSource, project: str, day: date = DAY) -> list[dict[str, Any]]:
     """The runs of a day as they stand in the file, all columns; no row is rejected."""
+    found, rejected = exported_and_rejected(source, project, day)
+    assert rejected == []
+    return found
+
+
+def exported_and_rejected(
+    source: RunSource, project: str, day: date = DAY
+) -> tuple[list[dict[str, Any]], list[RejectedRow]]:
+    """The same, with the rows that are rejected."""
     transform = RunTransform(
         tenant_id=uuid.UUID(int=1),
         session_id=uuid.UUID(int=2),
@@ -101,13 +111,14 @@ def exported(source: RunSource, project: str, day: date = DAY) -> list[dict[str,
         window=Window.of_day(day),
     )
     found: list[dict[str, Any]] = []
+    rejected: list[RejectedRow] = []
     with source.open(ProjectKey(project), Window.of_day(day), FIELD_BY_NAME) as snapshot:
         for batch in transform.stream(snapshot.batches()):
-            assert batch.rejected == ()
             found += batch.rows.to_pylist()
-        assert snapshot.fingerprint.rows == len(found)
+            rejected += batch.rejected
+        assert snapshot.fingerprint.rows == len(found) + len(rejected)
     assert source.days(ProjectKey(project), Window.of_day(day))[day] == snapshot.fingerprint
-    return found
+    return found, rejected
 
 
 def matching(source: RunSource, project: str, text: str) -> set[str]:

@@ -107,4 +107,23 @@ def test_a_mapping_beside_another_kind_is_refused(sqlite_store: Store) -> None:
 
 def test_source_check_says_which_kind_and_why(store: Store) -> None:
     store.runs()
-    assert store.source().check().extra["kind"] == "runs, found by the table runs"
+    source = store.source()
+    assert source.check().extra["kind"] == "runs, found by the table runs"
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("columns", "mapping", "told"),
+    [
+        ({"modified_at": "{time}"}, None, "changed ones by column modified_at"),
+        ({}, "runs:\n  digest: name\n", "changed ones by a digest of column name"),
+        ({}, None, "changed ones are not seen; runs.modified_at or runs.digest in the mapping names"),
+    ],
+)
+def test_source_check_says_by_what_changed_rows_are_seen(
+    store: Store, columns: dict[str, str], mapping: str | None, told: str
+) -> None:
+    store.runs(columns)
+    source = store.source(mapping)
+    assert told in source.check().extra["late changes"]
+    source.close()

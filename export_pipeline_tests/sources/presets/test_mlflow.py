@@ -18,6 +18,7 @@ from export_pipeline_tests.sources.presets.known_stores import (
     Span,
     answer_of,
     exported,
+    exported_and_rejected,
     matching,
     place_of,
     twelve_places,
@@ -370,3 +371,49 @@ def test_filters_on_ids_take_those_of_the_store_and_those_on_traces_mean_the_tre
     for root in roots:
         trace = {name for name, run in runs.items() if run["trace_id"] == runs[root]["id"]}
         assert matching(written.source, written.project, f'eq(trace_id, "{stored[runs[root]["id"]]}")') == trace
+
+
+ODD_CONTENT = {
+    "attributes": {
+        "mlflow.spanInputs": "{broken",
+        "mlflow.spanOutputs": '{"a": NaN, "b": "\\u0000"}',
+        "mlflow.chat.tokenUsage": '"none"',
+        "raw": "no JSON: {",
+        "big": "123456789012345678901234567890",
+    },
+    "events": [],
+    "status": {"code": "STATUS_CODE_OK", "message": ""},
+}
+
+
+def test_odd_content_costs_no_row_and_content_that_is_no_json_costs_its_own(written: Written) -> None:
+    quoted = {name: json.dumps(value).replace("'", "''") for name, value in {"odd": ODD_CONTENT, "none": {}}.items()}
+    set_content = "UPDATE spans SET content = '{}' WHERE name = '{}'"
+    (old,) = written.database.rows("SELECT content FROM spans WHERE name = 'search'")
+    back = set_content.format(old["content"].replace("'", "''"), "search")
+    with written.changed(set_content.format(quoted["odd"], "search"), back=(back,)):
+        run = written.runs()["search"]
+        assert json.loads(run["inputs"]) == {"input": "{broken"}
+        assert run["total_tokens"] is None
+        attributes = json.loads(run["extra"])["attributes"]
+        assert (attributes["raw"], attributes["big"]) == ("no JSON: {", 123456789012345678901234567890)
+        assert "NaN" in run["outputs"]
+    with written.changed(set_content.format(quoted["none"], "search"), back=(back,)):
+        run = written.runs()["search"]
+        assert (run["inputs"], run["error"], run["events"]) == (None, None, "[]")
+    with written.changed(set_content.format("", "search"), back=(back,)):
+        kept, rejected = exported_and_rejected(written.source, written.project)
+        assert len(kept) == 5
+        assert [each.reason.rpartition(": ")[2] for each in rejected] == ["the mapping's expression fails"]
+
+
+def test_odd_assessments_cost_no_row(written: Written) -> None:
+    values = ("'NaN'", "'{broken'", "''", "'[1, 2]'", "'null'")
+    (old,) = written.database.rows("SELECT value FROM assessments WHERE name = 'length'")
+    for value in values:
+        set_value = "UPDATE assessments SET value = {} WHERE name = 'length'"
+        with written.changed(set_value.format(value), back=(set_value.format(f"'{old['value']}'"),)):
+            (found,) = json.loads(written.runs()["gpt"]["feedbacks"])
+            assert found["score"] is None
+            stats = json.loads(written.runs()["gpt"]["feedback_stats"])
+            assert (stats["length"]["n"], stats["length"]["avg"]) == (1, None)

@@ -311,3 +311,30 @@ def test_filters_on_ids_take_those_of_the_store_and_those_on_traces_mean_the_tre
     for root in roots:
         trace = {name for name, run in runs.items() if run["trace_id"] == runs[root]["id"]}
         assert matching(written.source, written.project, f'eq(trace_id, "{stored[runs[root]["id"]]}")') == trace
+
+
+@pytest.mark.parametrize(
+    ("attributes", "inputs"),
+    [
+        ({}, None),
+        ({"input": {"value": None}, "output": None, "llm": [], "tag": {"tags": "one"}, "metadata": ["a"]}, None),
+        ({"input": {"value": 7}, "metadata": "text", "session": "s", "tag": {"tags": [1, None]}}, {"input": 7}),
+        ({"input": {"value": "[1", "mime_type": "application/json"}}, {"input": "[1"}),
+        ({"input": {"value": '"x"', "mime_type": "application/json"}}, {"input": "x"}),
+        ({"input": {"value": " {} ", "mime_type": "application/json"}}, {}),
+        ({"llm": {"invocation_parameters": "{broken", "token_count": {"total": "many"}}}, None),
+    ],
+)
+def test_odd_attributes_cost_no_row(written: Written, attributes: Any, inputs: Any) -> None:
+    database = written.database
+    (old,) = database.rows("SELECT attributes FROM spans WHERE name = 'search'")
+    text = old["attributes"] if isinstance(old["attributes"], str) else json.dumps(old["attributes"])
+    set_attributes = "UPDATE spans SET attributes = '{}' WHERE name = 'search'"
+    database.rows(set_attributes.format(json.dumps(attributes).replace("'", "''")))
+    try:
+        run = written.runs()["search"]
+        assert (run["inputs"] and json.loads(run["inputs"])) == inputs
+        assert isinstance(json.loads(run["extra"])["metadata"], dict)
+        assert run["total_tokens"] is None
+    finally:
+        database.rows(set_attributes.format(text.replace("'", "''")))
