@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline_tests.sources.clickhouse.test_langfuse import at, exported
+from export_pipeline_tests.sources.clickhouse.days import at, exported
 from export_pipeline_tests.sources.stores import Store, execute, uuid
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers import ClickhouseServer
-from export_pipeline_tests.sources.clickhouse.test_langfuse import at, exported, original
+from export_pipeline_tests.sources.clickhouse.days import at, exported, original
 from export_pipeline_tests.sources.stores import DAY, Store, clickhouse_literal, execute
 
 pytestmark = pytest.mark.slow
