@@ -41,10 +41,10 @@ class _Tailed:
         self.tail = b""
 
     def read(self, amount: int = -1) -> bytes:
-        found = self._body.read(amount if amount >= 0 else None)
-        if found:
-            self.tail = found[-_KEPT:] if len(found) >= _KEPT else (self.tail + found)[-_KEPT:]
-        return found
+        piece = self._body.read(amount if amount >= 0 else None)
+        if piece:
+            self.tail = piece[-_KEPT:] if len(piece) >= _KEPT else (self.tail + piece)[-_KEPT:]
+        return piece
 
     def rest(self) -> bytes:
         """Reads on to the end, and gives the last bytes of all."""

@@ -79,13 +79,13 @@ class ClickhouseCatalog(Catalog):
     def _keys(self, mapping: RelationMapping) -> tuple[str, tuple[Index, ...]]:
         """The engine, and what rows are found by: the sorting key and the partitions, by the columns in them."""
         database = "currentDatabase()" if mapping.in_schema is None else bound(mapping.in_schema)
-        found = self._session.rows(
+        rows = self._session.rows(
             "SELECT engine, sorting_key, primary_key, partition_key FROM system.tables "
             f"WHERE database = {database} AND name = {bound(str(mapping.table))}"
         )
-        if not found:
+        if not rows:
             return "", ()
-        engine, sorting, primary, partition = (each.decode() for each in found[0])
+        engine, sorting, primary, partition = (each.decode() for each in rows[0])
         by_row, by_part = columns_of(sorting), columns_of(partition)
         unique = bool(sorting) and "" not in by_row and set(by_part) <= set(by_row)
         keys = [Index(f"the sorting key ({sorting})", by_row, unique=unique and _is_plain(sorting))] if sorting else []
@@ -103,10 +103,10 @@ class ClickhouseCatalog(Catalog):
     @override
     def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
         try:
-            found = self._session.rows(f"DESCRIBE (SELECT ({sql}\n) AS value FROM {relation.from_(alias)})")
+            described = self._session.rows(f"DESCRIBE (SELECT ({sql}\n) AS value FROM {relation.from_(alias)})")
         except SourceUnusableError as error:
             return _reason(error)
-        return Column(f"({sql}\n)", found[0][1].decode(), "expression")
+        return Column(f"({sql}\n)", described[0][1].decode(), "expression")
 
 
 def replace_unique(index: Index, *, unique: bool) -> Index:
@@ -120,11 +120,11 @@ def _is_plain(key: str) -> bool:
 
 def columns_of(key: str) -> tuple[str, ...]:
     """The columns of a key, of each expression its one column, or an empty text for one with several."""
-    found = []
+    columns = []
     for part in _parts(key.removeprefix("(").removesuffix(")") if key.startswith("(") else key):
         match = _ONE_COLUMN.fullmatch(part.strip())
-        found.append("" if match is None else match[1] or match[2])
-    return tuple(found)
+        columns.append("" if match is None else match[1] or match[2])
+    return tuple(columns)
 
 
 def _parts(key: str) -> list[str]:

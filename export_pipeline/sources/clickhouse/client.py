@@ -123,11 +123,11 @@ class Clickhouse:
         return self._rows(self._client, sql, {**self._settings, "query_id": query_id})
 
     def _rows(self, client: Any, sql: str, settings: dict[str, str]) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
         for batch in self._stream(client, sql, settings):
             columns = [_python_values(column) for column in batch.columns]
-            found += zip(*columns, strict=True)
-        return found
+            rows += zip(*columns, strict=True)
+        return rows
 
     def stream(self, sql: str, *, query_id: str) -> Generator[pa.RecordBatch]:
         """The batches of a query as they come; raises where they do not come to their end."""

@@ -47,12 +47,12 @@ def count_days(
     """The rows of a window by the number of their day; with `since` only those that changed after it."""
     sql, filtered = queries.counts(window, since=since)
     judged = None if queries.tree is None else RowFilter(queries.tree, unit=unit)
-    found: defaultdict[int, Counted] = defaultdict(Counted)
+    by_day: defaultdict[int, Counted] = defaultdict(Counted)
     for day, kept, *cells, count, newest, digest, records, newest_record in rows(sql):
         if judged is not None and not judged.matches(dict(zip(filtered, cells, strict=True))):
             continue
         if kept:
-            found[day] += Counted(count, 0, newest, records or 0, newest_record, digest)
+            by_day[day] += Counted(count, 0, newest, records or 0, newest_record, digest)
         else:
-            found[day] += Counted(superseded=count)
-    return dict(found)
+            by_day[day] += Counted(superseded=count)
+    return dict(by_day)

@@ -80,15 +80,15 @@ class ClickhouseDialect(Dialect):
     def opened(self, column: Column, kind: Kind) -> Column:
         """In a column that cannot be null the zero of times and UUIDs stands for what was not given."""
         type_, nullable = unwrapped(column.type)
-        found = replace(column, type=type_)
+        opened = replace(column, type=type_)
         x = column.sql
         if not nullable and kind is Kind.TIME and family(type_) in {"DateTime", "DateTime64"}:
-            return replace(found, sql=f"nullIf({x}, {_zero(type_)})", indexed=x)
+            return replace(opened, sql=f"nullIf({x}, {_zero(type_)})", indexed=x)
         if not nullable and kind is Kind.ID and type_ == "UUID":
-            return replace(found, sql=f"nullIf({x}, {_NIL})", indexed=x)
+            return replace(opened, sql=f"nullIf({x}, {_NIL})", indexed=x)
         if kind is Kind.ID and type_ not in {"String", "UUID", *INTEGERS}:
-            return replace(found, sql=self.text(found), type="String", indexed=x)
-        return found
+            return replace(opened, sql=self.text(opened), type="String", indexed=x)
+        return opened
 
     @override
     def time(self, column: Column) -> TimeSql:
@@ -165,8 +165,8 @@ class ClickhouseDialect(Dialect):
     def is_project(self, column: Column, project: str) -> str:
         x, kind = column.indexed or column.sql, family(column.type)
         if kind == "UUID":
-            found = parse_uuid(project)
-            return NEVER if found is None or not found.int else f"{x} = toUUID('{found}')"
+            parsed = parse_uuid(project)
+            return NEVER if parsed is None or not parsed.int else f"{x} = toUUID('{parsed}')"
         if kind in INTEGERS:
             fits = re.fullmatch("0|-?[1-9][0-9]{0,76}", project)
             return f"{x} = {project}" if fits and abs(int(project)) < 2**63 else NEVER

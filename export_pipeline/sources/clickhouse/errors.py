@@ -49,8 +49,8 @@ class RefusedValueError(RefusedByServerError, ExpressionError):
 def told_in(text: str) -> tuple[int, str] | None:
     """The code and the words of the last error that a text holds."""
     start = text.rfind("Code: ")
-    found = None if start < 0 else _TOLD.match(text, start)
-    return None if found is None else (int(found[1]), " ".join(_NOISE.sub("", found[2]).split()))
+    match = None if start < 0 else _TOLD.match(text, start)
+    return None if match is None else (int(match[1]), " ".join(_NOISE.sub("", match[2]).split()))
 
 
 class ClickhouseErrors:

@@ -36,7 +36,9 @@ class Narrowing:
         """A condition that is true for every row that matches; None where nothing is known."""
         match node:
             case And(operands):
-                return _joined(" AND ", (found for each in operands if (found := self.condition(each)) is not None))
+                return _joined(
+                    " AND ", (narrowed for each in operands if (narrowed := self.condition(each)) is not None)
+                )
             case Or(operands):
                 found_all = [self.condition(each) for each in operands]
                 return None if None in found_all else _joined(" OR ", filter(None, found_all))
@@ -79,10 +81,10 @@ class Narrowing:
 
     @staticmethod
     def _is_id(x: str, text: str) -> str:
-        found = parse_uuid(text)
-        if found is None:
+        parsed = parse_uuid(text)
+        if parsed is None:
             return f"{x} = {bound(text)}"
-        return f"position(replaceAll(lower({x}), '-', ''), '{found.hex}') > 0"
+        return f"position(replaceAll(lower({x}), '-', ''), '{parsed.hex}') > 0"
 
     def _search(self, text: str) -> str | None:
         if not text or _REPLACEMENT in text:
@@ -110,5 +112,5 @@ def _any(conditions: Iterable[str]) -> str | None:
 
 
 def _joined(word: str, conditions: Iterable[str]) -> str | None:
-    found = [f"COALESCE({each}, false)" for each in conditions]
-    return f"({word.join(found)})" if found else None
+    parts = [f"COALESCE({each}, false)" for each in conditions]
+    return f"({word.join(parts)})" if parts else None

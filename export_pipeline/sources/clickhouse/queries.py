@@ -128,10 +128,10 @@ class ClickhouseQueries(RunQueries):
 
     def _small_order(self) -> list[str]:
         """Columns alone: an expression may read payloads, of every row among which versions are looked for."""
-        found = {name: self._runs.fields[name] for name in _SMALL if name in self._runs.fields}
+        small = {name: self._runs.fields[name] for name in _SMALL if name in self._runs.fields}
         built = {"dotted_order"} if self._runs.builds_paths else set()
-        plain = (name for name, column in found.items() if column.detail != "expression" and name not in built)
-        return [self._dialect.order(found[name]) for name in plain]
+        plain = (name for name, column in small.items() if column.detail != "expression" and name not in built)
+        return [self._dialect.order(small[name]) for name in plain]
 
     @override
     def _narrow_columns(self) -> str:
@@ -202,11 +202,11 @@ class ClickhouseQueries(RunQueries):
         """What the filter reads, by field."""
         if self.matching is None or self._tree is None:
             return {}
-        found = {name: self._cell(name, self._runs.fields[name]) for name in sorted(self.matching.fields)}
+        cells = {name: self._cell(name, self._runs.fields[name]) for name in sorted(self.matching.fields)}
         feedbacks = self.plan.feedbacks
         if FEEDBACK in fields_read(self._tree) and feedbacks is not None and "key" in feedbacks.columns:
-            found[FEEDBACK] = "if(k.records = 0, '[]', k.pairs)"
-        return found
+            cells[FEEDBACK] = "if(k.records = 0, '[]', k.pairs)"
+        return cells
 
     def _cell(self, name: str, column: Column) -> str:
         if name == "dotted_order" and self._runs.builds_paths:
@@ -233,8 +233,8 @@ class ClickhouseQueries(RunQueries):
         feedbacks = self.plan.feedbacks
         if feedbacks is None:
             return ""
-        found, modified = feedbacks.columns, self._time(feedbacks.columns.get("modified_at"))
-        run = self._dialect.id(found["run_id"])
+        feedback_columns, modified = feedbacks.columns, self._time(feedbacks.columns.get("modified_at"))
+        run = self._dialect.id(feedback_columns["run_id"])
         columns = [f"{run} AS run", "toInt64(count(*)) AS records"]
         columns.append(f"{'CAST(NULL AS Nullable(Int64))' if modified is None else modified.newest} AS newest")
         if any(output.field.name == "feedbacks" and output.sql for output in outputs):
@@ -243,7 +243,7 @@ class ClickhouseQueries(RunQueries):
             columns.append(f"{self._pairs(feedbacks)} AS pairs")
         near, _ = self._chosen(window)
         conditions = [f"{run} IN (SELECT {self._dialect.id(self._id)} FROM {self.source} WHERE {near})"]
-        if self.project.tenant is not None and (tenant := found.get("tenant_id")) is not None:
+        if self.project.tenant is not None and (tenant := feedback_columns.get("tenant_id")) is not None:
             own = self._dialect.is_tenant(tenant, self.project.tenant)
             conditions.append(f"({own} OR {self._dialect.is_empty(tenant)})")
         grouped = (
@@ -253,9 +253,9 @@ class ClickhouseQueries(RunQueries):
         return f" LEFT ANY JOIN ({grouped}) AS k ON k.run = {self._dialect.id(self._id)}"
 
     def _list(self, feedbacks: FeedbacksPlan) -> str:
-        found = feedbacks.columns
-        order = [self._dialect.time(found["created_at"]).instant] if "created_at" in found else []
-        order += [self._dialect.order(found["id"])] if "id" in found else []
+        columns = feedbacks.columns
+        order = [self._dialect.time(columns["created_at"]).instant] if "created_at" in columns else []
+        order += [self._dialect.order(columns["id"])] if "id" in columns else []
         return self._words_of_clickhouse.record_list(feedbacks.relation, order=order)
 
     def _pairs(self, feedbacks: FeedbacksPlan) -> str:

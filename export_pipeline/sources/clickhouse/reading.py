@@ -60,30 +60,37 @@ class ClickhouseReading(Reading):
     @property
     @override
     def counted(self) -> SnapshotCounts:
-        found = self._counted()
-        return found.rows, found.newest, found.rows + found.superseded if self._day.versions else None, found.digest
+        totals = self._counted()
+        return (
+            totals.rows,
+            totals.newest,
+            totals.rows + totals.superseded if self._day.versions else None,
+            totals.digest,
+        )
 
     @property
     @override
     def records(self) -> tuple[int, int | None] | None:
-        found = self._counted()
-        return (found.records, found.newest_record) if self._day.feedback else None
+        totals = self._counted()
+        return (totals.records, totals.newest_record) if self._day.feedback else None
 
     @override
     def batches(self) -> Generator[pa.RecordBatch]:
-        found, choice = Counted(), _Choice()
+        counted, choice = Counted(), _Choice()
         for batch in self._session.stream(self._day.sql):
             newest = choice.newest(batch) if self._day.versions else None
             matching = None if self._filter is None else self._matching(batch, self._filter)
             kept = _both(newest, matching)
-            found += self._of(batch, kept, among=batch.num_rows if matching is None else pc.sum(matching).as_py() or 0)
+            counted += self._of(
+                batch, kept, among=batch.num_rows if matching is None else pc.sum(matching).as_py() or 0
+            )
             raw = _raw(batch, self._day.outputs)
             del batch
             yield raw if kept is None else raw.filter(kept)
             del raw
-        if self._told is not None and self._told != found:
+        if self._told is not None and self._told != counted:
             raise SourceUnreachableError("the trace store changed between two statements that read it; try again")
-        self._read = found
+        self._read = counted
 
     def _matching(self, batch: pa.RecordBatch, judged: RowFilter) -> pa.Array:
         cells = [_cells(batch.column(f"filter {name}")) for name in self._day.filtered]

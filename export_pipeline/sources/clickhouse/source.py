@@ -63,11 +63,11 @@ class ClickhouseSource(SqlSource):
     @override
     def _days(self, session: Session, queries: RunQueries, window: Window) -> dict[date, DayFingerprint]:
         assert isinstance(queries, ClickhouseQueries)  # noqa: S101
-        found = count_days(session.rows, queries, window, unit=self.epoch_unit)
+        by_day = count_days(session.rows, queries, window, unit=self.epoch_unit)
         has_feedback = queries.plan.feedbacks is not None
         return {
-            FIRST_DAY + timedelta(days=number): _fingerprint(found[number], has_feedback=has_feedback)
-            for number in sorted(found)
+            FIRST_DAY + timedelta(days=number): _fingerprint(by_day[number], has_feedback=has_feedback)
+            for number in sorted(by_day)
         }
 
     @override
@@ -76,13 +76,13 @@ class ClickhouseSource(SqlSource):
         runs, _ = queries.plan.usable()
         if runs.modified_at is None:
             return None
-        found = count_days(session.rows, queries, window, unit=self.epoch_unit, since=since)
-        return sum(each.rows for each in found.values())
+        by_day = count_days(session.rows, queries, window, unit=self.epoch_unit, since=since)
+        return sum(each.rows for each in by_day.values())
 
     def _release(self) -> None:
         self._clickhouse.close()
 
 
-def _fingerprint(found: Counted, *, has_feedback: bool) -> DayFingerprint:
-    counted = found.rows, found.newest, found.rows + found.superseded, found.digest
-    return fingerprint_of(counted, (found.records, found.newest_record) if has_feedback else None)
+def _fingerprint(totals: Counted, *, has_feedback: bool) -> DayFingerprint:
+    counted = totals.rows, totals.newest, totals.rows + totals.superseded, totals.digest
+    return fingerprint_of(counted, (totals.records, totals.newest_record) if has_feedback else None)

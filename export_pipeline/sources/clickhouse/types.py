@@ -34,5 +34,5 @@ def family(name: str) -> str:
 
 def scale(name: str) -> int:
     """The digits after the second of a time."""
-    found = re.match(r"DateTime64\((\d)", name)
-    return int(found[1]) if found else 0
+    match = re.match(r"DateTime64\((\d)", name)
+    return int(match[1]) if match else 0

@@ -61,10 +61,10 @@ class PostgresCatalog(Catalog):
         if mapping.query is not None:
             return self._query(mapping)
         quoted = ".".join(_quote(part) for part in (mapping.in_schema, mapping.table) if part is not None)
-        found = self._rows(_FIND, [quoted])
-        if not found:
+        rows = self._rows(_FIND, [quoted])
+        if not rows:
             return None
-        oid, kind, whole = found[0]
+        oid, kind, whole = rows[0]
         columns = self._rows(_COLUMNS, [str(oid)])
         if not any(allowed for _, _, allowed in columns):
             return f"no right to read {mapping}; grant SELECT on it to the user of the URL"
@@ -105,10 +105,10 @@ class PostgresCatalog(Catalog):
             "THEN pg_collation_for(x.value) END FROM (SELECT 1) AS one LEFT JOIN LATERAL "
             f"(SELECT ({sql}\n) AS value FROM {relation.from_(alias)} LIMIT 0) AS x ON true"
         )
-        found = self._try(lambda: self._rows(probe)[0], sql=probe)
-        if isinstance(found, str):
-            return found
-        oid, collation = found
+        described = self._try(lambda: self._rows(probe)[0], sql=probe)
+        if isinstance(described, str):
+            return described
+        oid, collation = described
         kind = self._rows(_TYPE_BY_OID, [str(oid), collation or '"default"'])[0][0]
         return Column(f"({sql}\n)", kind, "expression")
 
@@ -119,7 +119,7 @@ class PostgresCatalog(Catalog):
             columns.setdefault(table, set()).add(column)
         recorded = columns.pop(VERSIONS, None) and self._rows(f"SELECT version_num FROM {VERSIONS}")
         version = recorded[0][0] if recorded else None
-        return Tables("postgresql", {name: frozenset(found) for name, found in columns.items()}, version)
+        return Tables("postgresql", {name: frozenset(of_table) for name, of_table in columns.items()}, version)
 
     def _is_partial(self, source: str) -> bool:
         """Whether row-level security leaves out rows for this role: the server then refuses where it is `off`."""
@@ -150,10 +150,10 @@ class PostgresCatalog(Catalog):
 
 
 def _indexes(rows: Sequence[tuple[Any, ...]]) -> tuple[Index, ...]:
-    found: dict[str, tuple[bool, list[str]]] = {}
+    by_name: dict[str, tuple[bool, list[str]]] = {}
     for name, unique, _, column in rows:
-        found.setdefault(name, (unique, []))[1].append(column or "")
-    return tuple(Index(name, tuple(columns), unique) for name, (unique, columns) in found.items())
+        by_name.setdefault(name, (unique, []))[1].append(column or "")
+    return tuple(Index(name, tuple(columns), unique) for name, (unique, columns) in by_name.items())
 
 
 def _quote(identifier: str) -> str:

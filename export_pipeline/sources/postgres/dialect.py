@@ -334,8 +334,8 @@ class PostgresDialect(Dialect):
     def is_tenant(self, column: Column, tenant: str) -> str:
         """The usual spelling is found without looking at others."""
         if column.type == "uuid":
-            found = parse_uuid(tenant)
-            return "false" if found is None else f"{column.sql} = '{found}'::uuid"
+            parsed = parse_uuid(tenant)
+            return "false" if parsed is None else f"{column.sql} = '{parsed}'::uuid"
         if not can_be_text(tenant):
             return "false"
         value = f"current_setting('{TENANT_SETTING}')"

@@ -58,8 +58,8 @@ class PostgresFilterWords(FilterWords):
 
     @override
     def on_path(self, column: Column, place: PathPlace) -> str:
-        found = Column(f"substring({self.text(column)} FROM '{_PLACES[place]}')", "text", column.detail)
-        return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(found)} END)"
+        part = Column(f"substring({self.text(column)} FROM '{_PLACES[place]}')", "text", column.detail)
+        return f"(CASE WHEN {self.text(column)} ~ '{_DOTTED}' THEN {self.id(part)} END)"
 
     @override
     def listed(self, column: Column, place: ListPlace) -> str:

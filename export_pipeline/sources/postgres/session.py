@@ -237,19 +237,19 @@ def unpacked_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch
         return
     start, size = 0, 0
-    found: dict[str, list[bytes | None]] = {name: [] for name in packed}
+    values: dict[str, list[bytes | None]] = {name: [] for name in packed}
     for row in range(batch.num_rows):
-        for name, cells in found.items():
+        for name, cells in values.items():
             cell = batch.column(name)[row].as_py()
             cells.append(None if cell is None else payload(cell))
             size += len(cells[-1] or b"")
         if size >= BATCH_BYTES or row + 1 == batch.num_rows:
             part = batch.slice(start, row + 1 - start)
-            for name, cells in found.items():
+            for name, cells in values.items():
                 part = part.set_column(part.schema.get_field_index(name), name, text_array(cells))
             yield part
             start, size = row + 1, 0
-            found = {name: [] for name in packed}
+            values = {name: [] for name in packed}
 
 
 def _raw(batch: pa.RecordBatch, outputs: Sequence[Output]) -> pa.RecordBatch:

@@ -78,12 +78,12 @@ class PostgresSource(SqlSource):
             for relation in plan.relations:
                 session.names(f"SELECT 1 FROM {relation.from_('x')} LIMIT 0")
             names = tuple(name for (name,) in session.rows(TOUCHED))
-            found = Tables(names, session.rows(f"SELECT {definition(names)}")[0][0])
+            tables = Tables(names, session.rows(f"SELECT {definition(names)}")[0][0])
         finally:
             session.close()
         with self._lock:
-            self._tables, self._known = found, (found.definition, plan)
-        return found
+            self._tables, self._known = tables, (tables.definition, plan)
+        return tables
 
     def _forget(self, tables: Tables) -> None:
         with self._lock:

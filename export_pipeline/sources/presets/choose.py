@@ -58,19 +58,19 @@ def choose(kind: SourceKind | None, tables: Tables) -> Choice:
 def text_of(kind: str, database: str | None = None) -> str:
     """The YAML of a preset, as a user may change it; raises `SettingsError` where there is none."""
     of_kind = [preset for preset in PRESETS if kind in {preset.kind, preset.name}]
-    found = [preset for preset in of_kind if database in {None, preset.database}]
-    if not found:
+    candidates = [preset for preset in of_kind if database in {None, preset.database}]
+    if not candidates:
         where = "" if database is None else f" in {database}"
         raise SettingsError(f"there is no mapping of {kind}{where}; there are {presets_there_are()}")
-    return _text(found[0])
+    return _text(candidates[0])
 
 
 def presets_there_are() -> str:
     """The kinds, each with its databases."""
-    found: dict[str, list[str]] = {}
+    by_kind: dict[str, list[str]] = {}
     for preset in PRESETS:
-        found.setdefault(preset.kind, []).append(preset.database)
-    return ", ".join(f"{kind} ({', '.join(dict.fromkeys(databases))})" for kind, databases in found.items())
+        by_kind.setdefault(preset.kind, []).append(preset.database)
+    return ", ".join(f"{kind} ({', '.join(dict.fromkeys(databases))})" for kind, databases in by_kind.items())
 
 
 def _kinds(tables: Tables) -> str:
@@ -80,12 +80,12 @@ def _kinds(tables: Tables) -> str:
 
 def _named(kind: SourceKind, tables: Tables) -> Preset:
     """The kind's preset whose tables are there; else the first, so that the error names what it lacks."""
-    found = [preset for preset in PRESETS if preset.kind == kind and preset.database == tables.database]
-    if not found:
+    candidates = [preset for preset in PRESETS if preset.kind == kind and preset.database == tables.database]
+    if not candidates:
         raise SettingsError(
             f"{PREFIX}SOURCE_KIND is {kind}, which is not read from {tables.database}; there are {presets_there_are()}"
         )
-    return next((preset for preset in found if not tables.missing(preset.marks)), found[0])
+    return next((preset for preset in candidates if not tables.missing(preset.marks)), candidates[0])
 
 
 def _chosen(preset: Preset, tables: Tables, *, why: str) -> Choice:

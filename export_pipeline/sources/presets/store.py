@@ -22,13 +22,13 @@ class Tables:
 
     def missing(self, wanted: Mapping[str, frozenset[str]]) -> list[str]:
         """What is not there, as `table` or `table.column`, in order."""
-        found = []
+        lacking = []
         for table, columns in wanted.items():
             if table not in self.columns:
-                found.append(table)
+                lacking.append(table)
             else:
-                found += [f"{table}.{column}" for column in sorted(columns - self.columns[table])]
-        return found
+                lacking += [f"{table}.{column}" for column in sorted(columns - self.columns[table])]
+        return lacking
 
 
 @dataclass(frozen=True)

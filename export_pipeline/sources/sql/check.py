@@ -121,8 +121,8 @@ def _late_changes(runs: RunsPlan) -> str:
 
 
 def _unassigned_warnings(plan: Plan, rows: Rows, unassigned: str | None) -> list[str]:
-    found = read_unassigned(RunQueries(plan, ProjectKey(UNASSIGNED)), rows)
-    sentence = found.sentence(exported_as=unassigned)
+    of_no_project = read_unassigned(RunQueries(plan, ProjectKey(UNASSIGNED)), rows)
+    sentence = of_no_project.sentence(exported_as=unassigned)
     return [sentence] if sentence else []
 
 
@@ -196,15 +196,15 @@ def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
 def _plain_names(plan: Plan, *columns: Any) -> list[str]:
     names = {f"r.{plan.dialect.quote(name)}": name for name in plan.runs.relation.columns} if plan.runs else {}
     plain = [column.indexed or column.sql for column in columns]
-    found = [names[name] for name in plain if name in names]
-    return found if len(found) == len(columns) else []
+    plain_names = [names[name] for name in plain if name in names]
+    return plain_names if len(plain_names) == len(columns) else []
 
 
 def _sample(plan: Plan, rows: Rows) -> dict[str, str | None] | None:
-    found = rows(RunQueries(plan, ProjectKey("")).sample())
-    if not found:
+    sampled = rows(RunQueries(plan, ProjectKey("")).sample())
+    if not sampled:
         return None
-    return {name: _cut(plan, name, value) for name, value in zip(FIELD_BY_NAME, found[0], strict=True)}
+    return {name: _cut(plan, name, value) for name, value in zip(FIELD_BY_NAME, sampled[0], strict=True)}
 
 
 def _cut(plan: Plan, name: str, value: Any) -> str | None:

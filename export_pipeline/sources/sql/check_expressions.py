@@ -33,7 +33,7 @@ class Failing:
 
 def look_at_expressions(plan: Plan, runs: RunsPlan, session: Session) -> Failing:
     """Tries every expression on the first rows."""
-    found = Failing()
+    failing = Failing()
     for name, column in _of_runs(plan, runs).items():
         source = runs.relation.from_("r")
         if (failed := _fails(session, column, source)) is None:
@@ -42,15 +42,15 @@ def look_at_expressions(plan: Plan, runs: RunsPlan, session: Session) -> Failing
         row = "" if name == "id" else f", the run {_id(plan, runs, session, place)!r}"
         told = f"the expression of {name} in the mapping fails on row {place + 1:,}{row}: {error}"
         if name in runs.fields and name not in _RULING:
-            found.fields.append(name)
-            found.warnings.append(f"{told}; such rows are rejected")
+            failing.fields.append(name)
+            failing.warnings.append(f"{told}; such rows are rejected")
         else:
-            found.problems.append(f"{told}; no day can be read where such a row may be in it")
+            failing.problems.append(f"{told}; no day can be read where such a row may be in it")
     for name, (column, source) in _of_others(plan, runs).items():
         if (failed := _fails(session, column, source)) is not None:
             place, error = failed
-            found.problems.append(f"the expression of {name} in the mapping fails on row {place + 1:,}: {error}")
-    return found
+            failing.problems.append(f"the expression of {name} in the mapping fails on row {place + 1:,}: {error}")
+    return failing
 
 
 def _of_runs(plan: Plan, runs: RunsPlan) -> dict[str, Column]:
@@ -64,14 +64,14 @@ def _of_runs(plan: Plan, runs: RunsPlan) -> dict[str, Column]:
 
 def _of_others(plan: Plan, runs: RunsPlan) -> dict[str, tuple[Column, str]]:
     """The expressions of projects and feedback, each with what it reads in a FROM clause."""
-    found = {}
+    others = {}
     for section, planned, alias in (("projects", plan.projects, "s"), ("feedbacks", plan.feedbacks, "f")):
         if planned is not None:
             source = runs.relation.from_("r") if planned.relation is None else planned.relation.from_(alias)
             for name, column in planned.columns.items():
                 if isinstance(getattr(getattr(plan.mapping, section), name), Expression):
-                    found[f"{section}.{name}"] = column, source
-    return found
+                    others[f"{section}.{name}"] = column, source
+    return others
 
 
 def _fails(session: Session, column: Column, source: str) -> tuple[int, str] | None:
@@ -90,8 +90,8 @@ def _fails(session: Session, column: Column, source: str) -> tuple[int, str] | N
 
 def _id(plan: Plan, runs: RunsPlan, session: Session, place: int) -> str:
     id_ = plan.dialect.id(runs.fields["id"])
-    found = session.rows(f"SELECT {id_} FROM {runs.relation.from_('r')} LIMIT 1 OFFSET {place}")[0][0]
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    row_id = session.rows(f"SELECT {id_} FROM {runs.relation.from_('r')} LIMIT 1 OFFSET {place}")[0][0]
+    return row_id.decode("utf-8", "replace") if isinstance(row_id, bytes) else str(row_id)
 
 
 def without(runs: RunsPlan, names: list[str]) -> RunsPlan:

@@ -37,12 +37,12 @@ class Findings:
 
 def look(plan: Plan, runs: RunsPlan, rows: Rows) -> Findings:
     """Looks at the times and the bytes among the first rows."""
-    found = Findings()
-    _look_at_times(plan, runs, rows, found)
+    findings = Findings()
+    _look_at_times(plan, runs, rows, findings)
     for name, column in runs.fields.items():
         if FIELD_BY_NAME[name].kind is Kind.JSON:
-            _look_at_bytes(plan, runs, rows, found, name=name, column=column)
-    return found
+            _look_at_bytes(plan, runs, rows, findings, name=name, column=column)
+    return findings
 
 
 def _times(runs: RunsPlan) -> dict[str, Column]:
@@ -51,7 +51,7 @@ def _times(runs: RunsPlan) -> dict[str, Column]:
     return times | {name: column for name, column in more.items() if column is not None}
 
 
-def _look_at_times(plan: Plan, runs: RunsPlan, rows: Rows, found: Findings) -> None:
+def _look_at_times(plan: Plan, runs: RunsPlan, rows: Rows, findings: Findings) -> None:
     times = _times(runs)
     asked = (f"{plan.dialect.text(column)}, {plan.dialect.time(column).instant} IS NULL" for column in times.values())
     sample = rows(f"SELECT {', '.join(asked)} FROM {runs.relation.from_('r')} LIMIT {SAMPLE_ROWS}")
@@ -64,25 +64,25 @@ def _look_at_times(plan: Plan, runs: RunsPlan, rows: Rows, found: Findings) -> N
         if name not in zoneless and any(text is not None and _WITHOUT_ZONE.fullmatch(text) for text, _ in texts):
             zoneless.append(name)
         if bad:
-            _tell_of_times(plan, runs, rows, found, name=name, bad=bad, of=len(sample))
+            _tell_of_times(plan, runs, rows, findings, name=name, bad=bad, of=len(sample))
     if zoneless:
-        found.facts["times without a zone"] = f"{', '.join(zoneless)}: taken as UTC"
+        findings.facts["times without a zone"] = f"{', '.join(zoneless)}: taken as UTC"
 
 
 def _tell_of_times(
-    plan: Plan, runs: RunsPlan, rows: Rows, found: Findings, *, name: str, bad: Sequence[str | None], of: int
+    plan: Plan, runs: RunsPlan, rows: Rows, findings: Findings, *, name: str, bad: Sequence[str | None], of: int
 ) -> None:
     examples = " and ".join(list(dict.fromkeys(map(_shown, bad)))[:_EXAMPLES])
     if name != "start_time":
-        found.warnings.append(f"{name}: {len(bad):,} of the first {of:,} rows hold no time, such as {examples}")
+        findings.warnings.append(f"{name}: {len(bad):,} of the first {of:,} rows hold no time, such as {examples}")
         return
     if len(bad) == of and not _has_a_time(plan, runs, rows):
-        found.problems.append(
+        findings.problems.append(
             f"no row would be exported: start_time is not a time in any row, such as {examples}; map an expression "
             "that gives ISO 8601 or an epoch number"
         )
         return
-    found.warnings.append(
+    findings.warnings.append(
         f"start_time: {len(bad):,} of the first {of:,} rows hold no time, such as {examples}; such rows are in no day"
     )
 
@@ -92,7 +92,7 @@ def _has_a_time(plan: Plan, runs: RunsPlan, rows: Rows) -> bool:
     return bool(rows(f"SELECT 1 FROM {runs.relation.from_('r')} WHERE {instant} IS NOT NULL LIMIT 1"))
 
 
-def _look_at_bytes(plan: Plan, runs: RunsPlan, rows: Rows, found: Findings, *, name: str, column: Column) -> None:
+def _look_at_bytes(plan: Plan, runs: RunsPlan, rows: Rows, findings: Findings, *, name: str, column: Column) -> None:
     if plan.dialect.name != "sqlite" and column.type != "bytea":
         return
     x = "s.cell"
@@ -106,9 +106,9 @@ def _look_at_bytes(plan: Plan, runs: RunsPlan, rows: Rows, found: Findings, *, n
     kinds = Counter(unpacked(cell)[1] for (cell,) in cells)
     told = f"{name}: {count:,} of the first {of:,} rows hold bytes: {', '.join(sorted(kinds)) or 'large'}"
     if OTHER_BYTES in kinds:
-        found.warnings.append(f"{told}, of which those that are not packed text are exported in base64")
+        findings.warnings.append(f"{told}, of which those that are not packed text are exported in base64")
     else:
-        found.facts[f"bytes in {name}"] = told.partition(": ")[2]
+        findings.facts[f"bytes in {name}"] = told.partition(": ")[2]
 
 
 def _text(value: Any) -> str | None:

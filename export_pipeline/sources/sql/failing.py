@@ -48,10 +48,10 @@ def read_around_failing(rows: OrderedRows, fields: Sequence[str]) -> Generator[p
                 done += batch.num_rows
                 del batch
         except ExpressionError as error:
-            found = error
+            failure = error
         else:
             return
-        place = _place(rows, done, fields, found)
+        place = _place(rows, done, fields, failure)
         if place > done:
             yield from rows.stream(done, place - done)
         failing = [name for name in fields if rows.failure(place, 1, [name]) is not None]
@@ -60,15 +60,15 @@ def read_around_failing(rows: OrderedRows, fields: Sequence[str]) -> Generator[p
         done = place + 1
     named = rejected_row(row, 0, "")
     raise SourceUnusableError(
-        f"{found}; runs.fields.{failing[0]} of the mapping fails on more than {MOST_FAILING} rows of a day, such as "
+        f"{failure}; runs.fields.{failing[0]} of the mapping fails on more than {MOST_FAILING} rows of a day, such as "
         f"the run {named.id} at {named.start_time}: write an expression that takes every value"
     )
 
 
-def _place(rows: OrderedRows, done: int, fields: Sequence[str], found: ExpressionError) -> int:
+def _place(rows: OrderedRows, done: int, fields: Sequence[str], failure: ExpressionError) -> int:
     """The place of the first row from `done` on on which a field fails; raises what was found where there is none."""
     if rows.failure(done, _MOST_ROWS, ()) is not None or rows.failure(done, _MOST_ROWS, fields) is None:
-        raise found
+        raise failure
     return first_failing(lambda first, count: rows.failure(first, count, fields) is not None, done)
 
 

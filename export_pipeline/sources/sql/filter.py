@@ -82,14 +82,14 @@ class _Compiler:
     def column(self, name: str) -> Column | None:
         """The column of a field of the Run schema."""
         runs, _ = self.plan.usable()
-        found = runs.fields.get(name)
-        if found is not None and found.type == "bytea":
+        column = runs.fields.get(name)
+        if column is not None and column.type == "bytea":
             raise SourceUnusableError(
                 f"the filter asks about {name}, which the trace store keeps as bytes; PostgreSQL cannot look into them"
             )
-        if found is not None:
-            self.read[name] = found.plain
-        return found
+        if column is not None:
+            self.read[name] = column.plain
+        return column
 
     def condition(self, node: Filter) -> str:
         """The condition of any node."""
@@ -127,8 +127,8 @@ class _Compiler:
         negated = isinstance(node, Compare) and node.operator == "neq"
         if isinstance(node, Compare) and negated:
             node = Compare(node.field, "eq", node.value)
-        found = self._exists(Entry(family, (node,) if is_key else (), () if is_key else (node,)))
-        return f"({found}) IS NOT TRUE" if negated else found
+        condition = self._exists(Entry(family, (node,) if is_key else (), () if is_key else (node,)))
+        return f"({condition}) IS NOT TRUE" if negated else condition
 
     def _of_field(self, node: Condition) -> str:
         kind = FIELDS[node.field].kind
@@ -138,12 +138,12 @@ class _Compiler:
         if isinstance(node, In):
             return f"{left} IN ({', '.join(self._right(kind, value) for value in node.values)})"
         if node.value is None:
-            found = f"{left} IS NULL"
+            condition = f"{left} IS NULL"
         elif kind is Kind.FLAG:
-            found = left if node.value else f"({left}) IS NOT TRUE"
+            condition = left if node.value else f"({left}) IS NOT TRUE"
         else:
-            found = f"{left} {_SIGNS[node.operator]} {self._right(kind, node.value)}"
-        return f"({found}) IS NOT TRUE" if node.operator == "neq" else found
+            condition = f"{left} {_SIGNS[node.operator]} {self._right(kind, node.value)}"
+        return f"({condition}) IS NOT TRUE" if node.operator == "neq" else condition
 
     def _right(self, kind: Kind, value: Value) -> str:
         if isinstance(value, Decimal):
@@ -184,9 +184,9 @@ class _Compiler:
         own, above = (self.words.on_path(dotted, place) for place in ("own", "parent"))
         return f"({own} = {self._field('id')} AND {self._is_or_null(above)})"
 
-    def _is_or_null(self, found: str) -> str:
+    def _is_or_null(self, condition: str) -> str:
         parent = self._parent()
-        return f"({parent} IS NULL OR ({found} IS NOT NULL AND {found} = {parent}))"
+        return f"({parent} IS NULL OR ({condition} IS NOT NULL AND {condition} = {parent}))"
 
     def _is_root(self) -> str:
         words, flag = self.words, self.column("is_root")
@@ -202,7 +202,7 @@ class _Compiler:
     def _trace_id(self) -> str:
         words, trace = self.words, self.column("trace_id")
         said = [] if trace is None else [words.id(trace)]
-        found = f"COALESCE({', '.join([*said, self._parent(), self._field('id')])})"
+        trace_id = f"COALESCE({', '.join([*said, self._parent(), self._field('id')])})"
         cases = []
         if (dotted := self.column("dotted_order")) is not None:
             cases.append(f"WHEN {self._leads_here(dotted)} THEN {words.on_path(dotted, 'root')}")
@@ -211,7 +211,7 @@ class _Compiler:
             cases.append(
                 f"WHEN {last} IS NOT NULL AND {self._is_or_null(last)} THEN {words.listed(ancestors, 'first')}"
             )
-        return f"(CASE {' '.join(cases)} ELSE {found} END)" if cases else found
+        return f"(CASE {' '.join(cases)} ELSE {trace_id} END)" if cases else trace_id
 
     def _status(self) -> str:
         derived = (
@@ -225,12 +225,12 @@ class _Compiler:
         plain = ascii_lower(text)
         written = [plain, ascii_lower(json.dumps(text, ensure_ascii=False)[1:-1]), ascii_lower(json.dumps(text)[1:-1])]
         forms = [self.bind(form) for form in dict.fromkeys(written)]
-        found = []
+        conditions = []
         for name in ("name", "error", "inputs", "outputs"):
             if (column := self.column(name)) is not None:
                 places = forms if name in {"inputs", "outputs"} else forms[:1]
-                found += [self.words.contains(self.words.haystack(column), form) for form in places]
-        return self._joined(" OR ", found)
+                conditions += [self.words.contains(self.words.haystack(column), form) for form in places]
+        return self._joined(" OR ", conditions)
 
     def _exists(self, entry: Entry) -> str:
         source = self._entries(entry)
@@ -268,10 +268,10 @@ class _Compiler:
         """What stands in for single records where the store has none: the averages by key."""
         if (stats := self.column("feedback_stats")) is None:
             return None
-        found = self.words.entries(stats, inside=None, wanted=None)
+        entries = self.words.entries(stats, inside=None, wanted=None)
         size = f"length(a.key) - {len(_AVERAGE)}"
         return (
-            f"(SELECT substr(a.key, 1, {size}) AS key, a.type, a.text FROM {found} AS a "
+            f"(SELECT substr(a.key, 1, {size}) AS key, a.type, a.text FROM {entries} AS a "
             f"WHERE substr(a.key, {size} + 1) = '{_AVERAGE}' AND a.type IN ('number', 'null'))"
         )
 
@@ -280,16 +280,16 @@ class _Compiler:
             return self.words.like("e.key", self.bind(node.pattern))
         if isinstance(node, In):
             return f"e.key IN ({', '.join(self.bind(value) for value in node.values)})"
-        found = f"e.key = {self.bind(node.value)}"
-        return f"({found}) IS NOT TRUE" if node.operator == "neq" else found
+        condition = f"e.key = {self.bind(node.value)}"
+        return f"({condition}) IS NOT TRUE" if node.operator == "neq" else condition
 
     def _of_value(self, node: Condition) -> str:
         if isinstance(node, Like):
             return f"(e.type = 'string' AND {self.words.like('e.text', self.bind(node.pattern))})"
         if isinstance(node, In):
             return self._joined(" OR ", [self._typed("=", value) for value in node.values])
-        found = self._typed(_SIGNS[node.operator], node.value)
-        return f"({found}) IS NOT TRUE" if node.operator == "neq" else found
+        condition = self._typed(_SIGNS[node.operator], node.value)
+        return f"({condition}) IS NOT TRUE" if node.operator == "neq" else condition
 
     def _typed(self, sign: str, value: Value) -> str:
         if value is None:

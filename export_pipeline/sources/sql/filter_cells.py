@@ -30,8 +30,8 @@ def id_of(value: Any) -> str | None:
     text = text_of(value)
     if text is None or cells.is_blank(text):
         return None
-    found = parse_uuid(text)
-    return text if found is None else str(found)
+    parsed = parse_uuid(text)
+    return text if parsed is None else str(parsed)
 
 
 def number_of(value: Any) -> str | None:
@@ -58,8 +58,8 @@ def compare(left: str | None, right: str) -> int | None:
 def on_path(value: Any, place: PathPlace) -> str | None:
     """The id at a place of a `dotted_order`."""
     ids = [own for _, own in cells.dotted_segments(text_of(value))]
-    found = ids[:1] if place == "root" else ids[-2:-1] if place == "parent" else ids[-1:]
-    return id_of(found[0]) if found else None
+    part = ids[:1] if place == "root" else ids[-2:-1] if place == "parent" else ids[-1:]
+    return id_of(part[0]) if part else None
 
 
 def _strings(value: Any, read: Callable[[str], tuple[list[str], Any]] = cells.strings) -> list[str]:
@@ -71,8 +71,8 @@ def _strings(value: Any, read: Callable[[str], tuple[list[str], Any]] = cells.st
 
 def listed(value: Any, place: ListPlace) -> str | None:
     """The first or the last id of a list."""
-    found = _strings(value, cells.ids)
-    return id_of(found[0 if place == "first" else -1]) if found else None
+    texts = _strings(value, cells.ids)
+    return id_of(texts[0 if place == "first" else -1]) if texts else None
 
 
 def has(value: Any, wanted: str) -> bool:
@@ -82,8 +82,8 @@ def has(value: Any, wanted: str) -> bool:
 
 def entries(value: Any, inside: str | None, wanted: str | None) -> list[tuple[str, str, str | None]]:
     """The entries (key, type, text) of a JSON object, or of its member `inside`; only those under `wanted`, if any."""
-    found = text_of(value)
-    return [] if found is None else filter_json.entries(found, inside, wanted)
+    parsed = text_of(value)
+    return [] if parsed is None else filter_json.entries(parsed, inside, wanted)
 
 
 @lru_cache(maxsize=256)
@@ -117,7 +117,7 @@ def like(text: str | None, pattern: str) -> bool | None:
     if head.match(text) is None:
         return False
     for _, part in middle:
-        if (found := part.search(text, place)) is None:
+        if (match := part.search(text, place)) is None:
             return False
-        place = found.end()
+        place = match.end()
     return len(text) - last >= place and tail.match(text, len(text) - last) is not None

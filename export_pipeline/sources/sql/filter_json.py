@@ -85,8 +85,8 @@ def entries(text: str, inside: str | None, wanted: str | None) -> list[tuple[str
     if inside is not None:
         members = value if isinstance(value, _Object) else ()
         value = next((member for name, member in reversed(members) if name == inside), None)
-    found = _walk(value, wanted) if isinstance(value, _Object) else ()
-    told = ((key, *_told(each)) for key, each in found if wanted is None or key == wanted)
+    pairs = _walk(value, wanted) if isinstance(value, _Object) else ()
+    told = ((key, *_told(each)) for key, each in pairs if wanted is None or key == wanted)
     return list(dict.fromkeys(told))  # a list of a million equal elements is one entry
 
 

@@ -141,8 +141,8 @@ class RowFilter:
         """Cells of native times are microseconds already."""
         if isinstance(cell, int):
             return cell
-        found = parse_micros(cell.encode("utf-8", "replace") if isinstance(cell, str) else cell, self._unit)
-        return None if found is None or abs(found) == FAR else found
+        micros = parse_micros(cell.encode("utf-8", "replace") if isinstance(cell, str) else cell, self._unit)
+        return None if micros is None or abs(micros) == FAR else micros
 
     def _latency(self, row: Row) -> Decimal | None:
         start, end = self._micros(row.get("start_time")), self._micros(row.get("end_time"))

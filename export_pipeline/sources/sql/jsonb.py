@@ -105,13 +105,13 @@ def _scalar(kind: int, content: bytes) -> str:
 
 
 def _number(kind: int, text: str) -> str:
-    if kind == _HEX and (found := _HEX_NUMBER.fullmatch(text)):
-        return f"{'-' if found[1] == '-' else ''}{int(found[2], 16)}"
+    if kind == _HEX and (match := _HEX_NUMBER.fullmatch(text)):
+        return f"{'-' if match[1] == '-' else ''}{int(match[2], 16)}"
     if kind in {_INTEGER, _FLOAT} and _JSON_NUMBER.fullmatch(text):
         return text
-    if kind == _LOOSE_FLOAT and (found := _LOOSE_NUMBER.fullmatch(text)) and (found[2] or found[3]):
-        sign = "-" if found[1] == "-" else ""
-        return f"{sign}{found[2].lstrip('0') or '0'}.{found[3] or '0'}{found[4] or ''}"
+    if kind == _LOOSE_FLOAT and (match := _LOOSE_NUMBER.fullmatch(text)) and (match[2] or match[3]):
+        sign = "-" if match[1] == "-" else ""
+        return f"{sign}{match[2].lstrip('0') or '0'}.{match[3] or '0'}{match[4] or ''}"
     raise NotJsonbError("no number")
 
 

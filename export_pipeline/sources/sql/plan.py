@@ -144,17 +144,17 @@ class _Resolver:
 
     def find(self, key: str, ref: ColumnRef, *, must: bool, kind: Kind = Kind.TEXT) -> Column | None:
         """The column that `ref` means; None where there is none, which is a problem only if it must be there."""
-        found = None if ref is None else self._found(key, ref, must=must)
-        return None if found is None else self._plan.dialect.opened(found, kind)
+        column = None if ref is None else self._found(key, ref, must=must)
+        return None if column is None else self._plan.dialect.opened(column, kind)
 
     def _found(self, key: str, ref: str | Expression, *, must: bool) -> Column | None:
         if isinstance(ref, Expression):
             self.plain = False
-            found = self._catalog.expression(self._relation, alias=self._alias, sql=ref.sql)
-            if isinstance(found, str):
-                self._plan.problems.append(f"{self._section}.{key}: the expression {ref.sql!r} fails: {found}")
+            column = self._catalog.expression(self._relation, alias=self._alias, sql=ref.sql)
+            if isinstance(column, str):
+                self._plan.problems.append(f"{self._section}.{key}: the expression {ref.sql!r} fails: {column}")
                 return None
-            return self._plan.dialect.column(found.sql, found.type, found.detail)
+            return self._plan.dialect.column(column.sql, column.type, column.detail)
         name = self._exact(ref)
         if name is None or name in self._relation.forbidden:
             self._absent(key, ref, must=must, forbidden=name is not None)
@@ -267,9 +267,9 @@ def _identity(
         if name in fields:
             named[name] = fields[name]
         elif runs.identity is not None or any(name in key for key in keys):
-            found = resolver.find("identity", name, must=runs.identity is not None, kind=Kind.ID)
-            if found is not None:
-                named[name] = found
+            resolved = resolver.find("identity", name, must=runs.identity is not None, kind=Kind.ID)
+            if resolved is not None:
+                named[name] = resolved
             elif runs.identity is not None:
                 return None
     by_column = {resolver.plain_name(column): name for name, column in named.items()}
@@ -295,10 +295,10 @@ def _tenant(plan: Plan, catalog: Catalog, resolver: _Resolver, *, relation: Rela
     if not projects.from_runs or not is_explicit(projects, "tenant_id"):
         return resolver.find("tenant_id", runs.tenant_id, must=is_explicit(runs, "tenant_id"), kind=Kind.ID)
     of_projects = _Resolver(plan, catalog, section="projects", relation=relation, alias="r")
-    found = of_projects.find("tenant_id", projects.tenant_id, must=True, kind=Kind.ID)
+    column = of_projects.find("tenant_id", projects.tenant_id, must=True, kind=Kind.ID)
     resolver.used |= of_projects.used
     resolver.plain &= of_projects.plain
-    return found
+    return column
 
 
 def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, tenant: Column | None) -> bool:
@@ -386,8 +386,8 @@ def _find(
     keys: list[str],
     must: tuple[str, ...] = (),
 ) -> dict[str, Column]:
-    found = {
+    columns = {
         key: resolver.find(key, getattr(section, key), must=key in must or is_explicit(section, key), kind=_kind(key))
         for key in dict.fromkeys((*must, *keys))
     }
-    return {key: column for key, column in found.items() if column is not None}
+    return {key: column for key, column in columns.items() if column is not None}

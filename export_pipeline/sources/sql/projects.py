@@ -22,13 +22,13 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
     sql = _from_runs(plan, runs, projects) if projects.relation is None else _from_table(plan, projects)
     # Where runs say whose they are and list the projects, those that say nothing are a project of their own.
     listed_by_tenant = projects.relation is None and runs.tenant is not None
-    found = []
+    listed = []
     for key, name, tenant, start, experiment in rows(sql):
         text = plan.dialect.as_project(runs.fields["session_id"], as_key(key))
         if text == UNASSIGNED:
             continue  # its rows are of no project
         tenant_key = plan.mapping.tenant or (as_key(tenant) if tenant not in {None, b"", ""} else None)
-        found.append(
+        listed.append(
             Project(
                 key=text,
                 name=text if name is None else as_text(name),
@@ -38,7 +38,7 @@ def read_projects(plan: Plan, rows: Callable[[str], list[tuple[Any, ...]]]) -> l
                 untold=tenant_key is None or not listed_by_tenant,
             )
         )
-    return sorted(found, key=_age)
+    return sorted(listed, key=_age)
 
 
 def read_unassigned(queries: RunQueries, rows: Callable[[str], list[tuple[Any, ...]]]) -> UnassignedRows:
@@ -53,12 +53,12 @@ def read_unassigned(queries: RunQueries, rows: Callable[[str], list[tuple[Any, .
 
 
 def _read_without_project(queries: RunQueries, rows: Callable[[str], list[tuple[Any, ...]]]) -> UnassignedRows:
-    found = rows(queries.without_project())
-    if not found:
+    counted = rows(queries.without_project())
+    if not counted:
         return UnassignedRows()
-    without_id = [count for key, count, _, _ in found if key is None or not as_key(key)]
-    named = [(as_key(key), count) for key, count, _, _ in found if key is not None and as_key(key)]
-    _, _, total, ids = found[0]
+    without_id = [count for key, count, _, _ in counted if key is None or not as_key(key)]
+    named = [(as_key(key), count) for key, count, _, _ in counted if key is not None and as_key(key)]
+    _, _, total, ids = counted[0]
     return UnassignedRows(total, sum(without_id), ids - len(without_id), tuple(named[:_MOST_NAMED]))
 
 
@@ -78,8 +78,8 @@ def as_key(value: Any) -> str:
 
 def unescaped(key: bytes) -> bytes | None:
     """The bytes that `as_key` has escaped, where it may have escaped some."""
-    found = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), key)
-    return None if found == key else found
+    raw = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), key)
+    return None if raw == key else raw
 
 
 def _from_table(plan: Plan, projects: ProjectsPlan) -> str:

@@ -68,8 +68,12 @@ class RunQueries:
     def _is_project(self, project: ProjectKey) -> str:
         if project.id == UNASSIGNED:
             return self.unassigned
-        found = self._dialect.is_project(self._runs.fields["session_id"], project.id)
-        return found if project.tenant is None else f"{found} AND {self._is_tenants(project.tenant, project.untold)}"
+        condition = self._dialect.is_project(self._runs.fields["session_id"], project.id)
+        return (
+            condition
+            if project.tenant is None
+            else f"{condition} AND {self._is_tenants(project.tenant, project.untold)}"
+        )
 
     def _is_tenants(self, tenant: str, untold: bool) -> str:
         """The condition that a run is the tenant's. Where runs do not say whose they are, all are untold."""
@@ -242,11 +246,11 @@ class RunQueries:
     def _has_version_among(self, chosen: str) -> str:
         """The condition that a row has the id of a chosen one, and may be another version of the same run."""
         id_ = self._dialect.bytewise(self._id)
-        found = f"{id_} IN (SELECT {id_} FROM {self.source} WHERE {chosen})"
+        condition = f"{id_} IN (SELECT {id_} FROM {self.source} WHERE {chosen})"
         if self._runs.identity.within_project or self.project.id == UNASSIGNED:
-            return f"{self._project} AND {found}"
+            return f"{self._project} AND {condition}"
         tenant = self.project.tenant
-        return found if tenant is None else f"{self._is_tenants(tenant, self.project.untold)} AND {found}"
+        return condition if tenant is None else f"{self._is_tenants(tenant, self.project.untold)} AND {condition}"
 
     @property
     def source(self) -> str:
@@ -437,7 +441,7 @@ class RunQueries:
         return None
 
     def _records(self, feedbacks: FeedbacksPlan) -> str:
-        found = feedbacks.columns
-        order = [self._dialect.time(found["created_at"]).instant] if "created_at" in found else []
-        order += [self._dialect.order(found["id"])] if "id" in found else []
+        columns = feedbacks.columns
+        order = [self._dialect.time(columns["created_at"]).instant] if "created_at" in columns else []
+        order += [self._dialect.order(columns["id"])] if "id" in columns else []
         return self._dialect.records(feedbacks.relation, where=self._is_feedback(), order=order)

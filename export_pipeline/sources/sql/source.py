@@ -185,9 +185,9 @@ class SqlSource(RunSource, ABC):
         """What a session answers to a few questions, confirmed; `seconds` is how long all of them may take."""
 
         def confirmed(session: Session) -> T:
-            found = work(session)
+            answer = work(session)
             session.confirm()
-            return found
+            return answer
 
         with self._session(project) as thread:
             return thread.ask(confirmed, seconds=seconds)
@@ -235,12 +235,12 @@ class SqlSource(RunSource, ABC):
 
     @override
     def projects(self) -> list[Project]:
-        plan, found = self._answer(self._projects)
+        plan, listed = self._answer(self._projects)
         if self._unassigned is None:
-            return found
+            return listed
         says_whose = plan.runs is not None and plan.runs.tenant is not None
         tenant_key = self._workspace if says_whose else self._mapping.tenant
-        return [*found, Project(UNASSIGNED, self._unassigned, tenant_key=tenant_key or None)]
+        return [*listed, Project(UNASSIGNED, self._unassigned, tenant_key=tenant_key or None)]
 
     def _projects(self, session: Session) -> tuple[Plan, list[Project]]:
         plan = self._plan(session)
@@ -273,8 +273,8 @@ class SqlSource(RunSource, ABC):
         for number in sorted(kept.keys() | totals.keys()):
             rows, newest, digest = kept.get(number, (0, None, None))
             records = None if feedback is None else feedback.get(number, (0, None))
-            found = fingerprint_of((rows, newest, totals.get(number), digest), records)
-            days[FIRST_DAY + timedelta(days=number)] = found
+            fingerprint = fingerprint_of((rows, newest, totals.get(number), digest), records)
+            days[FIRST_DAY + timedelta(days=number)] = fingerprint
         return days
 
     @override

@@ -63,13 +63,13 @@ def parse_micros(value: bytes | int | float | None, unit: EpochUnit) -> int | No
             return _usual_micros(text, zoned=usual[1] is not None)
         if not _TEXT.fullmatch(text):
             return None
-        found, is_past = micros(text, unit), text.startswith(("-", "0001"))
+        parsed, is_past = micros(text, unit), text.startswith(("-", "0001"))
     elif isinstance(value, float) and not isfinite(value):
         return None
     else:
-        found, is_past = micros(value, unit), value < 0
-    if found is not None:
-        return found
+        parsed, is_past = micros(value, unit), value < 0
+    if parsed is not None:
+        return parsed
     return -FAR if is_past else FAR
 
 
@@ -86,10 +86,10 @@ def _usual_micros(text: str, *, zoned: bool) -> int | None:
         since = datetime.fromisoformat(text) - (EPOCH if zoned else EPOCH_WITHOUT_ZONE)
     except ValueError:
         return None
-    found = since.days * DAY_MICROS + since.seconds * SECOND + since.microseconds
-    if MIN_MICROS <= found <= MAX_MICROS:
-        return found
-    return -FAR if found < 0 else FAR
+    parsed = since.days * DAY_MICROS + since.seconds * SECOND + since.microseconds
+    if MIN_MICROS <= parsed <= MAX_MICROS:
+        return parsed
+    return -FAR if parsed < 0 else FAR
 
 
 def number_bounds(low: int, high: int, unit: EpochUnit) -> tuple[int, int]:

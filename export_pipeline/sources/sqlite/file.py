@@ -20,10 +20,10 @@ class FileState:
     def of(cls, path: Path) -> Self | None:
         """The state of the file that has this name now; None where there is none."""
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError:
             return None
-        return cls((found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns))
+        return cls((status.st_dev, status.st_ino), (status.st_size, status.st_mtime_ns))
 
     def is_at(self, path: Path) -> bool:
         """Whether the file still has this name."""

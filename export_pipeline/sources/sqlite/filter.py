@@ -70,8 +70,8 @@ class SqliteFilterWords(FilterWords):
     @override
     def flag(self, column: Column) -> str:
         word = self.word(column)
-        found = " ".join(f"WHEN '{text}' THEN {int(is_set)}" for text, is_set in cells.FLAGS.items())
-        return f"(CASE {word} {found} END)"
+        branches = " ".join(f"WHEN '{text}' THEN {int(is_set)}" for text, is_set in cells.FLAGS.items())
+        return f"(CASE {word} {branches} END)"
 
     @override
     def number(self, column: Column) -> str:
@@ -121,8 +121,8 @@ def _value(x: str) -> str:
 
 
 def _entries(value: Any, inside: str | None, wanted: str | None) -> str | None:
-    found = filter_cells.entries(value, inside, wanted)
-    return json.dumps(found) if found else None
+    pairs = filter_cells.entries(value, inside, wanted)
+    return json.dumps(pairs) if pairs else None
 
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {

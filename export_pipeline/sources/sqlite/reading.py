@@ -73,13 +73,13 @@ class SqliteReading(Reading, OrderedRows):
 
     @override
     def batches(self) -> Generator[pa.RecordBatch]:
-        found = 0
+        rows_read = 0
         fields = [output.field.name for output in self._outputs() if output.sql is not None and not _is_start(output)]
         for batch in self.stream(0) if self._queries.is_plain else read_around_failing(self, fields):
-            found += batch.num_rows
+            rows_read += batch.num_rows
             yield batch
             del batch
-        if found != self.counted[0]:
+        if rows_read != self.counted[0]:
             raise SourceUnreachableError("the trace store changed while a snapshot of it was read")
 
     def _outputs(self, without: Collection[str] = ()) -> list[Output]:

@@ -167,8 +167,8 @@ def _add_functions(connection: sqlite3.Connection, unit: EpochUnit) -> None:
         return parse_micros(value, unit)
 
     def day(value: Any) -> int | None:
-        found = parse_micros(value, unit)
-        return None if found is None else found // DAY_MICROS
+        parsed = parse_micros(value, unit)
+        return None if parsed is None else parsed // DAY_MICROS
 
     connection.create_function(MICROS_FUNCTION, 1, micros, deterministic=True)
     connection.create_function(DAY_FUNCTION, 1, day, deterministic=True)
@@ -186,8 +186,8 @@ def _payload(value: bytes) -> str | bytes:
 
 
 def _plain(value: bytes, is_json: int) -> str | bytes | None:
-    found = unpack.plain(value, is_json=bool(is_json))
-    return _text(found) if isinstance(found, bytes) and found is not value else found
+    plain = unpack.plain(value, is_json=bool(is_json))
+    return _text(plain) if isinstance(plain, bytes) and plain is not value else plain
 
 
 def _scalar(value: bytes) -> str | bytes | None:

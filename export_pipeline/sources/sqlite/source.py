@@ -118,16 +118,16 @@ class SqliteCatalog(Catalog):
         return key
 
     def _indexes(self, quoted: str) -> tuple[Index, ...]:
-        found = []
+        indexes = []
         for row in self._session.rows(f"PRAGMA index_list({quoted})"):
             name, unique, partial = row[1].decode(), bool(row[2]), bool(row[4])
             columns = [item[2] for item in self._session.rows(f"PRAGMA index_info({_quote(name)})")]
             if not partial:
-                found.append(Index(name, tuple("" if item is None else item.decode() for item in columns), unique))
+                indexes.append(Index(name, tuple("" if item is None else item.decode() for item in columns), unique))
         key = [row for row in self._session.rows(f"PRAGMA table_info({quoted})") if row[5]]
         if len(key) == 1:
-            found.append(Index("the primary key", (key[0][1].decode(),), unique=True))
-        return tuple(found)
+            indexes.append(Index("the primary key", (key[0][1].decode(),), unique=True))
+        return tuple(indexes)
 
     @override
     def expression(self, relation: Relation, *, alias: str, sql: str) -> Column | str:
@@ -140,12 +140,12 @@ class SqliteCatalog(Catalog):
 
     @override
     def tables(self, names: Collection[str]) -> Tables:
-        found = self._session.rows(
+        listed = self._session.rows(
             "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_xinfo(t.name) AS c "
             "WHERE t.type IN ('table', 'view') AND c.hidden <> 1"
         )
         columns: dict[str, set[str]] = {}
-        for table, column in found:
+        for table, column in listed:
             columns.setdefault(table.decode().lower(), set()).add(column.decode().lower())
         recorded = columns.get(VERSIONS) and self._session.rows(f"SELECT version_num FROM {VERSIONS}")
         version = recorded[0][0].decode() if recorded else None
