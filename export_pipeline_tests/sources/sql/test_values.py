@@ -391,7 +391,6 @@ def test_filters_on_a_built_tree_mean_what_the_file_says(store: Store) -> None:
     source.close()
 
 
-@EVERYWHERE
 def test_where_ids_may_repeat_only_root_runs_get_a_path(store: Store) -> None:
     chain(store, columns={}, unique=False)
     source = store.source()
