@@ -46,6 +46,7 @@ class State:
 
 
 STATE = State()
+CONNECT: Any = chdb.connect  # has no types
 PLACE = _PLACE
 
 
@@ -216,7 +217,7 @@ def _ran(sql: str, parameters: dict[str, str], user: str) -> bytes:
         raise QueryError(
             f"Code: 452. DB::Exception: Setting {name} shouldn't be greater than 10. (SETTING_CONSTRAINT_VIOLATION)"
         )
-    connection: Any = chdb.connect(PLACE)
+    connection = CONNECT(PLACE)
     try:
         if database := parameters.get("database"):
             _query(connection, f"USE `{database}`")
@@ -264,7 +265,7 @@ def main() -> None:
     global PLACE  # noqa: PLW0603 - the one place of the process
     if len(sys.argv) > 2:
         PLACE = f":memory:?config-file={sys.argv[2]}"
-    kept: Any = chdb.connect(PLACE)
+    kept = CONNECT(PLACE)
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
     kept.close()
 
