@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from export_pipeline.errors import DestinationRefusedError, InputError
-from export_pipeline.exports.commit.stream import StreamedDay
 from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.files.manifest import (
     MAX_MANIFEST_BYTES,
@@ -39,6 +38,8 @@ from export_pipeline.sources.protocol import DayFingerprint
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from export_pipeline.exports.commit.stream import StreamedDay
+
 _NOT_YET = "0" * 64
 
 MAX_EPOCH_STEP = 1_000_000
@@ -50,7 +51,7 @@ _AHEAD = timedelta(days=1)
 
 def day_manifest(
     table: TableRecord,
-    streamed: StreamedDay,
+    streamed: "StreamedDay",
     *,
     day: DayWindow,
     commit_id: uuid.UUID,
