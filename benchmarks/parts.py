@@ -19,12 +19,11 @@ sys.path[:0] = [str(HERE / "peers"), str(HERE)]
 
 import measured
 
-from export_pipeline.exports.commit.buffered_upload import BufferedUpload
 from export_pipeline.exports.commit.stream import DuplicateFilter
 from export_pipeline.files.content_hash import ContentHash
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.object_store.protocol import ObjectStore
-from export_pipeline.object_store.upload import PartUpload
+from export_pipeline.object_store.upload import BufferedUpload, PartUpload
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.sources.sql.read_ahead import ReadAhead
 

@@ -18,7 +18,7 @@ from export_pipeline.exports.bulk.records import (
     read_export,
     read_units,
 )
-from export_pipeline.exports.commit.day_row import is_day
+from export_pipeline.exports.commit.claim import is_day
 from export_pipeline.exports.commit.rules import CANCELLED
 from export_pipeline.exports.commit.transitions import cancel_in
 from export_pipeline.exports.control.database import ControlDatabase

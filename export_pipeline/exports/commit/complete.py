@@ -7,7 +7,9 @@ A commit that was decided on is given up only where its upload can never become 
 or refuses the parts themselves. What is left of the upload is aborted first, so that nobody completes it afterwards.
 """
 
+import uuid
 from dataclasses import dataclass
+from enum import StrEnum
 
 from export_pipeline.backoff import Backoff
 from export_pipeline.errors import (
@@ -21,16 +23,73 @@ from export_pipeline.errors import (
 from export_pipeline.exports.commit.fence import abort_if_allowed
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit.manifest import RETIRE
-from export_pipeline.exports.commit.object_state import ObjectState, Presence, read_object_state
 from export_pipeline.exports.commit.publisher import Attempt
 from export_pipeline.exports.commit.transitions import FinishedCommit, record_commit
 from export_pipeline.files.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, Verified
-from export_pipeline.object_store.protocol import Completed, OutcomeUnknownError, UploadGoneError
+from export_pipeline.files.parquet import TAIL_BYTES, read_footer
+from export_pipeline.object_store.protocol import (
+    Completed,
+    ObjectInfo,
+    ObjectMissingError,
+    ObjectStore,
+    OutcomeUnknownError,
+    UploadGoneError,
+)
 
 _NEVER = frozenset({"EntityTooSmall", "EntityTooLarge"})
 """Codes that are about the parts: the same parts are refused for ever, whatever is done about rights or settings."""
 _DELETIONS = 6
 """How often an object is looked at and deleted, where it changes between the two."""
+
+
+class Presence(StrEnum):
+    """What lies at a key, seen from one commit."""
+
+    MINE = "the commit's file"
+    OTHER = "another object"
+    ABSENT = "nothing"
+    UNREADABLE = "an answer that the credentials may not see"
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What lies at a key; `info` is there where it could be seen."""
+
+    presence: Presence
+    info: ObjectInfo | None = None
+
+
+def read_object_state(store: ObjectStore, *, key: str, size: int, commit_id: uuid.UUID) -> ObjectState:
+    """Compares size and the commit id in the Parquet footer; raises `DestinationUnavailableError` without an answer."""
+    try:
+        seen = _end_of(store, key=key, start=max(0, size - TAIL_BYTES), end=size)
+        if seen is None:
+            return ObjectState(Presence.ABSENT)
+        info, tail = seen
+        if info.size != size:
+            return ObjectState(Presence.OTHER, info)
+        first = size - len(tail)
+        footer = read_footer(
+            lambda start, end: store.read(key, start, end) if start < first else tail[start - first : end - first], size
+        )
+    except ValueError:
+        return ObjectState(Presence.OTHER, info)
+    except ObjectMissingError:
+        return ObjectState(Presence.ABSENT)
+    except AccessDeniedError:
+        return ObjectState(Presence.UNREADABLE)
+    return ObjectState(Presence.MINE if footer.get("commit_id") == str(commit_id) else Presence.OTHER, info)
+
+
+def _end_of(store: ObjectStore, *, key: str, start: int, end: int) -> tuple[ObjectInfo, bytes] | None:
+    """What lies at the key and its bytes up to `end`, in one request unless it is not longer than `start`."""
+    try:
+        return store.read_end(key, start, end)
+    except DestinationUnavailableError as error:
+        if error.code != "InvalidRange":
+            raise
+    info = store.stat(key)
+    return None if info is None else (info, b"")
 
 
 def carry_out(attempt: Attempt, intent: Intent, *, keep_lease: bool) -> FinishedCommit:

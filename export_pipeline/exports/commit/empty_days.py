@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.exports.commit.day_row import freed
+from export_pipeline.exports.commit.claim import freed
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.manifest import empty_days_manifest
 from export_pipeline.exports.commit.publisher import Committer

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports.commit import transitions
-from export_pipeline.exports.commit.buffered_upload import BufferedUpload
 from export_pipeline.exports.commit.claim import StaleUpload
 from export_pipeline.exports.commit.complete import carry_out
 from export_pipeline.exports.commit.day import DayRequest
@@ -20,7 +19,7 @@ from export_pipeline.exports.commit.transitions import FinishedCommit
 from export_pipeline.files.manifest import Manifest
 from export_pipeline.files.parquet import DayFile
 from export_pipeline.files.paths import data_key, manifest_key
-from export_pipeline.object_store.upload import PartUpload, UploadedFile
+from export_pipeline.object_store.upload import BufferedUpload, PartUpload, UploadedFile
 from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.transform import RunTransform

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from export_pipeline.errors import DayCancelledError
-from export_pipeline.exports.commit.claim import Claim, claim_of, lost
-from export_pipeline.exports.commit.day_row import DayRow, freed, is_day, lock_day
+from export_pipeline.exports.commit.claim import Claim, DayRow, claim_of, freed, is_day, lock_day, lost
 from export_pipeline.exports.commit.intent import Intent
 from export_pipeline.exports.commit.rules import COMPLETED, RUNNING, refuse_shrinking, status_at_rest
 from export_pipeline.exports.control.tables import commits, days, facts, uploads

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from export_pipeline.errors import ConflictError, InputError
 from export_pipeline.exports.access.audit import record
-from export_pipeline.exports.commit.day_row import freed
+from export_pipeline.exports.commit.claim import freed
 from export_pipeline.exports.commit.manifest import load_manifest
 from export_pipeline.exports.commit.rules import FAILED
 from export_pipeline.exports.control.database import ControlDatabase
