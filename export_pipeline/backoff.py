@@ -22,9 +22,9 @@ class Backoff:
         self._next, self._longest = first, longest
         self._stop = stop
 
-    def wait(self) -> bool:
-        """Whether there is to be another attempt, after waiting for it."""
-        pause = self._next * _random.uniform(0.5, 1.0)
+    def wait(self, *, at_least: float = 0.0) -> bool:
+        """Whether there is to be another attempt, after waiting for it; `at_least`: what the other side asks for."""
+        pause = at_least + self._next * _random.uniform(0.5, 1.0)
         self._next = min(self._next * 2, self._longest)
         if time.monotonic() + pause > self._deadline:
             return False

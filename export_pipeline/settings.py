@@ -67,7 +67,12 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".export_pipeline"), description="Folder of the embedded parts.")
     source_url: SecretStr | None = Field(
         None,
-        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `clickhouse://…` or `clickhouses://…`.",
+        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `clickhouse://…`, `clickhouses://…`, or "
+        "`langsmith://` and the host of a LangSmith's API.",
+    )
+    source_api_key: SecretStr | None = Field(None, description="Key of the API that `SOURCE_URL` names.")
+    source_workspace_id: uuid.UUID | None = Field(
+        None, description="Workspace that is read through it, for a key of several."
     )
     control_url: SecretStr | None = Field(
         None,

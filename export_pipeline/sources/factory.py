@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
+from export_pipeline.sources.langsmith.address import base_url, is_langsmith
 from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
 from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
@@ -29,6 +30,8 @@ def open_source(settings: Settings) -> RunSource:
     """
     if settings.source_url is None:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
+    if is_langsmith(settings.source_url.get_secret_value()):
+        return _langsmith(settings)
     if settings.mapping is not None and settings.source_kind not in {None, "runs"}:
         raise SettingsError(
             f"{PREFIX}MAPPING takes the place of {PREFIX}SOURCE_KIND={settings.source_kind}; set one of them"
@@ -48,6 +51,37 @@ def open_source(settings: Settings) -> RunSource:
         return source
     source.close()
     return opened(source.choice)
+
+
+def _langsmith(settings: Settings) -> RunSource:
+    from export_pipeline.sources.langsmith.api import Api
+    from export_pipeline.sources.langsmith.client import Client
+    from export_pipeline.sources.langsmith.source import LangSmithSource
+
+    assert settings.source_url is not None  # noqa: S101
+    if settings.mapping is not None or settings.source_kind is not None:
+        raise SettingsError(
+            f"{PREFIX}MAPPING and {PREFIX}SOURCE_KIND are for databases; remove them where {PREFIX}SOURCE_URL names a "
+            "LangSmith"
+        )
+    key = "" if settings.source_api_key is None else settings.source_api_key.get_secret_value().strip()
+    if not key:
+        raise SettingsError(f"{PREFIX}SOURCE_API_KEY must be set, because {PREFIX}SOURCE_URL names a LangSmith")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingsError(f"{PREFIX}SOURCE_API_KEY holds a character that no key has")
+    client = Client(
+        base_url(settings.source_url.get_secret_value(), private=settings.private_endpoints),
+        key=key,
+        workspace=settings.source_workspace_id,
+        patience=settings.source_minutes * 60,
+    )
+    source = LangSmithSource(Api(client))
+    try:
+        source.connect()
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def _opener(settings: Settings) -> "Callable[[Choice], SqlSource]":
@@ -80,5 +114,5 @@ def _opener(settings: Settings) -> "Callable[[Choice], SqlSource]":
     named = url.drivername if backend == "clickhouse" else backend
     raise SettingsError(
         f"{PREFIX}SOURCE_URL names a {named} database; trace stores can be sqlite:///, postgresql://, "
-        "clickhouse:// or clickhouses:// only"
+        "clickhouse://, clickhouses:// or langsmith:// only"
     )

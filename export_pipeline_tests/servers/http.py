@@ -56,7 +56,7 @@ def http_server(answer: Callable[[Asked], Answer]) -> Iterator[HttpServer]:
             if self.command != "HEAD":
                 self.wfile.write(found.body)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer  # noqa: N815 -- the base class wants these names
+        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 -- the base class wants these names
 
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""

@@ -1,0 +1,1 @@
+"""LangSmith as a trace store, through its API."""

@@ -1,0 +1,188 @@
+"""The calls of the API that a trace store needs, in the version that the server has."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from export_pipeline.errors import SourceUnreachableError
+from export_pipeline.runs.times import instant, micros
+from export_pipeline.runs.window import Window
+from export_pipeline.settings import MIB
+from export_pipeline.sources.langsmith.client import MOST_BYTES, BadAnswerError, Client, MissingError, RefusedError
+from export_pipeline.sources.langsmith.filter import between, moment
+from export_pipeline.sources.langsmith.pages import page_of
+from export_pipeline.sources.langsmith.rows import Row, Shape, row_of
+from export_pipeline.sources.langsmith.stats import Stats, stats_of
+from export_pipeline.sources.protocol import Project
+
+PAGE_ROWS: dict[Shape, int] = {"v2": 1_000, "v1": 100}
+"""The largest page that each version gives."""
+MOST_BYTES_OF_ONE = 256 * MIB
+"""Of an answer with one run."""
+_SESSIONS_A_PAGE = 100
+_LISTINGS = 3
+MARGIN = timedelta(milliseconds=1)
+"""What is asked for beyond a window's borders, which a server may take as part of it or not, and may round."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Runs of a project; `filter` in the API's words, `selects` in those of its version."""
+
+    project: str
+    filter: str | None = None
+    selects: Sequence[str] = ()
+    stop: threading.Event = field(default_factory=threading.Event, compare=False)
+
+
+@dataclass(frozen=True)
+class RowPage:
+    """Rows in the order of a page, and what to ask for the next one with; None after the last one."""
+
+    rows: list[Row]
+    cursor: str | None
+
+
+class Api:
+    """One LangSmith; its methods may be called from several threads at once."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._shape: Shape | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return self._client.base
+
+    @property
+    def shape(self) -> Shape:
+        """The version that runs are listed by: `v1` where the server does not know the later one."""
+        if self._shape is None:
+            # An empty question is refused by the call that it is for, and not known where there is none.
+            try:
+                self._client.ask("POST", "/api/v2/runs/query", lambda text: page_of(text, runs="items"), body="{}")
+            except MissingError:
+                self._shape = "v1"
+            except RefusedError:
+                self._shape = "v2"
+            else:
+                self._shape = "v2"
+        return self._shape
+
+    def page(self, query: Query, window: Window, cursor: str | None, rows: int) -> RowPage:
+        """A page of at most so many runs that start within the window or close to it, newest first."""
+        first, last = moment(window.start - MARGIN), moment(window.end + MARGIN)
+        body: dict[str, Any]
+        if self.shape == "v2":
+            path, name = "/api/v2/runs/query", "items"
+            body = {
+                "project_ids": [query.project],
+                "min_start_time": first,
+                "max_start_time": last,
+                "selects": list(query.selects),
+                "page_size": rows,
+            }
+            if query.filter is not None:
+                body["filter"] = query.filter
+        else:
+            path, name = "/api/v1/runs/query", "runs"
+            body = {
+                "session": [query.project],
+                "start_time": first,
+                "filter": between(None, window.end + MARGIN, query.filter),
+                "select": list(query.selects),
+                "limit": rows,
+            }
+        if cursor is not None:
+            body["cursor"] = cursor
+
+        def read(text: str) -> RowPage:
+            page = page_of(text, runs=name)
+            return RowPage([row_of(run, query.project) for run in page.runs], page.cursor)
+
+        most = MOST_BYTES_OF_ONE if rows == 1 else MOST_BYTES
+        return self._client.ask("POST", path, read, body=json.dumps(body), stop=query.stop, most_bytes=most)
+
+    def stats(
+        self, query: Query, start: datetime, end: datetime | None = None, *, seconds: float | None = None
+    ) -> Stats:
+        """Statistics of the runs with `start <= start_time < end`."""
+        body = {
+            "session": [query.project],
+            "start_time": moment(start - MARGIN),
+            "filter": between(start, end, query.filter),
+        }
+        return self._client.ask(
+            "POST", "/api/v1/runs/stats", stats_of, body=json.dumps(body), seconds=seconds, stop=query.stop
+        )
+
+    def projects(self) -> list[Project]:
+        """All projects, oldest first; raises `SourceUnreachableError` where the list changes all the time."""
+        for _ in range(_LISTINGS):
+            found = self._listed()
+            if found is not None:
+                return sorted(found.values(), key=lambda project: (project.start_time or instant(0), project.key))
+        raise SourceUnreachableError("LangSmith's list of projects changed each time that it was read")
+
+    def _listed(self) -> dict[str, Project] | None:
+        """The projects by id; None where one moved between two pages, so that another one may be missing.
+
+        Each page begins with the last project of the one before.
+        """
+        found: dict[str, Project] = {}
+        last: str | None = None
+        while True:
+            offset = max(0, len(found) - 1)
+            listed = self._client.ask("GET", f"/api/v1/sessions?{urlencode(_listing(offset))}", _sessions)
+            if last is not None and (not listed or listed[0].key != last):
+                return None
+            new = listed if last is None else listed[1:]
+            if any(project.key in found for project in new):
+                return None
+            found.update({project.key: project for project in new})
+            if len(listed) < _SESSIONS_A_PAGE:
+                return found
+            last = listed[-1].key
+
+    def close(self) -> None:
+        """Gives back the connections."""
+        self._client.close()
+
+
+def _listing(offset: int) -> dict[str, Any]:
+    return {
+        "limit": _SESSIONS_A_PAGE,
+        "offset": offset,
+        "sort_by": "start_time",
+        "sort_by_desc": "false",
+        "include_stats": "false",
+    }
+
+
+def _sessions(text: str) -> list[Project]:
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        raise BadAnswerError("the answer is not JSON, or is cut off") from None
+    if not isinstance(listed, list):
+        raise BadAnswerError(f"the answer is no list of projects: {text[:200]}")
+    return list(map(_project, listed))
+
+
+def _project(session: Any) -> Project:
+    key, name = (session.get(each) if isinstance(session, dict) else None for each in ("id", "name"))
+    if not isinstance(key, str) or not isinstance(name, str):
+        raise BadAnswerError("a project has no id or no name")
+    began = micros(session.get("start_time"))
+    return Project(
+        key=key,
+        name=name,
+        tenant_key=session.get("tenant_id"),
+        is_experiment=session.get("reference_dataset_id") is not None,
+        start_time=None if began is None else instant(began),
+    )

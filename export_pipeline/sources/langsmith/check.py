@@ -1,0 +1,58 @@
+"""What `source check` says of a LangSmith."""
+
+from datetime import UTC, datetime, timedelta
+
+from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.langsmith.api import Api, Query
+from export_pipeline.sources.langsmith.rows import DERIVED, MISSING, Shape, batch_of, selected_by, selects
+from export_pipeline.sources.protocol import ColumnReport, Project, SourceReport
+
+_LOOK_BACK = timedelta(days=7)
+"""In which a sample row is looked for."""
+_PROJECTS = 5
+"""Of which one must have a run for there to be a sample; the youngest are asked."""
+
+
+def report(api: Api) -> SourceReport:
+    """Where each field comes from, and a run of one of the youngest projects."""
+    shape, projects = api.shape, api.projects()
+    warnings = []
+    if shape == "v1":
+        warnings.append(
+            "this server has only the first version of the API, which is slower: 100 runs a page. "
+            "LangSmith has the second one from version 0.16 on"
+        )
+    if not projects:
+        warnings.append("the key sees no project; perhaps it is one of another workspace")
+    return SourceReport(
+        url=api.address,
+        columns=[ColumnReport(field.name, *_origin(shape, field.name)) for field in RUN_FIELDS],
+        warnings=warnings,
+        sample=_sample(api, projects),
+        index="the API's own",
+        projects=len(projects),
+        extra={"API": shape, "Late data": "seen by a day's statistics: runs, tokens, cost, errors, feedback"},
+    )
+
+
+def _origin(shape: Shape, field: str) -> tuple[str, str]:
+    if field in MISSING[shape]:
+        return "missing", "the API does not give it"
+    if field in DERIVED[shape]:
+        return "derived", DERIVED[shape][field]
+    return "mapped", " ".join(selected_by(shape, field))
+
+
+def _sample(api: Api, projects: list[Project]) -> dict[str, str | None] | None:
+    now = datetime.now(UTC)
+    for project in reversed(projects[-_PROJECTS:]):
+        query = Query(project.key, selects=tuple(selects(api.shape, None)))
+        page = api.page(query, Window(now - _LOOK_BACK, now), None, 1)
+        if page.rows:
+            batch = batch_of(page.rows[:1])
+            return {
+                name: None if (cell := batch.column(name)[0].as_py()) is None else str(cell)
+                for name in batch.schema.names
+            }
+    return None

@@ -1,0 +1,53 @@
+"""How a window is cut into intervals, by what it holds, so that each of them is read at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from export_pipeline.runs.times import instant, microseconds
+from export_pipeline.runs.window import Window
+
+ROWS = 5_000
+"""What an interval should hold."""
+MOST_BYTES = 24 * 1024 * 1024
+"""Of JSON, after which an interval of which there is more is cut."""
+_MILLISECOND = 1_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Half open, in microseconds since 1970; `most_bytes` as far as reading goes before it is cut."""
+
+    start: int
+    end: int
+    most_bytes: int = MOST_BYTES
+
+    @property
+    def window(self) -> Window:
+        """The same as a window."""
+        return Window(instant(self.start), instant(self.end))
+
+    def split(self, reached: int) -> tuple["Interval", "Interval"] | None:
+        """The older part, and the newer one, whose rows were read but for some close to the border.
+
+        These must not make it be cut once more. None where the interval cannot be cut there: the rest of its rows
+        start within its first millisecond.
+        """
+        border = _whole(reached)
+        if not self.start < border < self.end:
+            return None
+        return replace(self, end=border), replace(self, start=border, most_bytes=2 * self.most_bytes)
+
+
+def cut(window: Window, rows: int) -> Iterator[Interval]:
+    """The window in equal parts, oldest first, as many as its rows need if they are spread evenly."""
+    start, end = microseconds(window.start), microseconds(window.end)
+    parts = max(1, -(-rows // ROWS))
+    borders = {_whole(start + (end - start) * number // parts) for number in range(1, parts)}
+    inside = sorted(border for border in borders if start < border < end)
+    for first, last in zip([start, *inside], [*inside, end], strict=True):
+        yield Interval(first, last)
+
+
+def _whole(at: int) -> int:
+    """The millisecond that an instant is in: a server may know no finer borders."""
+    return at // _MILLISECOND * _MILLISECOND

@@ -1,0 +1,171 @@
+"""Reading the runs of a window: interval by interval, several at once, in order.
+
+What is certain: every run that was there before the reading of its interval began, and is still there at its end, is
+among the rows. Pages come newest first, so a run that is written meanwhile may be missed, or move others to a page that
+was read already. Hence the runs of an interval are counted after its last page was read, by the API's statistics,
+which see every run that was there before. An interval is believed only where that count is the number of its rows, no
+id came twice and no page was out of order; otherwise it is read again. Each row is whole: it is in one page, once.
+Intervals are read at different instants, so a run that is written or patched meanwhile may be there or not, as a run
+that is written a moment later; the day's statistics are taken before the first interval is read, so that such a change
+shows the day as changed.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+
+from export_pipeline.backoff import Backoff
+from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.langsmith.api import MARGIN, PAGE_ROWS, Api, Query
+from export_pipeline.sources.langsmith.client import TooLargeError
+from export_pipeline.sources.langsmith.intervals import Interval, cut
+from export_pipeline.sources.langsmith.rows import Row, batch_of
+from export_pipeline.sources.langsmith.stats import Stats
+from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
+
+AHEAD = 3
+"""Intervals that are read while one is written."""
+BATCH_ROWS = 1_000
+FIRST_PAUSE = 0.5
+"""Before an interval is read again, in seconds; each further one is twice as long."""
+_READINGS = 5
+"""How often an interval is read before its day fails."""
+_MARGIN = MARGIN.seconds * 1_000_000 + MARGIN.microseconds
+
+Outcome = list[Row] | tuple[Interval, Interval]
+"""An interval's rows in order, or what it is cut into."""
+
+
+class _UnsteadyError(Exception):
+    """The pages of an interval do not fit together."""
+
+
+class WindowReading(RunSnapshot):
+    """The runs of one project and window."""
+
+    def __init__(self, api: Api, query: Query, window: Window, stats: Stats) -> None:
+        """`stats` are the window's, asked for before anything is read; `query` has an event that stops reading."""
+        self._api, self._query, self._window, self._stats = api, query, window, stats
+        self._page_rows = PAGE_ROWS[api.shape]
+        self._counted: int | None = None
+        self._is_begun = False
+
+    @property
+    def fingerprint(self) -> DayFingerprint:
+        """After the end the rows that the API counted interval by interval, with the other figures from before."""
+        before = self._stats.fingerprint
+        if self._counted is None:
+            return before
+        return DayFingerprint(rows=self._counted, feedbacks=before.feedbacks, digest=before.digest)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Rows of an interval at a time."""
+        if self._is_begun:
+            raise RuntimeError("the batches of a snapshot are read once")
+        self._is_begun = True
+        stop = self._query.stop
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="langsmith")
+        try:
+            yield from self._in_order(pool)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+    def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+        """Reads the oldest interval and, as far as `AHEAD` allows, those after it, and hands out one after the other.
+
+        What is read and not handed out yet counts too: an interval that is cut again and again must not pile up the
+        newer part of each time.
+        """
+        todo = deque(_Task(interval) for interval in cut(self._window, self._stats.rows))
+        counted = 0
+        while todo:
+            free = AHEAD - sum(task.future is not None for task in todo)
+            for place, task in enumerate(islice(todo, AHEAD)):
+                if task.future is None and (free > 0 or place == 0):
+                    task.future = pool.submit(self._read, task.interval)
+                    free -= 1
+            task = todo.popleft()
+            assert task.future is not None  # noqa: S101
+            found, task.future = task.future.result(), None
+            if isinstance(found, tuple):
+                todo.extendleft(map(_Task, reversed(found)))
+                continue
+            counted += len(found)
+            while found:
+                yield batch_of(found[:BATCH_ROWS])
+                del found[:BATCH_ROWS]
+        self._counted = counted
+
+    def _read(self, interval: Interval) -> Outcome:
+        """Reads an interval until its rows are as many as the API counts."""
+        backoff = Backoff(math.inf, first=FIRST_PAUSE, longest=10.0, stop=self._query.stop)
+        failure = ""
+        for reading in range(_READINGS):
+            if reading:
+                backoff.wait()
+            try:
+                found = self._once(interval)
+                if isinstance(found, tuple):
+                    return found
+                window = interval.window
+                counted = self._api.stats(self._query, window.start, window.end).rows
+                if counted == len(found):
+                    return found
+                failure = f"{len(found):,} were read where its statistics count {counted:,}"
+            except TooLargeError:
+                self._ask_for_less()
+                return self._read(interval)
+            except _UnsteadyError as error:
+                failure = str(error)
+        raise SourceUnreachableError(
+            f"LangSmith does not tell which runs of project {self._query.project} start in {interval.window}: {failure}"
+        )
+
+    def _ask_for_less(self) -> None:
+        if self._page_rows == 1:
+            raise SourceUnusableError("LangSmith gives a run that is larger than an answer may be")
+        self._page_rows = max(1, self._page_rows // 4)
+
+    def _once(self, interval: Interval) -> Outcome:
+        found: list[Row] = []
+        ids: set[str] = set()
+        cursors: set[str] = set()
+        cursor: str | None = None
+        reached, size, window = interval.end + _MARGIN, 0, interval.window
+        while True:
+            page = self._api.page(self._query, window, cursor, self._page_rows)
+            for row in page.rows:
+                if row.id in ids:
+                    raise _UnsteadyError(f"the run {row.id} came twice")
+                if not interval.start - _MARGIN <= row.start <= interval.end + _MARGIN:
+                    raise _UnsteadyError(f"the run {row.id} starts elsewhere")
+                if row.start > reached + _MARGIN:
+                    raise _UnsteadyError("its pages are not ordered by start_time")
+                ids.add(row.id)
+                reached = min(reached, row.start)
+                if interval.start <= row.start < interval.end:
+                    found.append(row)
+                    size += row.size
+            cursor = page.cursor
+            if cursor is None:
+                return sorted(found, key=lambda row: (row.start, row.id))
+            if cursor in cursors:
+                raise _UnsteadyError("its pages repeat a cursor")
+            cursors.add(cursor)
+            if size > interval.most_bytes and (parts := interval.split(reached)) is not None:
+                return parts
+
+
+@dataclass
+class _Task:
+    """An interval, and what reads it as soon as something does."""
+
+    interval: Interval
+    future: Future[Outcome] | None = None

@@ -1,0 +1,167 @@
+"""LangSmith as a trace store: projects, counts of days, and the runs of a window."""
+
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+
+from typing_extensions import override
+
+from export_pipeline.errors import SourceSlowError, SourceUnreachableError
+from export_pipeline.runs.filter_tree import Filter
+from export_pipeline.runs.times import EpochUnit
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline.sources.langsmith.api import Api, Query
+from export_pipeline.sources.langsmith.check import report
+from export_pipeline.sources.langsmith.client import IN_FLIGHT
+from export_pipeline.sources.langsmith.filter import filter_text
+from export_pipeline.sources.langsmith.reading import WindowReading
+from export_pipeline.sources.langsmith.rows import selected_by, selects
+from export_pipeline.sources.langsmith.stats import Stats
+from export_pipeline.sources.protocol import (
+    DayFingerprint,
+    OutsideRows,
+    Project,
+    ProjectKey,
+    RunSource,
+    SourceReport,
+    UnassignedRows,
+)
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime(2100, 1, 1, tzinfo=UTC)
+"""Between them lies what is asked about where no window is given."""
+_GLANCE_ROWS = 10
+"""Runs that are listed to see that there is none: those close to the borders do not count."""
+_DAYS_ONE_BY_ONE = 8
+"""Longer windows are halved first: most of them have no rows in most of their days."""
+
+
+class LangSmithSource(RunSource):
+    """The trace store of one workspace."""
+
+    epoch_unit: EpochUnit = "s"
+
+    def __init__(self, api: Api) -> None:
+        """`api` is closed with the source."""
+        self._api = api
+
+    def connect(self) -> None:
+        """Asks one question, so that a wrong address or key is told at once."""
+        self._api.shape  # noqa: B018 - what it is does not matter here
+
+    @override
+    def check(self) -> SourceReport:
+        return report(self._api)
+
+    @override
+    def projects(self) -> list[Project]:
+        return self._api.projects()
+
+    @override
+    def days(
+        self,
+        project: ProjectKey,
+        window: Window | None = None,
+        *,
+        filter: Filter | None = None,
+        seconds: float | None = None,
+    ) -> dict[date, DayFingerprint]:
+        names = [name for field in ("id", "start_time") for name in selected_by(self._api.shape, field)]
+        query = _query(project, filter, names)
+        return _Days(self._api, query, seconds).counted(window or Window(_FIRST, _LAST))
+
+    @override
+    def changed(
+        self,
+        project: ProjectKey,
+        window: Window,
+        since: datetime,
+        *,
+        filter: Filter | None = None,
+    ) -> int | None:
+        """None: the API does not tell when a run was written."""
+        return None
+
+    @override
+    def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
+        query = _query(project, None)
+        before = self._api.stats(query, _FIRST, window.start).rows if window.start > _FIRST else 0
+        return OutsideRows(before=before, after=self._api.stats(query, window.end).rows, unreadable=0)
+
+    @override
+    def unassigned(self) -> UnassignedRows:
+        """None: every run is one of a project, and all projects are listed."""
+        return UnassignedRows()
+
+    @override
+    @contextmanager
+    def open(
+        self,
+        project: ProjectKey,
+        window: Window,
+        fields: Collection[str] | None = None,
+        *,
+        filter: Filter | None = None,
+    ) -> Iterator[WindowReading]:
+        query = _query(project, filter, selects(self._api.shape, fields))
+        try:
+            yield WindowReading(self._api, query, window, self._api.stats(query, window.start, window.end))
+        finally:
+            query.stop.set()
+
+    @override
+    def close(self) -> None:
+        self._api.close()
+
+
+def _query(project: ProjectKey, tree: Filter | None, names: Collection[str] = ()) -> Query:
+    return Query(project.id, None if tree is None else filter_text(tree), tuple(names))
+
+
+class _Days:
+    """The days of a window that have rows, each counted by a question of its own, several at once."""
+
+    def __init__(self, api: Api, query: Query, seconds: float | None) -> None:
+        self._api, self._query = api, query
+        self._seconds = seconds
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def counted(self, window: Window) -> dict[date, DayFingerprint]:
+        """Raises `SourceSlowError` where it takes longer than it may."""
+        with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="langsmith") as pool:
+            return {part.day: stats.fingerprint for part, stats in self._found(pool, list(window.days()))}
+
+    def _found(self, pool: ThreadPoolExecutor, days: list[DayWindow]) -> Iterator[tuple[DayWindow, Stats]]:
+        """Those of the days that have rows, level by level: each half of what has any, then each day."""
+        spans = [days]
+        while len(spans[0]) > _DAYS_ONE_BY_ONE:
+            halves = [half for span in spans for half in (span[: len(span) // 2], span[len(span) // 2 :])]
+            rows = list(pool.map(self._stats, halves))
+            spans = [half for half, stats in zip(halves, rows, strict=True) if stats.rows]
+            if not spans:
+                return
+        each = [day for span in spans for day in span]
+        for day, stats in zip(each, pool.map(self._stats, ([day] for day in each)), strict=True):
+            if stats.rows:
+                yield day, stats
+
+    def _stats(self, days: list[DayWindow]) -> Stats:
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        start, end = days[0].window.start, days[-1].window.end
+        if left is not None and left <= 0:
+            raise SourceSlowError(f"LangSmith took more than {self._seconds:g} s to count rows")
+        stats = self._api.stats(self._query, start, end, seconds=left)
+        return stats if stats.rows else self._doubted(Window(start, end), stats)
+
+    def _doubted(self, window: Window, stats: Stats) -> Stats:
+        """Days without rows are committed without being read: that there are none is asked in another way too."""
+        page = self._api.page(self._query, window, None, _GLANCE_ROWS)
+        inside = [row for row in page.rows if row.is_in(window)]
+        if not inside:
+            return stats
+        raise SourceUnreachableError(
+            f"LangSmith's statistics count no run of project {self._query.project} in {window}, where it lists "
+            f"{inside[0].id}"
+        )

@@ -1,0 +1,1 @@
+"""LangSmith as a trace store, against a stand-in of its API."""

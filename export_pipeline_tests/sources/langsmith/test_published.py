@@ -1,0 +1,110 @@
+"""From the settings to the bucket: the days of a LangSmith, published by Dagster as those of any trace store."""
+
+import json
+from contextlib import closing
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from export_pipeline.exports.projects.changed import find_changed_days
+from export_pipeline.exports.projects.registry import find_project
+from export_pipeline.exports.projects.standing import standing_table
+from export_pipeline.runs.window import Window
+from export_pipeline.settings import PREFIX
+from export_pipeline.sources.factory import open_source
+from export_pipeline_tests.cli.command import run
+from export_pipeline_tests.orchestration.house import House, instance_of, materialize, materialized
+from export_pipeline_tests.servers import Weed
+from export_pipeline_tests.servers.langsmith import KEY, TENANT, LangSmith
+from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, add_day
+from export_pipeline_tests.sources.presets.known_stores import DAY
+
+pytestmark = pytest.mark.slow
+
+NEXT = DAY + timedelta(days=1)
+
+
+@pytest.fixture
+def house(tmp_path: Path, seaweedfs: Weed, server: LangSmith) -> House:
+    """A house whose trace store is the server."""
+    made = House(tmp_path, seaweedfs, start=DAY)
+    given = {"SOURCE_URL": server.source_url, "SOURCE_API_KEY": KEY, "SOURCE_WORKSPACE_ID": TENANT}
+    made.variables.update({PREFIX + name: value for name, value in given.items()})
+    return made
+
+
+def settings_of(house: House) -> dict[str, str]:
+    return {name.removeprefix(PREFIX): value for name, value in house.variables.items()}
+
+
+def rows_of(house: House, day: date) -> list[tuple[object, ...]]:
+    """What the files of a day hold, read by DuckDB, in the order of the file."""
+    (key,) = [key for key in house.data_files() if f"month={day.month:02}/day={day.day:02}/" in key]
+    house.server.client().download_file(house.bucket, key, str(house.folder / "day.parquet"))
+    query = f"SELECT start_time, id, tenant_id, session_id, inputs FROM '{house.folder / 'day.parquet'}'"
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(query).fetchall()
+
+
+def test_a_day_is_published_and_read_again_when_it_has_changed(server: LangSmith, house: House) -> None:
+    project = server.add_project("chat", start=MIDNIGHT)
+    expected = add_day(server, project, 90, inputs={"n": 12345678901234567890})
+    other = server.add_run(project, MIDNIGHT + timedelta(days=1))
+    settings = settings_of(house)
+
+    done = run("projects", "sync", "--json", folder=house.folder, settings=settings)
+    assert (done.status, json.loads(done.out)["added"]) == (0, ["chat"])
+    checked = run("source", "check", folder=house.folder, settings=settings)
+    assert (checked.status, "API: v2" in checked.out) == (0, True)
+
+    with instance_of(house.folder) as instance:
+        assert materialize(house.definitions(), instance, "chat", first=DAY, last=NEXT).success
+        assert counts(instance) == {str(DAY): 90, str(NEXT): 1}
+        rows = rows_of(house, DAY)
+        assert [row[:2] for row in rows] == expected
+        assert {row[2:] for row in rows} == {(TENANT, project, '{"n": 12345678901234567890}')}
+        assert [row[1] for row in rows_of(house, NEXT)] == [other]
+        assert changed_days(house) == {}
+
+        late = server.add_run(project, MIDNIGHT + timedelta(hours=7, microseconds=1))
+        server.feedback.append({"run_id": other, "key": "helpful", "score": 1})
+        assert changed_days(house) == {DAY: (1, 0), NEXT: (0, 1)}
+        assert materialize(house.definitions(), instance, "chat", first=DAY, last=NEXT).success
+        assert counts(instance) == {str(DAY): 91, str(NEXT): 1}
+        assert late in [row[1] for row in rows_of(house, DAY)]
+        assert changed_days(house) == {}
+
+    deep = run("verify", "--deep", folder=house.folder, settings=settings)
+    assert deep.status == 0, deep.out
+    kept = [path for path in house.folder.rglob("*") if path.is_file()]
+    assert len(kept) > 5
+    assert [path for path in kept if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_day_that_retention_has_emptied_keeps_its_file(server: LangSmith, house: House) -> None:
+    project = server.add_project("chat", start=MIDNIGHT)
+    expected = add_day(server, project, 6)
+    house.sync()
+    with instance_of(house.folder) as instance:
+        assert materialize(house.definitions(), instance, "chat", first=DAY).success
+        for _, key in expected[:2]:
+            del server.runs[key]
+        assert not materialize(house.definitions(), instance, "chat", first=DAY).success
+    assert [row[:2] for row in rows_of(house, DAY)] == expected
+
+
+def counts(instance: dg.DagsterInstance) -> dict[str, object]:
+    """What Dagster shows of each day."""
+    return {day: found["dagster/partition_row_count"] for day, found in materialized(instance, "chat").items()}
+
+
+def changed_days(house: House) -> dict[date, tuple[int, int]]:
+    """The committed days that LangSmith has changed: rows and feedback that came."""
+    with closing(open_source(house.settings)) as source, closing(house.control) as control:
+        table = standing_table(control, find_project(control, "chat"), house.settings)
+        found = find_changed_days(control, source, table, Window.of_days(DAY, NEXT))
+    return {day.day: (day.rows, day.feedbacks) for day in found.late}

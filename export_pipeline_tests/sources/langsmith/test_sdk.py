@@ -1,0 +1,77 @@
+"""What LangSmith's own SDK has written comes out of the source as that SDK reads it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from export_pipeline_tests.servers.langsmith import KEY, LangSmith, langsmith
+from export_pipeline_tests.sources.langsmith import sdk_process
+from export_pipeline_tests.sources.langsmith.runs import source_of
+from export_pipeline_tests.sources.presets.known_stores import answer_of, exported
+
+pytestmark = pytest.mark.slow
+
+PROJECT = "support bot"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LangSmith, Any]]:
+    """A server that the SDK has written to, and what it reads there."""
+    with langsmith() as server:
+        folder = tmp_path_factory.mktemp("sdk")
+        told = answer_of(sdk_process.__file__, f"http://127.0.0.1:{server.port}", KEY, PROJECT, folder=folder)
+        yield server, told
+
+
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_the_source_and_the_sdk_tell_the_same_runs(written: tuple[LangSmith, Any], has_v2: bool) -> None:
+    server, told = written
+    server.has_v2 = has_v2
+    source = source_of(server)
+    (project,) = source.projects()
+
+    found = exported(source, project.key)
+
+    expected = sorted((expected_of(run) for run in told), key=lambda run: (run["start_time"], run["id"]))
+    assert [run["id"][-1] for run in expected] == ["4", "1", "2", "3", "5"]
+    assert [comparable(row, expected[0]) for row in found] == expected
+
+
+def expected_of(run: dict[str, Any]) -> dict[str, Any]:
+    """What is exported of a run, from what the SDK tells of it."""
+    extra = {**run["extra"], **({"metadata": run["metadata"]} if run["metadata"] else {})}
+    return {
+        "id": run["id"],
+        "trace_id": run["trace_id"],
+        "parent_run_id": run["parent_run_ids"][-1] if run["parent_run_ids"] else None,
+        "parent_run_ids": run["parent_run_ids"],
+        "name": run["name"],
+        "run_type": run["run_type"].lower(),
+        "start_time": datetime.fromisoformat(run["start_time"]),
+        "end_time": None if run["end_time"] is None else datetime.fromisoformat(run["end_time"]),
+        "status": run["status"].lower(),
+        "is_root": run["is_root"],
+        "dotted_order": run["dotted_order"],
+        "inputs": run["inputs"],
+        "outputs": run["outputs"],
+        "extra": extra,
+        "events": run["events"] and [{**each, "time": datetime.fromisoformat(each["time"])} for each in run["events"]],
+        "feedback_stats": run["feedback_stats"],
+        "tags": run["tags"] or [],
+        "error": run["error"],
+    }
+
+
+def comparable(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """These columns of an exported row, JSON read."""
+    found = {name: row[name] for name in names}
+    for name in ("inputs", "outputs", "extra", "events", "feedback_stats"):
+        found[name] = None if row[name] is None else json.loads(row[name])
+    if not found["extra"].get("metadata", True):
+        del found["extra"]["metadata"]  # none, and an empty one, are the same in v2
+    for event in found["events"] or ():
+        event["time"] = datetime.fromisoformat(event["time"])
+    return found
