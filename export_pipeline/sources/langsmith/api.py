@@ -74,7 +74,9 @@ class Api:
                 self._shape = "v2"
         return self._shape
 
-    def page(self, query: Query, window: Window, cursor: str | None, rows: int) -> RowPage:
+    def page(
+        self, query: Query, window: Window, cursor: str | None, rows: int, *, seconds: float | None = None
+    ) -> RowPage:
         """A page of at most so many runs that start within the window or close to it, newest first."""
         first, last = moment(window.start - MARGIN), moment(window.end + MARGIN)
         body: dict[str, Any]
@@ -106,7 +108,9 @@ class Api:
             return RowPage([row_of(run, query.project) for run in page.runs], page.cursor)
 
         most = MOST_BYTES_OF_ONE if rows == 1 else MOST_BYTES
-        return self._client.ask("POST", path, read, body=json.dumps(body), stop=query.stop, most_bytes=most)
+        return self._client.ask(
+            "POST", path, read, body=json.dumps(body), seconds=seconds, stop=query.stop, most_bytes=most
+        )
 
     def stats(
         self, query: Query, start: datetime, end: datetime | None = None, *, seconds: float | None = None

@@ -95,7 +95,7 @@ class Client:
             except BadAnswerError as error:
                 failure, bad = self._shown(str(error)), bad + 1
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                failure, is_slow = self._shown(str(error)), isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                failure, is_slow = self._shown(str(error)), isinstance(error, urllib3.exceptions.TimeoutError)
             goes_on = bad < _BAD_ANSWERS and backoff.wait(at_least=pause)
             if stop.is_set():
                 raise Stopped

@@ -130,8 +130,12 @@ class _Days:
 
     def counted(self, window: Window) -> dict[date, DayFingerprint]:
         """Raises `SourceSlowError` where it takes longer than it may."""
-        with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="langsmith") as pool:
+        pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="langsmith")
+        try:
             return {part.day: stats.fingerprint for part, stats in self._found(pool, list(window.days()))}
+        finally:
+            self._query.stop.set()  # where one question failed, the others are not asked to the end of the patience
+            pool.shutdown(cancel_futures=True)
 
     def _found(self, pool: ThreadPoolExecutor, days: list[DayWindow]) -> Iterator[tuple[DayWindow, Stats]]:
         """Those of the days that have rows, level by level: each half of what has any, then each day."""
@@ -153,11 +157,11 @@ class _Days:
         if left is not None and left <= 0:
             raise SourceSlowError(f"LangSmith took more than {self._seconds:g} s to count rows")
         stats = self._api.stats(self._query, start, end, seconds=left)
-        return stats if stats.rows else self._doubted(Window(start, end), stats)
+        return stats if stats.rows else self._doubted(Window(start, end), stats, seconds=left)
 
-    def _doubted(self, window: Window, stats: Stats) -> Stats:
+    def _doubted(self, window: Window, stats: Stats, *, seconds: float | None) -> Stats:
         """Days without rows are committed without being read: that there are none is asked in another way too."""
-        page = self._api.page(self._query, window, None, _GLANCE_ROWS)
+        page = self._api.page(self._query, window, None, _GLANCE_ROWS, seconds=seconds)
         inside = [row for row in page.rows if row.is_in(window)]
         if not inside:
             return stats

@@ -143,11 +143,25 @@ def test_a_count_that_takes_too_long_ends(server: LangSmith, source: RunSource, 
         source.days(ProjectKey(project), Window.of_day(DAY), seconds=0.05)
 
 
+def test_a_day_that_cannot_be_counted_ends_the_counting_of_all(
+    server: LangSmith, source: RunSource, project: str
+) -> None:
+    """Otherwise each of the other days would be waited for as long as the first."""
+
+    def refuses_the_first(asked: Asked, answer: Answer) -> Answer:
+        return Answer(400 if b"2026-03-14T00:00:00.000000Z" in asked.body else 503)
+
+    server.always[STATS] = refuses_the_first
+
+    with pytest.raises(SourceUnusableError, match="HTTP 400"):
+        source.days(ProjectKey(project), Window.of_days(DAY, DAY + timedelta(days=7)))
+
+
 def test_a_server_that_is_away_is_not_taken_for_a_slow_one(server: LangSmith, source: RunSource, project: str) -> None:
     server.always[STATS] = lambda asked, answer: Answer(503)
 
     with pytest.raises(SourceUnreachableError, match="HTTP 503"):
-        source.days(ProjectKey(project), Window.of_day(DAY), seconds=0.5)
+        source.days(ProjectKey(project), Window.of_day(DAY), seconds=2)
 
 
 FILTERS: dict[str, Callable[[dict[str, Any]], bool]] = {
