@@ -34,13 +34,13 @@ QUICK = PublishLimits(lease_seconds=3.0, patience=5.0, settle=0.3, part_bytes=5 
 def new_export(control: ControlDatabase, bucket: str, **values: Any) -> TableRecord:
     """Records an export of the memory source's project; `values` are columns that differ."""
     row = {
-        "export_id": str(uuid.uuid4()),
+        "export_id": uuid.uuid4(),
         "kind": "standing",
         "project": PROJECT,
         "tenant_key": None,
         "untold": True,
-        "tenant_id": str(uuid.uuid4()),
-        "session_id": str(uuid.uuid4()),
+        "tenant_id": uuid.uuid4(),
+        "session_id": uuid.uuid4(),
         "bucket": bucket,
         "prefix": "",
         "format_version": "v1",
