@@ -13,9 +13,10 @@ from export_pipeline.object_store.secrets import new_key
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.sources.protocol import Project
 from export_pipeline_tests.control_databases import new_sqlite
+from export_pipeline_tests.exports.commit.bench import Bench, make_store, new_export
 from export_pipeline_tests.exports.memory_source import MemorySource
 from export_pipeline_tests.exports.world import World
-from export_pipeline_tests.servers import Postgres, S3Server
+from export_pipeline_tests.servers import Postgres, Rclone, S3Server
 
 TENANT = uuid.UUID("11111111-1111-4111-8111-111111111111")
 
@@ -53,6 +54,20 @@ def any_control(request: pytest.FixtureRequest) -> ControlDatabase:
     """A migrated control database of each kind in turn."""
     control: ControlDatabase = request.getfixturevalue("control" if request.param == "sqlite" else "postgres_control")
     return control
+
+
+def make_bench(control: ControlDatabase, server: S3Server) -> Bench:
+    """A bench with a bucket of its own."""
+    bucket = server.new_bucket()
+    return Bench(control, make_store(server, bucket), new_export(control, bucket), server)
+
+
+@pytest.fixture
+def bench(control: ControlDatabase, rclone: Rclone) -> Iterator[Bench]:
+    """SQLite and rclone, which starts quickest."""
+    made = make_bench(control, rclone)
+    yield made
+    made.store.close()
 
 
 @pytest.fixture

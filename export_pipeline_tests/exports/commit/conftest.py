@@ -5,22 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from export_pipeline.exports.control.database import ControlDatabase
-from export_pipeline_tests.exports.commit.bench import Bench, make_store, new_export
+from export_pipeline_tests.exports.commit.bench import Bench
+from export_pipeline_tests.exports.conftest import make_bench
 from export_pipeline_tests.servers import Rclone, S3Server, Weed
-
-
-def make_bench(control: ControlDatabase, server: S3Server) -> Bench:
-    """A bench with a bucket of its own."""
-    bucket = server.new_bucket()
-    return Bench(control, make_store(server, bucket), new_export(control, bucket), server)
-
-
-@pytest.fixture
-def bench(control: ControlDatabase, rclone: Rclone) -> Iterator[Bench]:
-    """SQLite and rclone, which starts quickest."""
-    made = make_bench(control, rclone)
-    yield made
-    made.store.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])

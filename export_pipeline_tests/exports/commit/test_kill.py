@@ -13,9 +13,9 @@ from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.commit.children import ended
-from export_pipeline_tests.exports.commit.conftest import make_bench
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left, check_whole
 from export_pipeline_tests.exports.commit.steps import COMPLETE, FILE_STEPS, READ, RECORD, days
+from export_pipeline_tests.exports.conftest import make_bench
 from export_pipeline_tests.exports.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.servers import Rclone
 

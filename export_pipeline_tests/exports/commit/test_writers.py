@@ -19,8 +19,8 @@ from export_pipeline.exports.proof.verify.export import What, verify_export
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench, ids_and_names
 from export_pipeline_tests.exports.commit.children import paused, resume
-from export_pipeline_tests.exports.commit.conftest import make_bench
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left
+from export_pipeline_tests.exports.conftest import make_bench
 from export_pipeline_tests.exports.memory_source import MemorySource, Row, rows_of
 from export_pipeline_tests.servers import Rclone
 

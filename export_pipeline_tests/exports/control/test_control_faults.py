@@ -22,9 +22,9 @@ from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline_tests.exports.commit import children
 from export_pipeline_tests.exports.commit.bench import DAY, QUICK, Bench
 from export_pipeline_tests.exports.commit.children import ended, is_stopped
-from export_pipeline_tests.exports.commit.conftest import make_bench
 from export_pipeline_tests.exports.commit.promises import check_finished, check_nothing_left, check_whole
 from export_pipeline_tests.exports.commit.steps import at
+from export_pipeline_tests.exports.conftest import make_bench
 from export_pipeline_tests.exports.memory_source import MemorySource, rows_of
 from export_pipeline_tests.faults.tcp import TcpProxy
 from export_pipeline_tests.servers import Postgres, Rclone, wait_for

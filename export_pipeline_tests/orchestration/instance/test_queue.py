@@ -25,7 +25,7 @@ from export_pipeline.orchestration.sensors.bulk_exports import give_places, plac
 
 pytestmark = pytest.mark.slow  # Dagster instances with their storage on a disk
 
-DEPLOY = Path(__file__).parents[2] / "export_pipeline" / "deploy"
+DEPLOY = Path(__file__).parents[3] / "export_pipeline" / "deploy"
 ORIGIN = RemoteJobOrigin(
     RemoteRepositoryOrigin(
         ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="nowhere"), "nowhere"), "nowhere"
