@@ -83,14 +83,14 @@ def _identity(project: "ProjectRecord") -> dict[str, Any]:
 def _far(item: "ProjectProgress") -> dict[str, Any]:
     return {
         "asset": f"runs/{item.project.asset_name}",
-        "export_id": item.export and item.export.export_id,
+        "export_id": item.table and item.table.export_id,
         "days": item.days,
         "rows": item.rows,
         "bytes": item.bytes,
         "newest_day": item.newest_completed,
         "overdue": len(item.overdue),
         "failed": {day.isoformat(): error for day, error in item.errors.items()},
-        "location": item.export and stores.location(item.export),
+        "location": item.table and stores.location(item.table),
     }
 
 

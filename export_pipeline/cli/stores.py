@@ -75,7 +75,7 @@ PATIENCE = 20.0
 
 @contextmanager
 def open_store(*, bucket_only: bool = False) -> Iterator["S3Store"]:
-    """The bucket of the standing exports; the embedded one is served meanwhile, unless it is served already.
+    """The bucket of the standing tables; the embedded one is served meanwhile, unless it is served already.
 
     With `bucket_only` a bucket that the settings name is opened without a control database.
     """

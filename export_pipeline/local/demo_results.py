@@ -122,7 +122,7 @@ def _parts(resolved: Settings) -> "Iterator[tuple[ControlDatabase, ObjectStore]]
 
 
 def _exports(control: "ControlDatabase") -> "list[tuple[str, TableRecord]]":
-    """The standing exports in use, with their projects' names."""
+    """The standing tables in use, with their projects' names."""
     from export_pipeline.exports.projects.registry import find_project
     from export_pipeline.exports.projects.standing import list_tables
 

@@ -63,7 +63,7 @@ class DestinationConfig:
 
     `include_bucket_in_prefix=False`: the endpoint's host stands for the bucket already, so that the bucket's name does
     not become a part of the address. `s3_additional_kwargs` are arguments of PutObject and CreateMultipartUpload:
-    see `destinations.form`. `aws_role_arn` is assumed with the process's own credentials and `external_id`.
+    see `object_store.form`. `aws_role_arn` is assumed with the process's own credentials and `external_id`.
 
     `allow_private` lets `endpoint_url` be on loopback or a private network. `process_credentials` allows the
     process's own AWS credentials where no others are given: only for destinations that are meant to use them.
@@ -85,7 +85,7 @@ class DestinationConfig:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """The destination of standing exports; raises `SettingsError` where the settings name no bucket."""
+        """The destination of standing tables; raises `SettingsError` where the settings name no bucket."""
         if settings.bucket is None:
             raise SettingsError(f"{PREFIX}BUCKET is not set")
         return cls(
@@ -115,7 +115,7 @@ class Credentials:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """The credentials of standing exports, or None where the process's own are to be used."""
+        """The credentials of standing tables, or None where the process's own are to be used."""
         if settings.access_key_id is None or settings.secret_access_key is None:
             return None
         token = settings.session_token

@@ -95,7 +95,7 @@ def config_values(config: DestinationConfig) -> dict[str, Any]:
 def checked(config: DestinationConfig) -> DestinationConfig:
     """The same with its prefix and endpoint in their plain form; raises `InputError` that names what is wrong.
 
-    Nothing is connected to. Which addresses an endpoint may have is checked by `destinations.endpoint`.
+    Nothing is connected to. Which addresses an endpoint may have is checked by `object_store.endpoint`.
     """
     endpoint = config.endpoint_url.rstrip("/") if config.endpoint_url else None
     if endpoint is not None and len(endpoint) > 2048:

@@ -112,9 +112,9 @@ def _rejected(connections: "Connections", project: "ProjectRecord") -> Finding:
     from export_pipeline.exports.watch.rejected import over_limit
     from export_pipeline.runs.reasons import describe_rejected, total_rejected
 
-    export = current_table(connections.control, project, connections.settings)
+    table = current_table(connections.control, project, connections.settings)
     with connections.control.read() as transaction:
-        by_day = {} if export is None else read_rejected(transaction, export.export_id)
+        by_day = {} if table is None else read_rejected(transaction, table.export_id)
     reasons = total_rejected(by_day.values())
     description = f"{len(by_day):,} days: {describe_rejected(reasons)}" if reasons else "no row was rejected"
     metadata = {

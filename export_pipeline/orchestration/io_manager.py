@@ -190,24 +190,24 @@ def committed_frame(
     from export_pipeline.files.paths import data_key
     from export_pipeline.runs.schema import DEFAULT_FIELDS
 
-    export, records = _committed(connections, asset_name, days)
-    if export is None or (missing := [day for day in days if day not in records]):
+    table, records = _committed(connections, asset_name, days)
+    if table is None or (missing := [day for day in days if day not in records]):
         if not allow_missing:
-            raise InputError(_never_exported(asset_name, days if export is None else missing))
-        if export is None:
+            raise InputError(_never_exported(asset_name, days if table is None else missing))
+        if table is None:
             return empty_frame(DEFAULT_FIELDS, connections.settings.format_version)
     keys = {
-        day: data_key(export.prefix, export.key(day), export.format_version)
+        day: data_key(table.prefix, table.key(day), table.format_version)
         for day in sorted(records)
         if records[day].rows
     }
     return scan_committed(
         connections.store,
         keys,
-        partial(_file_of, connections, export),
-        export_id=export.export_id,
-        fields=export.fields,
-        format_version=export.format_version,
+        partial(_file_of, connections, table),
+        export_id=table.export_id,
+        fields=table.fields,
+        format_version=table.format_version,
     )
 
 
@@ -234,13 +234,13 @@ def _committed(
     }
     if asset_name not in known:
         raise InputError(f"there is no project with the asset runs/{asset_name}")
-    export = current_table(connections.control, known[asset_name], connections.settings)
-    if export is None or not days:
-        return export, {}
+    table = current_table(connections.control, known[asset_name], connections.settings)
+    if table is None or not days:
+        return table, {}
     with connections.control.read() as transaction:
-        records = read_days(transaction, export.export_id, first=min(days), last=max(days))
+        records = read_days(transaction, table.export_id, first=min(days), last=max(days))
     wanted = set(days)
-    return export, {record.day: record for record in records if record.committed and record.day in wanted}
+    return table, {record.day: record for record in records if record.committed and record.day in wanted}
 
 
 def _never_exported(asset_name: str, days: Sequence[date]) -> str:

@@ -56,7 +56,7 @@ class Connections(dg.ConfigurableResource[Any]):
 
     @property
     def store(self) -> "ObjectStore":
-        """The bucket of the standing exports, through dagster-aws's S3 resource; opened anew after a rotation."""
+        """The bucket of the standing tables, through dagster-aws's S3 resource; opened anew after a rotation."""
         return self._bucket.store()
 
     @cached_property
@@ -80,7 +80,7 @@ class Connections(dg.ConfigurableResource[Any]):
         return write_catalogs(self.control, lambda: nullcontext(self.store), prefixes=self._prefixes)
 
     def close(self) -> None:
-        """Gives back the connections of every part that was opened."""
+        """Gives back the connections that were opened."""
         for name in ("source", "_bucket", "control"):
             part = self.__dict__.pop(name, None)
             if part is not None:

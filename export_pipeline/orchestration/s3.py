@@ -19,7 +19,7 @@ class DestinationS3(S3Resource):
     """An `S3Resource` whose client is made by the rules for destinations.
 
     The rules (time-outs, checksums for stores that are not AWS, endpoints that are allowed, no ambient credentials
-    beside given ones) are those of `destinations.client`. The keys are no fields, so no `repr` and no configuration
+    beside given ones) are those of `object_store.s3.client`. The keys are no fields, so no `repr` and no configuration
     shows them.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 
-from export_pipeline.runs.ids import CANONICAL_UUID, uuid_of
+from export_pipeline.runs.ids import CANONICAL_UUID
 from export_pipeline.runs.schema import COST_PRECISION, COST_SCALE
 from export_pipeline.runs.times import BLANKS, NUMBER
 
@@ -118,11 +118,6 @@ def dotted_segments(dotted_order: str | None) -> list[tuple[str, str]]:
     segments = [] if dotted_order is None else _BETWEEN_SEGMENTS.split(dotted_order)
     found = [_DOTTED_SEGMENT.fullmatch(segment) for segment in segments]
     return [] if None in found else [(each[1], each[2]) for each in found if each is not None]
-
-
-def dotted_ids(dotted_order: str | None) -> list[str]:
-    """The ids of a `dotted_order` as the file has them; empty where it is none."""
-    return [str(uuid_of(own)) for _, own in dotted_segments(dotted_order)]
 
 
 def strings(text: str) -> tuple[list[str], set[Replaced]]:

@@ -1,6 +1,6 @@
 """Ids in the spelling of the files, for all rows at once: the ids of most stores of spans are no UUIDs.
 
-Only for speed, and to the same effect as `odd.py`, to which everything is left that is not a column of such ids
+Only for speed, and to the same effect as `slow_path.py`, to which everything is left that is not a column of such ids
 throughout: whether it is one is told by its first cell, so that other columns cost nothing.
 """
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.runs.cells import Replaced, cost, count, dotted_ids, strings, with_original_ids
+from export_pipeline.runs.cells import Replaced, cost, count, dotted_segments, strings, with_original_ids
 from export_pipeline.runs.ids import NAMESPACE, parse_uuid, uuid_of
 from export_pipeline.runs.times import MAX_MICROS, MIN_MICROS, EpochUnit, micros
 from export_pipeline_tests.runs.reference import time as time_by_reference
@@ -138,15 +138,16 @@ def test_lists_of_strings_are_read_as_they_were_written(values: list[str], ascii
     assert strings(json.dumps(values, ensure_ascii=ascii_only)) == (values, set())
 
 
-def test_a_dotted_order_gives_the_ids_from_the_root_on() -> None:
-    order = f"20260109T120000000000Z{ROOT}.20260109T120000000001Z{CHILD.upper()}"
+def test_a_dotted_order_gives_the_times_and_ids_from_the_root_on() -> None:
+    first, second = "20260109T120000000000Z", "20260109T120000000001Z"
+    order = f"{first}{ROOT}.{second}{CHILD.upper()}"
 
-    assert dotted_ids(order) == [ROOT, CHILD]
-    assert dotted_ids(f"{order}.a.b") == [ROOT, str(uuid_of(f"{CHILD.upper()}.a.b"))]
-    assert dotted_ids(f"{order}.20260109T120000000001Z.b") == [ROOT, CHILD, str(uuid_of(".b"))]
-    assert dotted_ids(f"{order}.20260109T120000000001Z") == []
-    assert dotted_ids(f"a.{order}") == []
-    assert dotted_ids(None) == []
+    assert dotted_segments(order) == [(first, ROOT), (second, CHILD.upper())]
+    assert dotted_segments(f"{order}.a.b") == [(first, ROOT), (second, f"{CHILD.upper()}.a.b")]
+    assert dotted_segments(f"{order}.{second}.b") == [(first, ROOT), (second, CHILD.upper()), (second, ".b")]
+    assert dotted_segments(f"{order}.{second}") == []
+    assert dotted_segments(f"a.{order}") == []
+    assert dotted_segments(None) == []
 
 
 @given(st.dictionaries(st.text(), st.integers()), st.text(st.characters(exclude_categories=["Cs"])))

@@ -5,16 +5,13 @@ waits until it is the only large one, so that memory stays that of one day.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 
-from export_pipeline.errors import (
-    ExportPipelineError,
-    PermanentError,
-    SourceSlowError,
-)
+from export_pipeline.errors import ExportPipelineError, PermanentError, SourceSlowError
 from export_pipeline.exports.commit.day import DayOutcome, DayRequest, outcome_of
 from export_pipeline.exports.commit.empty_days import DAYS_A_MANIFEST, commit_empty_days, refresh_empty_days
 from export_pipeline.exports.commit.fence import InBucket, look_into_bucket
@@ -51,9 +48,11 @@ def publish_days(
         raise ValueError("publish_days takes days of one table")
     breaker = publisher.breaker
     try:
-        for day, result in _publish_days(publisher, requests, on_start=on_start):
-            breaker.note(result if isinstance(result, ExportPipelineError) else None)
-            yield day, result
+        # Closed with this generator, whatever still refers to its frame: that aborts the uploads under way.
+        with closing(_publish_days(publisher, requests, on_start=on_start)) as results:
+            for day, result in results:
+                breaker.note(result if isinstance(result, ExportPipelineError) else None)
+                yield day, result
     except ExportPipelineError as error:
         breaker.note(error)
         raise
@@ -61,7 +60,7 @@ def publish_days(
 
 def _publish_days(
     publisher: Publisher, requests: Sequence[DayRequest], *, on_start: Callable[[date], None]
-) -> Iterator[DayResult]:
+) -> Generator[DayResult]:
     if not requests:
         return
     publisher.breaker.check()

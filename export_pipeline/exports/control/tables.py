@@ -3,7 +3,7 @@
 Instants are BIGINT microseconds since 1970-01-01 UTC, always taken from the database's clock
 (`Transaction.now`), so that hosts whose clocks differ agree on leases.
 UUIDs are text of 36 characters, `uuid.UUID` in Python.
-`exports/migrations` brings a database to this form; a test compares the two.
+`control/migrations` brings a database to this form; a test compares the two.
 """
 
 import sqlalchemy as sa

@@ -139,7 +139,7 @@ def delete_destination(
 ) -> None:
     """Forgets a destination and its credentials; what was exported to it stays there.
 
-    Raises `NotFoundError`, and `ConflictError` while an unfinished export, a schedule or a standing export uses it.
+    Raises `NotFoundError`, and `ConflictError` while an unfinished export, a schedule or a standing table uses it.
     """
     if settings is not None and settings.destination_id == destination_id:
         raise ConflictError(

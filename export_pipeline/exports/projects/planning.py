@@ -68,8 +68,8 @@ def refuse_outside(first: date, last: date, *, start: date, today: date) -> None
 
 def completed_days(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> set[date]:
     """The days of the project that need nothing; none where the settings name a table that has not begun."""
-    export = current_table(control, project, settings)
-    return set() if export is None else completed_days_of(control, export.export_id)
+    table = current_table(control, project, settings)
+    return set() if table is None else completed_days_of(control, table.export_id)
 
 
 def completed_days_of(control: ControlDatabase, export_id: uuid.UUID) -> set[date]:

@@ -22,42 +22,42 @@ STANDING = "standing"
 
 @dataclass(frozen=True)
 class ChangedTable:
-    """A standing export whose place or form the settings no longer name, so that the next day begins a new table.
+    """A standing table whose place or form the settings no longer name, so that the next day begins a new table.
 
     `changes` are sentences such as "EXPORT_PIPELINE_PREFIX is 'b' and was 'a'".
     """
 
     project: ProjectRecord
-    export: TableRecord
+    table: TableRecord
     changes: tuple[str, ...]
 
 
 def standing_table(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> TableRecord:
-    """The project's standing export at the place and in the form that the settings name; begun where there is none.
+    """The project's standing table at the place and in the form that the settings name; begun where there is none.
 
     Where the settings have changed, the table so far is superseded: it stays as it is, and another export id begins.
     Going back to the former settings goes on with the former table. Of several processes that do this at once all get
     the same export.
     """
-    if (export := current_table(control, project, settings)) is not None:
-        return export
+    if (table := current_table(control, project, settings)) is not None:
+        return table
     return control.run(lambda transaction: _take_or_begin(transaction, project, settings))
 
 
 def current_table(control: ControlDatabase, project: ProjectRecord, settings: Settings) -> TableRecord | None:
-    """The project's standing export where it is the one that the settings name; begins nothing."""
+    """The project's standing table where it is the one that the settings name; begins nothing."""
     with control.read() as transaction:
         settings = with_place(transaction, settings)
         tables = _standing(transaction, project)
-    for export in tables:
-        if export.superseded_at is None:
-            same = export.destination_id == settings.destination_id and not _changes(project, export, settings)
-            return export if same else None
+    for table in tables:
+        if table.superseded_at is None:
+            same = table.destination_id == settings.destination_id and not _changes(project, table, settings)
+            return table if same else None
     return None
 
 
 def list_tables(control: ControlDatabase, project: ProjectRecord | None = None) -> list[TableRecord]:
-    """All standing exports, superseded ones too, or those of one project; oldest first."""
+    """All standing tables, superseded ones too, or those of one project; oldest first."""
     with control.read() as transaction:
         return sorted(_standing(transaction, project), key=lambda export: (export.created_at, export.export_id))
 
@@ -70,7 +70,7 @@ def find_table(control: ControlDatabase, export_id: uuid.UUID) -> TableRecord | 
 
 
 def changed_tables(control: ControlDatabase, settings: Settings) -> list[ChangedTable]:
-    """The standing exports of projects with an asset that would begin a new table at the next exported day."""
+    """The standing tables of projects with an asset that would begin a new table at the next exported day."""
     known = {
         (project.tenant_id, project.session_id): project
         for project in list_projects(control, only_assets=True, settings=settings)
@@ -78,10 +78,10 @@ def changed_tables(control: ControlDatabase, settings: Settings) -> list[Changed
     with control.read() as transaction:
         settings = with_place(transaction, settings)
     changed = []
-    for export in list_tables(control):
-        project = known.get((export.tenant_id, export.session_id))
-        if export.superseded_at is None and project is not None and (changes := _changes(project, export, settings)):
-            changed.append(ChangedTable(project, export, changes))
+    for table in list_tables(control):
+        project = known.get((table.tenant_id, table.session_id))
+        if table.superseded_at is None and project is not None and (changes := _changes(project, table, settings)):
+            changed.append(ChangedTable(project, table, changes))
     return changed
 
 
@@ -96,11 +96,11 @@ def _take_or_begin(transaction: Transaction, project: ProjectRecord, settings: S
     settings = with_place(transaction, settings, hold=True)
     now = transaction.now()
     tables = _standing(transaction, project)
-    fitting = next((export for export in tables if not _changes(project, export, settings)), None)
-    for export in tables:
-        if export is not fitting and export.superseded_at is None:
-            _set(transaction, export, superseded_at=now)
-            _audit(transaction, "export.supersede", export, at=now)
+    fitting = next((table for table in tables if not _changes(project, table, settings)), None)
+    for table in tables:
+        if table is not fitting and table.superseded_at is None:
+            _set(transaction, table, superseded_at=now)
+            _audit(transaction, "export.supersede", table, at=now)
     if fitting is None:
         values = _new_export(project, settings, now)
         transaction.execute(sa.insert(exports).values(**values))

@@ -1,4 +1,4 @@
-"""Where standing exports go: the bucket that the settings name, or a stored destination."""
+"""Where standing tables go: the bucket that the settings name, or a stored destination."""
 
 import uuid
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def with_place(transaction: Transaction, settings: Settings, *, hold: bool = Fal
 
 
 def standing_access(control: ControlDatabase, settings: Settings) -> tuple[DestinationConfig, Credentials | None]:
-    """What a client of the standing exports' bucket is made of, as it is now.
+    """What a client of the standing tables' bucket is made of, as it is now.
 
     Raises `SettingsError` where the settings name no place, or one that is not there, and `SecretsError` where the
     stored credentials do not open.
@@ -41,7 +41,7 @@ def standing_access(control: ControlDatabase, settings: Settings) -> tuple[Desti
 
 
 class StandingBucket:
-    """The bucket of the standing exports for a process that goes on: after a rotation it is opened anew."""
+    """The bucket of the standing tables for a process that goes on: after a rotation it is opened anew."""
 
     def __init__(
         self,

@@ -26,12 +26,12 @@ def readable(
     """
     tables, left_out = [], []
     with control.read() as transaction:
-        for export in exports:
-            project = project_by_session(transaction, export.session_id, tenant_id=export.tenant_id)
-            of = _called(export, project)
+        for table in exports:
+            project = project_by_session(transaction, table.session_id, tenant_id=table.tenant_id)
+            of = _called(table, project)
             days = [
                 Day(record.day, record.rows or 0)
-                for record in read_days(transaction, export.export_id)
+                for record in read_days(transaction, table.export_id)
                 if record.committed
             ]
             with_rows = [day_record for day_record in days if day_record.rows]
@@ -45,7 +45,7 @@ def readable(
                     f"{of}: {f'{day} is not exported' if with_rows else 'no day with rows is exported yet'}"
                 )
                 continue
-            tables.append(_table(transaction, export, project, of=of, days=days, wanted=wanted))
+            tables.append(_table(transaction, table, project, of=of, days=days, wanted=wanted))
     if not tables:
         raise InputError(
             "; ".join(left_out) or "no project is exported yet; `export-pipeline status` says what is missing"

@@ -9,7 +9,7 @@ The body is JSON: `id`, `kind`, `at`, `text`, `detail`. Three headers come with 
 
 Any status from 200 to 299 counts as received; anything else, a redirect too, is tried again with growing pauses for
 three days; so is a notice whose answer has not come within ten seconds. The address obeys the rules of endpoints
-(`destinations.endpoint`): none that the name resolves to may be private unless ALLOW_PRIVATE_ENDPOINTS says so, and
+(`object_store.endpoint`): none that the name resolves to may be private unless ALLOW_PRIVATE_ENDPOINTS says so, and
 those are the ones that are connected to. No proxy is used.
 """
 

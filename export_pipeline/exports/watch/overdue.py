@@ -24,7 +24,7 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class ProjectProgress:
-    """How far a project's standing export is.
+    """How far a project's standing table is.
 
     `export` is None where none has begun at the place that the settings name. `errors` are those of the last attempts,
     also of days that are committed and could not be exported again. Sums are of committed days; `rejected` holds the
@@ -32,7 +32,7 @@ class ProjectProgress:
     """
 
     project: ProjectRecord
-    export: TableRecord | None
+    table: TableRecord | None
     overdue: tuple[date, ...]
     newest_completed: date | None
     errors: Mapping[date, str]
@@ -80,17 +80,17 @@ def _was_known(project: ProjectRecord, last: date, settings: Settings) -> bool:
 def _progress(
     control: ControlDatabase, project: ProjectRecord, settings: Settings, *, start: date | None, last: date
 ) -> ProjectProgress:
-    export = current_table(control, project, settings)
+    table = current_table(control, project, settings)
     is_due = _was_known(project, last, settings)
     records: list[DayRecord] = []
-    if export is not None:
+    if table is not None:
         with control.read() as transaction:
-            records = read_days(transaction, export.export_id)
+            records = read_days(transaction, table.export_id)
     committed = [record for record in records if record.completed_at is not None]
     done = {record.day for record in committed if not record.pending}
     return ProjectProgress(
         project=project,
-        export=export,
+        table=table,
         overdue=() if start is None or not is_due else tuple(days_to_export(start, last, done)),
         newest_completed=max(done, default=None),
         errors={record.day: record.error for record in records if record.error is not None},

@@ -1,4 +1,4 @@
-"""Days of standing exports with more rejected rows than the settings let pass, and the notice of them."""
+"""Days of standing tables with more rejected rows than the settings let pass, and the notice of them."""
 
 from collections.abc import Mapping
 from datetime import date

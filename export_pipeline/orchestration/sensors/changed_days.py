@@ -151,8 +151,8 @@ class ChangesRound:
             if time.monotonic() > end or len(self.requests) >= _MOST_REQUESTS:
                 return cursor or ""
             try:
-                if (export := current_table(self.connections.control, project, self.connections.settings)) is not None:
-                    self._look_at(project, export, Window.of_days(first, last), busy.get(project.asset_name, set()))
+                if (table := current_table(self.connections.control, project, self.connections.settings)) is not None:
+                    self._look_at(project, table, Window.of_days(first, last), busy.get(project.asset_name, set()))
                 self.looked_at += 1
             except SourceUnreachableError:
                 if not self.requests:

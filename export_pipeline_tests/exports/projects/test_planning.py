@@ -124,11 +124,11 @@ def test_overdue_days_are_those_that_are_not_completed(
     }
     assert completed_days(control, chatbot, settings) == {day(0), day(1), day(3)}
     first, second = progress(control, settings, now=NOW)
-    assert (first.project.name, first.export, first.newest_completed) == ("chatbot", export, day(3))
+    assert (first.project.name, first.table, first.newest_completed) == ("chatbot", export, day(3))
     assert first.errors == {day(1): "the source now has fewer rows", day(2): "the bucket is gone"}
     assert (first.days, first.rows, first.bytes) == (4, 20, 40)
     assert [str(stretch) for stretch in second.overdue_ranges] == ["2026-03-01 to 2026-03-05"]
-    assert (second.export, second.newest_completed, second.days) == (None, None, 0)
+    assert (second.table, second.newest_completed, second.days) == (None, None, 0)
 
 
 def test_a_new_table_has_no_completed_days(

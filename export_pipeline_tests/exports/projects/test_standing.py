@@ -72,7 +72,7 @@ def test_a_changed_setting_begins_a_new_table_and_is_announced(
     assert changed_tables(control, make_settings()) == []
     changed = make_settings(**change)
     (announced,) = changed_tables(control, changed)
-    assert (announced.project, announced.export, announced.changes) == (chatbot, old, (sentence,))
+    assert (announced.project, announced.table, announced.changes) == (chatbot, old, (sentence,))
     assert current_table(control, chatbot, changed) is None
     new = standing_table(control, chatbot, changed)
     assert new.export_id != old.export_id

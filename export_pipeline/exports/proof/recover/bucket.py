@@ -79,7 +79,7 @@ def recover(
     dry_run: bool = False,
     on_day: OnDay = no_day,
 ) -> RecoverReport:
-    """Brings projects, standing exports, days and commits of the control database to what the manifests say.
+    """Brings projects, standing tables, days and commits of the control database to what the manifests say.
 
     Reads below `settings.prefix` in the bucket of `store`. The database is made or migrated first; a dry run makes none
     and writes nothing. May be repeated: what is right stays as it is. A table goes on under its export id; of several
@@ -168,7 +168,7 @@ class _Tables:
         _write_table(self._control, recovered, self._report, actor=self._actor)
 
     def _table(self, table: TableId, days: list[RecoveredDay]) -> RecoveredTable | None:
-        """One table, or None where it is no standing export's or no manifest can be read."""
+        """One table, or None where it is no standing table's or no manifest can be read."""
         report = self._report
         manifests = [item.manifest for item in days if item.manifest is not None]
         if not manifests:
@@ -209,8 +209,8 @@ def _write_table(control: ControlDatabase, table: RecoveredTable, report: Recove
     except _DryRunError:
         pass
     result = writer.result
-    report.projects += [table.export.session_id] if result.new_project else []
-    report.exports += [table.export.export_id] if result.new_export else []
+    report.projects += [table.table.session_id] if result.new_project else []
+    report.exports += [table.table.export_id] if result.new_export else []
     report.days += result.days
     report.unchanged += result.unchanged
     report.rows += result.rows

@@ -26,7 +26,7 @@ from export_pipeline.runs.times import microseconds
 class RecoveredTable:
     """An export as its bucket tells it; days are in order."""
 
-    export: TableRecord
+    table: TableRecord
     days: Sequence[RecoveredDay]
 
 
@@ -49,7 +49,7 @@ class TableWriter:
     def __init__(self, control: ControlDatabase, table: RecoveredTable, *, actor: str) -> None:
         self._control = control
         self._actor = actor
-        self._export = table.export
+        self._export = table.table
         self._days = table.days
         self.result = Written()
 
@@ -87,20 +87,20 @@ class TableWriter:
             )
 
     def _export_is_there(self, transaction: Transaction) -> bool:
-        export = self._export
-        query = sa.select(exports.c.tenant_id, exports.c.session_id).where(exports.c.export_id == export.export_id)
+        table = self._export
+        query = sa.select(exports.c.tenant_id, exports.c.session_id).where(exports.c.export_id == table.export_id)
         row = transaction.execute(query).first()
         if row is None:
             found_by = self._project(transaction)
-            values = {item.name: getattr(export, item.name) for item in exports.columns}
-            transaction.execute(sa.insert(exports).values({**values, **found_by, "fields": list(export.fields)}))
+            values = {item.name: getattr(table, item.name) for item in exports.columns}
+            transaction.execute(sa.insert(exports).values({**values, **found_by, "fields": list(table.fields)}))
             self.result.new_export = True
             return True
-        if (row.tenant_id, row.session_id) == (export.tenant_id, export.session_id):
+        if (row.tenant_id, row.session_id) == (table.tenant_id, table.session_id):
             return True
         self.result.problems.append(
-            f"export {export.export_id} is known as one of project {row.session_id} in workspace {row.tenant_id}; its "
-            f"files of project {export.session_id} in workspace {export.tenant_id} are left out"
+            f"export {table.export_id} is known as one of project {row.session_id} in workspace {row.tenant_id}; its "
+            f"files of project {table.session_id} in workspace {table.tenant_id} are left out"
         )
         return False
 
@@ -204,7 +204,7 @@ class TableWriter:
 
 
 def choose_in_use(transaction: Transaction, *, actor: str) -> None:
-    """Leaves one standing export of each project in use: the one whose days were read from the trace store last."""
+    """Leaves one standing table of each project in use: the one whose days were read from the trace store last."""
     newest = sa.func.max(days.c.snapshot_at).label("newest")
     query = (
         sa.select(exports.c.export_id, exports.c.tenant_id, exports.c.session_id, exports.c.superseded_at, newest)

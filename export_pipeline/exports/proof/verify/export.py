@@ -158,11 +158,11 @@ class _Verification:
         return record.lease_until > self._control.now()
 
     def _look_again(self, day: date, manifests: ManifestReader) -> DayState:
-        export = self._export
+        table = self._export
         record, commit_id = self._records(day).get(day, (None, None))
         known = _known(record)
-        chosen = choose(manifests.listed_again(export.prefix, export.key(day), known), known)
-        file = self._store.stat(data_key(export.prefix, export.key(day), export.format_version))
+        chosen = choose(manifests.listed_again(table.prefix, table.key(day), known), known)
+        file = self._store.stat(data_key(table.prefix, table.key(day), table.format_version))
         return DayState(day, chosen, file, record, commit_id, self._recorded(record))
 
     def _recorded(self, record: DayRecord | None) -> Mapping[str, Any] | None:
@@ -203,13 +203,13 @@ class _Verification:
 
     def _files(self) -> dict[date, ObjectInfo]:
         """The data files by day; everything else below the export's folder is reported."""
-        export, files = self._export, {}
-        for item in self._store.list(export_root(export.prefix, export.layout_id)):
+        table, files = self._export, {}
+        for item in self._store.list(export_root(table.prefix, table.layout_id)):
             path = parse_data_key(item.key)
             day = None if path is None else path.key.day
             if path is not None and self._is_sibling(path.key.session_id):
                 continue
-            if day is not None and item.key == data_key(export.prefix, export.key(day), export.format_version):
+            if day is not None and item.key == data_key(table.prefix, table.key(day), table.format_version):
                 files[day] = item
             else:
                 self._foreign([item.key])
@@ -236,9 +236,9 @@ class _Verification:
         ]
 
     def _open_uploads(self) -> None:
-        export = self._export
+        table = self._export
         try:
-            uploads = list(self._store.uploads_below(export_root(export.prefix, export.layout_id)))
+            uploads = list(self._store.uploads_below(export_root(table.prefix, table.layout_id)))
         except DestinationRefusedError as error:
             self._notes.append(f"open uploads could not be listed: {error}")
             return
@@ -250,7 +250,7 @@ class _Verification:
             if day is not None and self._may_have_upload(day):
                 continue
             begun = f"begun {upload.initiated.isoformat(timespec='seconds')}, id {upload.upload_id}"
-            problem = Problem(export.export_id, day, What.OPEN_UPLOAD, found=begun, key=upload.key)
+            problem = Problem(table.export_id, day, What.OPEN_UPLOAD, found=begun, key=upload.key)
             if day is not None and self._abort_uploads:
                 self._store.abort(upload.key, upload.upload_id)
                 self._notes.append(f"{problem}; it was aborted")
