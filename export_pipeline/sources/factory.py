@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
-from export_pipeline.sources.langsmith.address import base_url, is_langsmith
+from export_pipeline.sources.http.address import Address
 from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
 from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
@@ -20,6 +20,10 @@ _ACCEPTED = (
     "sqlite:///traces.db"
 )
 
+_LANGSMITH = Address(
+    scheme="langsmith", example="langsmith://api.smith.langchain.com", suffixes=("/api/v1", "/api/v2", "/api")
+)
+
 
 def open_source(settings: Settings) -> RunSource:
     """The trace store, connected to once, with the mapping that its kind needs.
@@ -30,7 +34,7 @@ def open_source(settings: Settings) -> RunSource:
     """
     if settings.source_url is None:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
-    if is_langsmith(settings.source_url.get_secret_value()):
+    if _LANGSMITH.fits(settings.source_url.get_secret_value()):
         return _langsmith(settings)
     if settings.mapping is not None and settings.source_kind not in {None, "runs"}:
         raise SettingsError(
@@ -54,8 +58,8 @@ def open_source(settings: Settings) -> RunSource:
 
 
 def _langsmith(settings: Settings) -> RunSource:
+    from export_pipeline.sources.http.client import Access, Client
     from export_pipeline.sources.langsmith.api import Api
-    from export_pipeline.sources.langsmith.client import Client
     from export_pipeline.sources.langsmith.source import LangSmithSource
 
     assert settings.source_url is not None  # noqa: S101
@@ -69,10 +73,17 @@ def _langsmith(settings: Settings) -> RunSource:
         raise SettingsError(f"{PREFIX}SOURCE_API_KEY must be set, because {PREFIX}SOURCE_URL names a LangSmith")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise SettingsError(f"{PREFIX}SOURCE_API_KEY holds a character that no key has")
+    headers = {"X-API-Key": key}
+    if settings.source_workspace_id is not None:
+        headers["X-Tenant-Id"] = str(settings.source_workspace_id)
     client = Client(
-        base_url(settings.source_url.get_secret_value(), private=settings.private_endpoints),
-        key=key,
-        workspace=settings.source_workspace_id,
+        _LANGSMITH.base(settings.source_url.get_secret_value(), private=settings.private_endpoints),
+        access=Access(
+            service="LangSmith",
+            headers=headers,
+            secrets=(key,),
+            advice=f"{PREFIX}SOURCE_API_KEY, and {PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces",
+        ),
         patience=settings.source_minutes * 60,
     )
     source = LangSmithSource(Api(client))

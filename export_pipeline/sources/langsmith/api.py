@@ -4,18 +4,22 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
+
+from typing_extensions import override
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.times import instant, micros
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import MIB
-from export_pipeline.sources.langsmith.client import MOST_BYTES, BadAnswerError, Client, MissingError, RefusedError
+from export_pipeline.sources.http.client import MOST_BYTES, BadAnswerError, Client, MissingError, RefusedError
+from export_pipeline.sources.http.reading import MARGIN, Listing
+from export_pipeline.sources.http.rows import RowPage
 from export_pipeline.sources.langsmith.filter import between, moment
 from export_pipeline.sources.langsmith.pages import page_of
-from export_pipeline.sources.langsmith.rows import Row, Shape, row_of
+from export_pipeline.sources.langsmith.rows import Shape, row_of
 from export_pipeline.sources.langsmith.stats import Stats, stats_of
 from export_pipeline.sources.protocol import Project
 
@@ -25,8 +29,6 @@ MOST_BYTES_OF_ONE = 256 * MIB
 """Of an answer with one run."""
 _SESSIONS_A_PAGE = 100
 _LISTINGS = 3
-MARGIN = timedelta(milliseconds=1)
-"""What is asked for beyond a window's borders, which a server may take as part of it or not, and may round."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,6 @@ class Query:
     filter: str | None = None
     selects: Sequence[str] = ()
     stop: threading.Event = field(default_factory=threading.Event, compare=False)
-
-
-@dataclass(frozen=True)
-class RowPage:
-    """Rows in the order of a page, and what to ask for the next one with; None after the last one."""
-
-    rows: list[Row]
-    cursor: str | None
 
 
 class Api:
@@ -58,6 +52,11 @@ class Api:
     def address(self) -> str:
         """Where it is."""
         return self._client.base
+
+    @property
+    def service(self) -> str:
+        """What errors call it."""
+        return self._client.service
 
     @property
     def shape(self) -> Shape:
@@ -156,6 +155,23 @@ class Api:
     def close(self) -> None:
         """Gives back the connections."""
         self._client.close()
+
+
+class Runs(Listing):
+    """The runs of a query, to be read interval by interval."""
+
+    def __init__(self, api: Api, query: Query) -> None:
+        self._api, self._query = api, query
+        self.service, self.project = api.service, query.project
+        self.page_rows, self.stop = PAGE_ROWS[api.shape], query.stop
+
+    @override
+    def page(self, window: Window, cursor: str | None, rows: int) -> RowPage:
+        return self._api.page(self._query, window, cursor, rows)
+
+    @override
+    def count(self, window: Window) -> int:
+        return self._api.stats(self._query, window.start, window.end).rows
 
 
 def _listing(offset: int) -> dict[str, Any]:

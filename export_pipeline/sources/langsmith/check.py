@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.http.rows import batch_of
 from export_pipeline.sources.langsmith.api import Api, Query
-from export_pipeline.sources.langsmith.rows import DERIVED, MISSING, Shape, batch_of, selected_by, selects
+from export_pipeline.sources.langsmith.rows import DERIVED, MISSING, Shape, selected_by, selects
 from export_pipeline.sources.protocol import ColumnReport, Project, SourceReport
 
 _LOOK_BACK = timedelta(days=7)

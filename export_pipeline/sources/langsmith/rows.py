@@ -1,25 +1,16 @@
 """A run of the API as a raw row, in both shapes that the API has: `v2`, and `v1` while it lives."""
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Literal
 
-import pyarrow as pa
-
-from export_pipeline.runs.raw import RAW_TYPES
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
-from export_pipeline.runs.times import instant, micros
-from export_pipeline.runs.window import Window
-from export_pipeline.sources.langsmith.client import BadAnswerError
-from export_pipeline.sources.langsmith.pages import Cell, Cells
+from export_pipeline.runs.times import micros
+from export_pipeline.sources.http.client import BadAnswerError
+from export_pipeline.sources.http.exact import Cell, Cells
+from export_pipeline.sources.http.rows import Row
 
 Shape = Literal["v1", "v2"]
-
-SCHEMA = pa.schema(
-    pa.field(field.name, RAW_TYPES[field.kind][0 if field.name == "start_time" else -1]) for field in RUN_FIELDS
-)
-"""All as text, but the time that places a row in its day."""
 
 _WORDS = frozenset({"run_type", "status", "trace_tier"})
 _EMPTY_OBJECT = re.compile(r"\{\s*\}")
@@ -43,24 +34,6 @@ DERIVED: dict[Shape, dict[str, str]] = {
     },
     "v1": {"tenant_id": "the project's workspace", "is_root": "from parent_run_id"},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A run: `cells` in the order of the Run schema, without its `start_time`, which is in microseconds."""
-
-    start: int
-    id: str
-    cells: tuple[str | None, ...]
-
-    @property
-    def size(self) -> int:
-        """Its characters."""
-        return sum(len(cell) for cell in self.cells if cell is not None)
-
-    def is_in(self, window: Window) -> bool:
-        """Whether it starts there."""
-        return window.start <= instant(self.start) < window.end
 
 
 def selects(shape: Shape, fields: Collection[str] | None) -> list[str]:
@@ -88,20 +61,6 @@ def row_of(run: Cells, project: str) -> Row:
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
     return Row(start, own, tuple(_cell(run, field.name, field.kind) for field in RUN_FIELDS))
-
-
-def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
-    """The rows in the raw schema."""
-    columns = zip(*(row.cells for row in rows), strict=True)
-    arrays = []
-    for field, column in zip(SCHEMA, columns, strict=True):
-        if field.name == "start_time":
-            arrays.append(pa.array([row.start for row in rows], pa.int64()).cast(field.type))
-            continue
-        # A lone surrogate, which JSON can write and UTF-8 cannot, goes on as it is: the transform knows it.
-        texts = [None if cell is None else cell.encode(errors="surrogatepass") for cell in column]
-        arrays.append(pa.array(texts, pa.binary()).view(pa.string()))
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 def _cell(run: Cells, name: str, kind: Kind) -> str | None:

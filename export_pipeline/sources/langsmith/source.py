@@ -12,11 +12,11 @@ from export_pipeline.errors import SourceSlowError, SourceUnreachableError
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import DayWindow, Window
-from export_pipeline.sources.langsmith.api import Api, Query
+from export_pipeline.sources.http.client import IN_FLIGHT
+from export_pipeline.sources.http.reading import WindowReading
+from export_pipeline.sources.langsmith.api import Api, Query, Runs
 from export_pipeline.sources.langsmith.check import report
-from export_pipeline.sources.langsmith.client import IN_FLIGHT
 from export_pipeline.sources.langsmith.filter import filter_text
-from export_pipeline.sources.langsmith.reading import WindowReading
 from export_pipeline.sources.langsmith.rows import selected_by, selects
 from export_pipeline.sources.langsmith.stats import Stats
 from export_pipeline.sources.protocol import (
@@ -107,7 +107,8 @@ class LangSmithSource(RunSource):
     ) -> Iterator[WindowReading]:
         query = _query(project, filter, selects(self._api.shape, fields))
         try:
-            yield WindowReading(self._api, query, window, self._api.stats(query, window.start, window.end))
+            before = self._api.stats(query, window.start, window.end).fingerprint
+            yield WindowReading(Runs(self._api, query), window, before)
         finally:
             query.stop.set()
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from export_pipeline.sources.langsmith.client import BadAnswerError
+from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.protocol import DayFingerprint
 
 _COUNTS = ("run_count", "total_tokens", "prompt_tokens", "completion_tokens")

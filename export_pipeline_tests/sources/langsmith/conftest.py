@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from export_pipeline.sources.langsmith import client, reading
+from export_pipeline.sources.http import client, reading
 from export_pipeline.sources.protocol import RunSource
 from export_pipeline_tests.servers.langsmith import LangSmith, langsmith
 from export_pipeline_tests.sources.langsmith.runs import source_of

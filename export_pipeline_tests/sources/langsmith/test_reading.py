@@ -10,7 +10,8 @@ import pytest
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.langsmith import intervals, reading
+from export_pipeline.sources.http import intervals
+from export_pipeline.sources.langsmith import api
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers.http import Answer, Asked
 from export_pipeline_tests.servers.langsmith import Fault, LangSmith
@@ -29,7 +30,7 @@ def project(server: LangSmith) -> str:
 def small_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred runs are many."""
     monkeypatch.setattr(intervals, "ROWS", 50)
-    monkeypatch.setattr(reading, "PAGE_ROWS", {"v1": 10, "v2": 20})
+    monkeypatch.setattr(api, "PAGE_ROWS", {"v1": 10, "v2": 20})
 
 
 def test_a_day_of_many_pages_comes_once_and_in_order(server: LangSmith, source: RunSource, project: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.sources.langsmith.client import BadAnswerError
+from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.langsmith.pages import page_of
 from export_pipeline.sources.langsmith.rows import Shape, row_of, selects
 from export_pipeline_tests.servers.langsmith import LangSmith

@@ -3,8 +3,8 @@
 import threading
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -49,16 +49,35 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
     """The answer is not wanted any more."""
 
 
-class Client:
-    """The API of one LangSmith, with one key; its methods may be called from several threads at once."""
+@dataclass(frozen=True)
+class Access:
+    """Who asks whom.
 
-    def __init__(self, base: str, *, key: str, workspace: uuid.UUID | None, patience: float) -> None:
+    `service` is what errors call the API, `headers` prove who asks, `secrets` are never shown, and `advice` is what to
+    check where the key is refused.
+    """
+
+    service: str
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    advice: str
+
+
+class Client:
+    """One API, with one key; its methods may be called from several threads at once."""
+
+    def __init__(self, base: str, *, access: Access, patience: float) -> None:
         """`patience` is how long any answer is waited for, in seconds, repetitions included."""
         self.base = base
-        self._key, self._workspace, self._patience = key, workspace, patience
+        self._access, self._patience = access, patience
         self._places = threading.BoundedSemaphore(IN_FLIGHT)
         self._resume_at = 0.0
         self._pool = _pool(base)
+
+    @property
+    def service(self) -> str:
+        """What errors call the API."""
+        return self._access.service
 
     def ask(
         self,
@@ -100,9 +119,11 @@ class Client:
             if stop.is_set():
                 raise Stopped
             if not goes_on and is_slow and seconds is not None:
-                raise SourceSlowError(f"LangSmith took more than {seconds:.3g} s to answer {path}: {failure}")
+                raise SourceSlowError(f"{self.service} took more than {seconds:.3g} s to answer {path}: {failure}")
             if not goes_on:
-                raise SourceUnreachableError(f"LangSmith at {self.base} gives no usable answer to {path}: {failure}")
+                raise SourceUnreachableError(
+                    f"{self.service} at {self.base} gives no usable answer to {path}: {failure}"
+                )
 
     def close(self) -> None:
         """Gives back the connections."""
@@ -114,7 +135,7 @@ class Client:
         with self._places:
             pause = max(0.0, self._resume_at - time.monotonic())
             if pause > seconds:
-                raise SourceSlowError(f"LangSmith asks to be left alone for {pause:.0f} s more")
+                raise SourceSlowError(f"{self.service} asks to be left alone for {pause:.0f} s more")
             if stop.wait(pause):
                 raise Stopped
             answer = self._pool.request(
@@ -134,11 +155,9 @@ class Client:
                 raise
 
     def _headers(self, *, has_body: bool) -> dict[str, str]:
-        headers = {"X-API-Key": self._key, "Accept": "application/json", "Accept-Encoding": "gzip"}
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **self._access.headers}
         if has_body:
             headers["Content-Type"] = "application/json"
-        if self._workspace is not None:
-            headers["X-Tenant-Id"] = str(self._workspace)
         return headers
 
     def _wait_for(self, status: int, headers: Mapping[str, str]) -> float:
@@ -152,19 +171,20 @@ class Client:
         said = f"HTTP {status}: {self._shown(text)}"
         if status in {401, 403}:
             return SourceUnusableError(
-                f"LangSmith at {self.base} refuses the key ({said}); check {PREFIX}SOURCE_API_KEY, and "
-                f"{PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces"
+                f"{self.service} at {self.base} refuses the key ({said}); check {self._access.advice}"
             )
         if status in {404, 405}:
-            return MissingError(f"LangSmith at {self.base} does not know what was asked for ({said})")
+            return MissingError(f"{self.service} at {self.base} does not know what was asked for ({said})")
         if 300 <= status < 400:
             return SourceUnusableError(
                 f"{self.base} leads elsewhere (HTTP {status}); name the address of the API itself in {PREFIX}SOURCE_URL"
             )
-        return RefusedError(f"LangSmith at {self.base} refuses a request ({said})")
+        return RefusedError(f"{self.service} at {self.base} refuses a request ({said})")
 
     def _shown(self, text: str) -> str:
-        return shortened(text.replace(self._key, "…"))[:_SHOWN_CHARACTERS] or "without a text"
+        for secret in self._access.secrets:
+            text = text.replace(secret, "…")
+        return shortened(text)[:_SHOWN_CHARACTERS] or "without a text"
 
 
 def _pool(base: str) -> urllib3.PoolManager:

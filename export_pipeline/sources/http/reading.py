@@ -11,22 +11,23 @@ shows the day as changed.
 """
 
 import math
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import islice
+from typing import Protocol
 
 import pyarrow as pa
 
 from export_pipeline.backoff import Backoff
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.langsmith.api import MARGIN, PAGE_ROWS, Api, Query
-from export_pipeline.sources.langsmith.client import TooLargeError
-from export_pipeline.sources.langsmith.intervals import Interval, cut
-from export_pipeline.sources.langsmith.rows import Row, batch_of
-from export_pipeline.sources.langsmith.stats import Stats
+from export_pipeline.sources.http.client import TooLargeError
+from export_pipeline.sources.http.intervals import Interval, cut
+from export_pipeline.sources.http.rows import Row, RowPage, batch_of
 from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
 
 AHEAD = 3
@@ -36,10 +37,34 @@ FIRST_PAUSE = 0.5
 """Before an interval is read again, in seconds; each further one is twice as long."""
 _READINGS = 5
 """How often an interval is read before its day fails."""
-_MARGIN = MARGIN.seconds * 1_000_000 + MARGIN.microseconds
+MARGIN = timedelta(milliseconds=1)
+"""What is asked for beyond a window's borders, which a server may take as part of it or not, and may round."""
+_MARGIN = MARGIN // timedelta(microseconds=1)
 
 Outcome = list[Row] | tuple[Interval, Interval]
 """An interval's rows in order, or what it is cut into."""
+
+
+class Listing(Protocol):
+    """The runs of one project that are wanted, as an API lists them. Its methods are called from several threads."""
+
+    service: str
+    """What errors call the API."""
+    project: str
+    """Its id."""
+    page_rows: int
+    """The most that a page has."""
+    stop: threading.Event
+    """Ends all waiting."""
+
+    def page(self, window: Window, cursor: str | None, rows: int) -> RowPage:
+        """A page of at most so many runs that start within the window or up to `MARGIN` from it, newest first.
+
+        Raises `TooLargeError` where a smaller one should be asked for.
+        """
+
+    def count(self, window: Window) -> int:
+        """How many start within it, found out in another way; sees every run that was there before the question."""
 
 
 class _UnsteadyError(Exception):
@@ -49,32 +74,28 @@ class _UnsteadyError(Exception):
 class WindowReading(RunSnapshot):
     """The runs of one project and window."""
 
-    def __init__(self, api: Api, query: Query, window: Window, stats: Stats) -> None:
-        """`stats` are the window's, asked for before anything is read; `query` has an event that stops reading."""
-        self._api, self._query, self._window, self._stats = api, query, window, stats
-        self._page_rows = PAGE_ROWS[api.shape]
+    def __init__(self, listing: Listing, window: Window, before: DayFingerprint) -> None:
+        """`before` is the window's, asked for before anything is read."""
+        self._listing, self._window, self._before = listing, window, before
+        self._page_rows = listing.page_rows
         self._counted: int | None = None
         self._is_begun = False
 
     @property
     def fingerprint(self) -> DayFingerprint:
         """After the end the rows that the API counted interval by interval, with the other figures from before."""
-        before = self._stats.fingerprint
-        if self._counted is None:
-            return before
-        return DayFingerprint(rows=self._counted, feedbacks=before.feedbacks, digest=before.digest)
+        return self._before if self._counted is None else replace(self._before, rows=self._counted)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Rows of an interval at a time."""
         if self._is_begun:
             raise RuntimeError("the batches of a snapshot are read once")
         self._is_begun = True
-        stop = self._query.stop
-        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="langsmith")
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="interval")
         try:
             yield from self._in_order(pool)
         finally:
-            stop.set()
+            self._listing.stop.set()
             pool.shutdown(cancel_futures=True)
 
     def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
@@ -83,7 +104,7 @@ class WindowReading(RunSnapshot):
         What is read and not handed out yet counts too: an interval that is cut again and again must not pile up the
         newer part of each time.
         """
-        todo = deque(_Task(interval) for interval in cut(self._window, self._stats.rows))
+        todo = deque(_Task(interval) for interval in cut(self._window, self._before.rows))
         counted = 0
         while todo:
             free = AHEAD - sum(task.future is not None for task in todo)
@@ -105,7 +126,7 @@ class WindowReading(RunSnapshot):
 
     def _read(self, interval: Interval) -> Outcome:
         """Reads an interval until its rows are as many as the API counts."""
-        backoff = Backoff(math.inf, first=FIRST_PAUSE, longest=10.0, stop=self._query.stop)
+        backoff = Backoff(math.inf, first=FIRST_PAUSE, longest=10.0, stop=self._listing.stop)
         failure = ""
         for reading in range(_READINGS):
             if reading:
@@ -114,8 +135,7 @@ class WindowReading(RunSnapshot):
                 found = self._once(interval)
                 if isinstance(found, tuple):
                     return found
-                window = interval.window
-                counted = self._api.stats(self._query, window.start, window.end).rows
+                counted = self._listing.count(interval.window)
                 if counted == len(found):
                     return found
                 failure = f"{len(found):,} were read where its statistics count {counted:,}"
@@ -125,12 +145,13 @@ class WindowReading(RunSnapshot):
             except _UnsteadyError as error:
                 failure = str(error)
         raise SourceUnreachableError(
-            f"LangSmith does not tell which runs of project {self._query.project} start in {interval.window}: {failure}"
+            f"{self._listing.service} does not tell which runs of project {self._listing.project} start in "
+            f"{interval.window}: {failure}"
         )
 
     def _ask_for_less(self) -> None:
         if self._page_rows == 1:
-            raise SourceUnusableError("LangSmith gives a run that is larger than an answer may be")
+            raise SourceUnusableError(f"{self._listing.service} gives a run that is larger than an answer may be")
         self._page_rows = max(1, self._page_rows // 4)
 
     def _once(self, interval: Interval) -> Outcome:
@@ -140,7 +161,7 @@ class WindowReading(RunSnapshot):
         cursor: str | None = None
         reached, size, window = interval.end + _MARGIN, 0, interval.window
         while True:
-            page = self._api.page(self._query, window, cursor, self._page_rows)
+            page = self._listing.page(window, cursor, self._page_rows)
             for row in page.rows:
                 if row.id in ids:
                     raise _UnsteadyError(f"the run {row.id} came twice")

@@ -1,0 +1,1 @@
+"""What trace stores that are asked over HTTP share: requests, rows, and the reading of a window in order."""

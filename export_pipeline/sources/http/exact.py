@@ -1,0 +1,96 @@
+"""JSON as it is written: numbers and payloads keep their text, so that no digit is lost."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from json.decoder import JSONDecodeError, JSONDecoder, scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+from export_pipeline.sources.http.client import BadAnswerError
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_scan = JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value, and the JSON text that it was read from."""
+
+    value: Any
+    text: str
+
+
+Cells = Mapping[str, Cell]
+"""A JSON object."""
+
+
+def cells_of(answer: str, *, lists: Collection[str]) -> Cells:
+    """The object that an answer is; those of its lists that `lists` names are made of cells too, without a text.
+
+    Raises `BadAnswerError` where it is none.
+    """
+    try:
+        cells, end = _object(answer, _after_blanks(answer, 0), lists)
+    except (JSONDecodeError, StopIteration, IndexError, RecursionError):
+        raise BadAnswerError("the answer is not JSON, or is cut off") from None
+    if _after_blanks(answer, end) != len(answer):
+        raise BadAnswerError("the answer goes on after its end")
+    return cells
+
+
+def listed(cells: Cells, name: str, answer: str) -> list[Cells]:
+    """The list of objects that an answer must have under a name."""
+    found = cells.get(name)
+    if found is None or not isinstance(found.value, list):
+        raise BadAnswerError(f"the answer has no {name}: {answer[:200]}")
+    return found.value
+
+
+def _after_blanks(text: str, at: int) -> int:
+    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]
+
+
+def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[dict[str, Cell], int]:
+    """The object that begins at a place, and the place behind it; `lists` names its lists of objects."""
+    if text[at] != "{":
+        raise BadAnswerError(f"the answer is not an object: {text[:200]}")
+    cells: dict[str, Cell] = {}
+    at = _after_blanks(text, at + 1)
+    if text[at] == "}":
+        return cells, at + 1
+    while True:
+        if text[at] != '"':
+            raise BadAnswerError("the answer is not JSON")
+        name, at = scanstring(text, at + 1)
+        at = _after_blanks(text, at)
+        if text[at] != ":":
+            raise BadAnswerError("the answer is not JSON")
+        begin = _after_blanks(text, at + 1)
+        if name in lists and text[begin] == "[":
+            value, at = _objects(text, begin)
+            cells[name] = Cell(value, "")
+        else:
+            value, at = _scan(text, begin)
+            cells[name] = Cell(value, text[begin:at])
+        at = _after_blanks(text, at)
+        if text[at] == "}":
+            return cells, at + 1
+        if text[at] != ",":
+            raise BadAnswerError("the answer is not JSON")
+        at = _after_blanks(text, at + 1)
+
+
+def _objects(text: str, at: int) -> tuple[list[Cells], int]:
+    found: list[Cells] = []
+    at = _after_blanks(text, at + 1)
+    if text[at] == "]":
+        return found, at + 1
+    while True:
+        cells, at = _object(text, at)
+        found.append(cells)
+        at = _after_blanks(text, at)
+        if text[at] == "]":
+            return found, at + 1
+        if text[at] != ",":
+            raise BadAnswerError("the answer is not JSON")
+        at = _after_blanks(text, at + 1)

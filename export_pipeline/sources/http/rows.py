@@ -1,0 +1,56 @@
+"""Runs as they go to the rest of the product: in the raw schema, with the values that an API has written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from export_pipeline.runs.raw import RAW_TYPES
+from export_pipeline.runs.schema import RUN_FIELDS
+from export_pipeline.runs.times import instant
+from export_pipeline.runs.window import Window
+
+SCHEMA = pa.schema(
+    pa.field(field.name, RAW_TYPES[field.kind][0 if field.name == "start_time" else -1]) for field in RUN_FIELDS
+)
+"""All as text, but the time that places a row in its day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run: `cells` in the order of the Run schema, without its `start_time`, which is in microseconds."""
+
+    start: int
+    id: str
+    cells: tuple[str | None, ...]
+
+    @property
+    def size(self) -> int:
+        """Its characters."""
+        return sum(len(cell) for cell in self.cells if cell is not None)
+
+    def is_in(self, window: Window) -> bool:
+        """Whether it starts there."""
+        return window.start <= instant(self.start) < window.end
+
+
+@dataclass(frozen=True)
+class RowPage:
+    """Rows in the order of a page, and what to ask for the next one with; None after the last one."""
+
+    rows: list[Row]
+    cursor: str | None
+
+
+def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
+    """The rows in the raw schema."""
+    columns = zip(*(row.cells for row in rows), strict=True)
+    arrays = []
+    for field, column in zip(SCHEMA, columns, strict=True):
+        if field.name == "start_time":
+            arrays.append(pa.array([row.start for row in rows], pa.int64()).cast(field.type))
+            continue
+        # A lone surrogate, which JSON can write and UTF-8 cannot, goes on as it is: the transform knows it.
+        texts = [None if cell is None else cell.encode(errors="surrogatepass") for cell in column]
+        arrays.append(pa.array(texts, pa.binary()).view(pa.string()))
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
