@@ -45,10 +45,10 @@ engines: .venv/engines/.installed ## DuckDB with S3, and Spark, for the tests of
 	@$(BIN)/uv pip install --quiet --python .venv/engines/bin/python --require-hashes -r engines.lock
 	@touch $@
 
-stores: .venv/stores/.installed ## Phoenix, MLflow, LangSmith's SDK, for the tests that read the traces that they write
+stores: .venv/stores/.installed ## Phoenix, MLflow, the SDKs of LangSmith and Langfuse, for the tests that read the traces that they write
 
 .venv/stores/.installed: $(STAMP) stores.lock
-	@echo "Installing Phoenix, MLflow and LangSmith's SDK, for the tests (once; the first time they are downloaded) …"
+	@echo "Installing Phoenix, MLflow, the SDKs of LangSmith and Langfuse, for the tests (once; the first time they are downloaded) …"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/stores
 	@$(BIN)/uv pip install --quiet --python .venv/stores/bin/python --require-hashes -r stores.lock
 	@touch $@

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     source_url: SecretStr | None = Field(
         None,
         description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `clickhouse://…`, `clickhouses://…`, or "
-        "`langsmith://` and the host of a LangSmith's API.",
+        "`langsmith://` or `langfuse-cloud://` and the host of the API.",
     )
     source_api_key: SecretStr | None = Field(None, description="Key of the API that `SOURCE_URL` names.")
     source_workspace_id: uuid.UUID | None = Field(

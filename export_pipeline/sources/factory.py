@@ -1,5 +1,6 @@
 """Opens the trace store that the settings name."""
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
 
 if TYPE_CHECKING:
+    from export_pipeline.sources.http.client import Access, Client
+    from export_pipeline.sources.langfuse_cloud.source import LangfuseCloudSource
+    from export_pipeline.sources.langsmith.source import LangSmithSource
     from export_pipeline.sources.sql.source import SqlSource
 
 _ACCEPTED = (
@@ -23,6 +27,8 @@ _ACCEPTED = (
 _LANGSMITH = Address(
     scheme="langsmith", example="langsmith://api.smith.langchain.com", suffixes=("/api/v1", "/api/v2", "/api")
 )
+
+_LANGFUSE = Address(scheme="langfuse-cloud", example="langfuse-cloud://cloud.langfuse.com", suffixes=("/api/public",))
 
 
 def open_source(settings: Settings) -> RunSource:
@@ -36,6 +42,8 @@ def open_source(settings: Settings) -> RunSource:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
     if _LANGSMITH.fits(settings.source_url.get_secret_value()):
         return _langsmith(settings)
+    if _LANGFUSE.fits(settings.source_url.get_secret_value()):
+        return _langfuse_cloud(settings)
     if settings.mapping is not None and settings.source_kind not in {None, "runs"}:
         raise SettingsError(
             f"{PREFIX}MAPPING takes the place of {PREFIX}SOURCE_KIND={settings.source_kind}; set one of them"
@@ -58,35 +66,65 @@ def open_source(settings: Settings) -> RunSource:
 
 
 def _langsmith(settings: Settings) -> RunSource:
-    from export_pipeline.sources.http.client import Access, Client
+    from export_pipeline.sources.http.client import Access
     from export_pipeline.sources.langsmith.api import Api
     from export_pipeline.sources.langsmith.source import LangSmithSource
 
-    assert settings.source_url is not None  # noqa: S101
-    if settings.mapping is not None or settings.source_kind is not None:
-        raise SettingsError(
-            f"{PREFIX}MAPPING and {PREFIX}SOURCE_KIND are for databases; remove them where {PREFIX}SOURCE_URL names a "
-            "LangSmith"
-        )
-    key = "" if settings.source_api_key is None else settings.source_api_key.get_secret_value().strip()
-    if not key:
-        raise SettingsError(f"{PREFIX}SOURCE_API_KEY must be set, because {PREFIX}SOURCE_URL names a LangSmith")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise SettingsError(f"{PREFIX}SOURCE_API_KEY holds a character that no key has")
+    key = _api_key(settings, "LangSmith")
     headers = {"X-API-Key": key}
     if settings.source_workspace_id is not None:
         headers["X-Tenant-Id"] = str(settings.source_workspace_id)
-    client = Client(
-        _LANGSMITH.base(settings.source_url.get_secret_value(), private=settings.private_endpoints),
-        access=Access(
-            service="LangSmith",
-            headers=headers,
-            secrets=(key,),
-            advice=f"{PREFIX}SOURCE_API_KEY, and {PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces",
-        ),
-        patience=settings.source_minutes * 60,
+    advice = f"{PREFIX}SOURCE_API_KEY, and {PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces"
+    access = Access(service="LangSmith", headers=headers, secrets=(key,), advice=advice)
+    return _connected(LangSmithSource(Api(_client(settings, _LANGSMITH, access))))
+
+
+def _langfuse_cloud(settings: Settings) -> RunSource:
+    from export_pipeline.sources.http.client import Access
+    from export_pipeline.sources.langfuse_cloud.api import Api
+    from export_pipeline.sources.langfuse_cloud.source import LangfuseCloudSource
+
+    key = _api_key(settings, "Langfuse")
+    public, _, secret = key.partition(":")
+    if not public or not secret or settings.source_workspace_id is not None:
+        raise SettingsError(
+            f"{PREFIX}SOURCE_API_KEY must be the public and the secret key of a Langfuse project, pk-lf-…:sk-lf-…, "
+            f"which is that project's alone: {PREFIX}SOURCE_WORKSPACE_ID is not set beside it"
+        )
+    basic = base64.b64encode(key.encode()).decode()
+    access = Access(
+        service="Langfuse",
+        headers={"Authorization": f"Basic {basic}"},
+        secrets=(basic, secret),
+        advice=f"{PREFIX}SOURCE_API_KEY, and whether {PREFIX}SOURCE_URL names the region of its project",
     )
-    source = LangSmithSource(Api(client))
+    observations, metrics = (_client(settings, _LANGFUSE, access) for _ in range(2))
+    return _connected(LangfuseCloudSource(Api(observations, metrics)))
+
+
+def _api_key(settings: Settings, service: str) -> str:
+    if settings.mapping is not None or settings.source_kind is not None:
+        raise SettingsError(
+            f"{PREFIX}MAPPING and {PREFIX}SOURCE_KIND are for databases; remove them where {PREFIX}SOURCE_URL names a "
+            f"{service}"
+        )
+    key = "" if settings.source_api_key is None else settings.source_api_key.get_secret_value().strip()
+    if not key:
+        raise SettingsError(f"{PREFIX}SOURCE_API_KEY must be set, because {PREFIX}SOURCE_URL names a {service}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingsError(f"{PREFIX}SOURCE_API_KEY holds a character that no key has")
+    return key
+
+
+def _client(settings: Settings, address: Address, access: "Access") -> "Client":
+    from export_pipeline.sources.http.client import Client
+
+    assert settings.source_url is not None  # noqa: S101
+    base = address.base(settings.source_url.get_secret_value(), private=settings.private_endpoints)
+    return Client(base, access=access, patience=settings.source_minutes * 60)
+
+
+def _connected(source: "LangSmithSource | LangfuseCloudSource") -> RunSource:
     try:
         source.connect()
     except BaseException:
@@ -125,5 +163,5 @@ def _opener(settings: Settings) -> "Callable[[Choice], SqlSource]":
     named = url.drivername if backend == "clickhouse" else backend
     raise SettingsError(
         f"{PREFIX}SOURCE_URL names a {named} database; trace stores can be sqlite:///, postgresql://, "
-        "clickhouse://, clickhouses:// or langsmith:// only"
+        "clickhouse://, clickhouses://, langsmith:// or langfuse-cloud:// only"
     )

@@ -65,7 +65,8 @@ class DayFingerprint:
     """What is needed to see later that a day's rows changed; None where the store has no such column.
 
     `superseded` counts rows beside `rows`: older versions of runs, which are not exported. `digest` is another number
-    where one of the rows is another one, whatever their order.
+    where one of the rows is another one, whatever their order. Not `is_exact`: `rows` may be more than there are, and
+    say nothing of a change.
     """
 
     rows: int
@@ -74,6 +75,7 @@ class DayFingerprint:
     max_feedback_modified_at: datetime | None = None
     superseded: int = 0
     digest: int | None = None
+    is_exact: bool = True
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def change_of(days: Iterable[ChangedDay]) -> str:
 
 def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | None:
     known = _known(record.fingerprint or {})
-    rows = there.rows - known.rows
+    rows = there.rows - known.rows if there.is_exact else 0
     # No feedback table is none at all: one that comes later is a change only where it holds something.
     feedbacks = 0 if there.feedbacks is None else there.feedbacks - (known.feedbacks or 0)
     runs_moved = _moved(there.max_modified_at, known.max_modified_at) or _moved(there.digest, known.digest)

@@ -107,6 +107,8 @@ class Client:
                 status, headers, text = self._once(method, path, body, stop, seconds=patience, most_bytes=most_bytes)
                 if status == 200:
                     return read(text)
+                if status == 413:
+                    raise TooLargeError
                 if status not in _AGAIN:
                     raise self._refusal(status, text)
                 failure, pause = f"HTTP {status}: {self._shown(text)}", self._wait_for(status, headers)

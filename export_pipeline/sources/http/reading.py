@@ -2,8 +2,8 @@
 
 What is certain: every run that was there before the reading of its interval began, and is still there at its end, is
 among the rows. Pages come newest first, so a run that is written meanwhile may be missed, or move others to a page that
-was read already. Hence the runs of an interval are counted after its last page was read, by the API's statistics,
-which see every run that was there before. An interval is believed only where that count is the number of its rows, no
+was read already. Hence the runs of an interval are counted after its last page was read, in another way, which sees
+every run that was there before. An interval is believed only where that count is the number of its rows, no
 id came twice and no page was out of order; otherwise it is read again. Each row is whole: it is in one page, once.
 Intervals are read at different instants, so a run that is written or patched meanwhile may be there or not, as a run
 that is written a moment later; the day's statistics are taken before the first interval is read, so that such a change
@@ -66,6 +66,10 @@ class Listing(Protocol):
     def count(self, window: Window) -> int:
         """How many start within it, found out in another way; sees every run that was there before the question."""
 
+    def completed(self, rows: list[Row]) -> list[Row]:
+        """The rows of the next interval, with what has to be asked for apart from pages; asked in order."""
+        return rows
+
 
 class _UnsteadyError(Exception):
     """The pages of an interval do not fit together."""
@@ -119,6 +123,7 @@ class WindowReading(RunSnapshot):
                 todo.extendleft(map(_Task, reversed(found)))
                 continue
             counted += len(found)
+            found = self._listing.completed(found)
             while found:
                 yield batch_of(found[:BATCH_ROWS])
                 del found[:BATCH_ROWS]
@@ -138,7 +143,7 @@ class WindowReading(RunSnapshot):
                 counted = self._listing.count(interval.window)
                 if counted == len(found):
                     return found
-                failure = f"{len(found):,} were read where its statistics count {counted:,}"
+                failure = f"{len(found):,} were read where counting them gives {counted:,}"
             except TooLargeError:
                 self._ask_for_less()
                 return self._read(interval)

@@ -182,8 +182,8 @@ def test_a_fault_that_passes_costs_nothing_but_time(  # noqa: PLR0917 - fixtures
 
 
 LASTING = {
-    "a page that ends early": (ends_early, "were read where its statistics count"),
-    "a lost run": (loses_a_run, "were read where its statistics count"),
+    "a page that ends early": (ends_early, "were read where counting them gives"),
+    "a lost run": (loses_a_run, "were read where counting them gives"),
     "a run twice": (repeats_a_run, "came twice"),
     "a page the wrong way round": (turns_around, "not ordered by start_time"),
     "an error with 200": (error_body, "query timed out"),
@@ -224,7 +224,7 @@ def test_statistics_that_count_more_fail_the_day(server: LangSmith, source: RunS
     add_day(server, project, 12)
     server.always[STATS] = lambda asked, answer: Answer(200, b'{"run_count": 13}')
 
-    with pytest.raises(SourceUnreachableError, match="12 were read where its statistics count 13"):
+    with pytest.raises(SourceUnreachableError, match="12 were read where counting them gives 13"):
         ids(source, project)
 
 
@@ -232,7 +232,7 @@ def test_times_that_are_shifted_fail_the_day(server: LangSmith, source: RunSourc
     add_day(server, project, 90)
     server.always[QUERY] = shifts_by_an_hour
 
-    with pytest.raises(SourceUnreachableError, match=r"ordered by start_time|starts elsewhere|statistics count"):
+    with pytest.raises(SourceUnreachableError, match=r"ordered by start_time|starts elsewhere|counting them gives"):
         ids(source, project)
 
 

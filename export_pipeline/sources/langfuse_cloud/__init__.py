@@ -1,0 +1,1 @@
+"""Langfuse Cloud as a trace store, through its API."""
