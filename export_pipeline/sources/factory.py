@@ -8,6 +8,7 @@ from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
 from export_pipeline.sources.http.address import Address
+from export_pipeline.sources.http.budget import Budgets, OwnBudget, budget_id
 from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
 from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
@@ -25,8 +26,10 @@ _LANGSMITH = Address(
 )
 
 
-def open_source(settings: Settings) -> RunSource:
+def open_source(settings: Settings, *, budgets: Budgets | None = None) -> RunSource:
     """The trace store, connected to once, with the mapping that its kind needs.
+
+    `budgets` are those that all workers share, of stores behind an API; without them this process has its own.
 
     Raises `SettingsError` (no URL, another kind of database, a wrong mapping), `SourceUnusableError` (no such file or
     database, refused, a version of a known store that cannot be read) or `SourceUnreachableError`; the text names the
@@ -35,7 +38,7 @@ def open_source(settings: Settings) -> RunSource:
     if settings.source_url is None:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
     if _LANGSMITH.fits(settings.source_url.get_secret_value()):
-        return _langsmith(settings)
+        return _langsmith(settings, budgets)
     if settings.mapping is not None and settings.source_kind not in {None, "runs"}:
         raise SettingsError(
             f"{PREFIX}MAPPING takes the place of {PREFIX}SOURCE_KIND={settings.source_kind}; set one of them"
@@ -57,9 +60,9 @@ def open_source(settings: Settings) -> RunSource:
     return opened(source.choice)
 
 
-def _langsmith(settings: Settings) -> RunSource:
+def _langsmith(settings: Settings, budgets: Budgets | None) -> RunSource:
     from export_pipeline.sources.http.client import Access, Client
-    from export_pipeline.sources.langsmith.api import Api
+    from export_pipeline.sources.langsmith.api import RATES, Api
     from export_pipeline.sources.langsmith.source import LangSmithSource
 
     assert settings.source_url is not None  # noqa: S101
@@ -76,8 +79,9 @@ def _langsmith(settings: Settings) -> RunSource:
     headers = {"X-API-Key": key}
     if settings.source_workspace_id is not None:
         headers["X-Tenant-Id"] = str(settings.source_workspace_id)
+    base = _LANGSMITH.base(settings.source_url.get_secret_value(), private=settings.private_endpoints)
     client = Client(
-        _LANGSMITH.base(settings.source_url.get_secret_value(), private=settings.private_endpoints),
+        base,
         access=Access(
             service="LangSmith",
             headers=headers,
@@ -85,8 +89,10 @@ def _langsmith(settings: Settings) -> RunSource:
             advice=f"{PREFIX}SOURCE_API_KEY, and {PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces",
         ),
         patience=settings.source_minutes * 60,
+        budget=OwnBudget() if budgets is None else budgets(budget_id(base, key)),
+        rate=settings.source_rate or RATES["v2"],
     )
-    source = LangSmithSource(Api(client))
+    source = LangSmithSource(Api(client, rate=settings.source_rate), at_once=settings.source_intervals)
     try:
         source.connect()
     except BaseException:

@@ -150,7 +150,10 @@ class ColumnReport:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What `source check` prints; `problems` lists everything that keeps the store from being exported."""
+    """What `source check` prints; `problems` lists everything that keeps the store from being exported.
+
+    `usage` is a sentence on how near the store's limit of requests is, where it has one.
+    """
 
     url: str
     columns: Sequence[ColumnReport]
@@ -159,6 +162,7 @@ class SourceReport:
     sample: dict[str, str | None] | None = None
     index: str | None = None
     projects: int = 0
+    usage: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
 

@@ -33,6 +33,7 @@ def report(api: Api) -> SourceReport:
         sample=_sample(api, projects),
         index="the API's own",
         projects=len(projects),
+        usage=api.usage(),
         extra={"API": shape, "Late data": "seen by a day's statistics: runs, tokens, cost, errors, feedback"},
     )
 

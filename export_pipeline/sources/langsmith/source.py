@@ -43,9 +43,9 @@ class LangSmithSource(RunSource):
 
     epoch_unit: EpochUnit = "s"
 
-    def __init__(self, api: Api) -> None:
-        """`api` is closed with the source."""
-        self._api = api
+    def __init__(self, api: Api, *, at_once: int) -> None:
+        """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
+        self._api, self._at_once = api, at_once
 
     def connect(self) -> None:
         """Asks one question, so that a wrong address or key is told at once."""
@@ -108,7 +108,7 @@ class LangSmithSource(RunSource):
         query = _query(project, filter, selects(self._api.shape, fields))
         try:
             before = self._api.stats(query, window.start, window.end).fingerprint
-            yield WindowReading(Runs(self._api, query), window, before)
+            yield WindowReading(Runs(self._api, query), window, before, at_once=self._at_once)
         finally:
             query.stop.set()
 

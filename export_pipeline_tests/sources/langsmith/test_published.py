@@ -32,6 +32,7 @@ def house(tmp_path: Path, seaweedfs: Weed, server: LangSmith) -> House:
     """A house whose trace store is the server."""
     made = House(tmp_path, seaweedfs, start=DAY)
     given = {"SOURCE_URL": server.source_url, "SOURCE_API_KEY": KEY, "SOURCE_WORKSPACE_ID": TENANT}
+    given["SOURCE_RATE"] = "10000"
     made.variables.update({PREFIX + name: value for name, value in given.items()})
     return made
 
