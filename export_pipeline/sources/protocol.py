@@ -10,7 +10,7 @@ are in no window and are counted by `outside`. Parsing, checking and setting bad
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNASSIGNED = "export_pipeline:unassigned"
 """The key of the project that stands for the rows of no project."""
+FEEDBACK_FIGURE = "feedback "
+"""What the names of a day's figures begin with that are of its feedback."""
 FILTERED_SECONDS = 60.0
 """How long the days of an export that has a filter may be counted: what somebody's filter costs is theirs to bear."""
 
@@ -65,7 +67,8 @@ class DayFingerprint:
     """What is needed to see later that a day's rows changed; None where the store has no such column.
 
     `superseded` counts rows beside `rows`: older versions of runs, which are not exported. `digest` is another number
-    where one of the rows is another one, whatever their order.
+    where one of the rows is another one, whatever their order. `figures` are sums over the rows by name, of a store
+    that can be asked for nothing else; those of 0 are left out.
     """
 
     rows: int
@@ -74,6 +77,7 @@ class DayFingerprint:
     max_feedback_modified_at: datetime | None = None
     superseded: int = 0
     digest: int | None = None
+    figures: Mapping[str, str] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
