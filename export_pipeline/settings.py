@@ -109,6 +109,15 @@ class Settings(BaseSettings):
     source_minutes: float = Field(
         30, gt=0, description="Longest wait for the trace store's next rows, or for any other answer of it, minutes."
     )
+    source_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Requests a second that all workers together make of a trace store behind an API, by default as "
+        "many as its limits allow.",
+    )
+    source_intervals: int = Field(
+        4, ge=1, le=16, description="Intervals of a day that are read at once from a trace store behind an API."
+    )
     tenant_id: uuid.UUID = Field(
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
         description="Workspace where the store has none, and that commands work in; "

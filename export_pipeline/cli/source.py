@@ -63,6 +63,8 @@ def _show(report: "SourceReport") -> None:
         [(column.field, column.origin, column.detail, _short(sample.get(column.field))) for column in report.columns],
     )
     output.say(f"Index for project and start_time: {report.index or 'none'}")
+    if report.usage is not None:
+        output.say(f"Requests: {report.usage}")
     for name, value in report.extra.items():
         output.say(f"{name}: {value}")
     for warning in report.warnings:

@@ -66,7 +66,8 @@ def _source(settings: "Settings") -> tuple[bool, str, bool]:
         report = source.check()
     if report.problems:
         return False, "; ".join(report.problems), False
-    detail = "; ".join([f"{report.url}, {report.projects} projects", *report.warnings])
+    told = [f"{report.url}, {report.projects} projects", report.usage, *report.warnings]
+    detail = "; ".join(filter(None, told))
     return True, detail, bool(report.warnings)
 
 

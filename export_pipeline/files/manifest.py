@@ -116,6 +116,10 @@ class SourceFingerprint(_Part):
     digest: int | None = Field(
         default=None, description="Sum of a hash of each row, where rows have no time of change."
     )
+    figures: dict[Text, Text] | None = Field(
+        default=None,
+        description="Sums over the rows, of a store that can be asked for nothing else; without those of 0.",
+    )
 
 
 class RejectedRun(_Part):

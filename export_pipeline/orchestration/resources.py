@@ -50,9 +50,10 @@ class Connections(dg.ConfigurableResource[Any]):
     @cached_property
     def source(self) -> "RunSource":
         """The trace store."""
+        from export_pipeline.exports.budget import shared_budgets
         from export_pipeline.sources.factory import open_source
 
-        return open_source(self.settings)
+        return open_source(self.settings, budgets=shared_budgets(self.control))
 
     @property
     def store(self) -> "ObjectStore":

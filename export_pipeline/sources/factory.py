@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
 from export_pipeline.settings import PREFIX, Settings
 from export_pipeline.sources.http.address import Address
+from export_pipeline.sources.http.budget import Budgets, OwnBudget, budget_id
 from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
 from export_pipeline.sources.presets.choose import Choice, choose, of_mapping
 from export_pipeline.sources.protocol import RunSource
@@ -31,8 +33,10 @@ _LANGSMITH = Address(
 _LANGFUSE = Address(scheme="langfuse-cloud", example="langfuse-cloud://cloud.langfuse.com", suffixes=("/api/public",))
 
 
-def open_source(settings: Settings) -> RunSource:
+def open_source(settings: Settings, *, budgets: Budgets | None = None) -> RunSource:
     """The trace store, connected to once, with the mapping that its kind needs.
+
+    `budgets` are those that all workers share, of stores behind an API; without them this process has its own.
 
     Raises `SettingsError` (no URL, another kind of database, a wrong mapping), `SourceUnusableError` (no such file or
     database, refused, a version of a known store that cannot be read) or `SourceUnreachableError`; the text names the
@@ -41,9 +45,9 @@ def open_source(settings: Settings) -> RunSource:
     if settings.source_url is None:
         raise SettingsError(f"{PREFIX}SOURCE_URL is not set")
     if _LANGSMITH.fits(settings.source_url.get_secret_value()):
-        return _langsmith(settings)
+        return _langsmith(settings, budgets)
     if _LANGFUSE.fits(settings.source_url.get_secret_value()):
-        return _langfuse_cloud(settings)
+        return _langfuse_cloud(settings, budgets)
     if settings.mapping is not None and settings.source_kind not in {None, "runs"}:
         raise SettingsError(
             f"{PREFIX}MAPPING takes the place of {PREFIX}SOURCE_KIND={settings.source_kind}; set one of them"
@@ -65,9 +69,9 @@ def open_source(settings: Settings) -> RunSource:
     return opened(source.choice)
 
 
-def _langsmith(settings: Settings) -> RunSource:
+def _langsmith(settings: Settings, budgets: Budgets | None) -> RunSource:
     from export_pipeline.sources.http.client import Access
-    from export_pipeline.sources.langsmith.api import Api
+    from export_pipeline.sources.langsmith.api import RATES, Api
     from export_pipeline.sources.langsmith.source import LangSmithSource
 
     key = _api_key(settings, "LangSmith")
@@ -76,12 +80,14 @@ def _langsmith(settings: Settings) -> RunSource:
         headers["X-Tenant-Id"] = str(settings.source_workspace_id)
     advice = f"{PREFIX}SOURCE_API_KEY, and {PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces"
     access = Access(service="LangSmith", headers=headers, secrets=(key,), advice=advice)
-    return _connected(LangSmithSource(Api(_client(settings, _LANGSMITH, access))))
+    clients = _Clients(settings, _LANGSMITH, access, budgets)
+    api = Api(clients.made(key, rate=settings.source_rate or RATES["v2"]), rate=settings.source_rate)
+    return _connected(LangSmithSource(api, at_once=settings.source_intervals))
 
 
-def _langfuse_cloud(settings: Settings) -> RunSource:
+def _langfuse_cloud(settings: Settings, budgets: Budgets | None) -> RunSource:
     from export_pipeline.sources.http.client import Access
-    from export_pipeline.sources.langfuse_cloud.api import Api
+    from export_pipeline.sources.langfuse_cloud.api import METRICS_RATE, RATE, Api
     from export_pipeline.sources.langfuse_cloud.source import LangfuseCloudSource
 
     key = _api_key(settings, "Langfuse")
@@ -98,8 +104,10 @@ def _langfuse_cloud(settings: Settings) -> RunSource:
         secrets=(basic, secret),
         advice=f"{PREFIX}SOURCE_API_KEY, and whether {PREFIX}SOURCE_URL names the region of its project",
     )
-    observations, metrics = (_client(settings, _LANGFUSE, access) for _ in range(2))
-    return _connected(LangfuseCloudSource(Api(observations, metrics)))
+    clients = _Clients(settings, _LANGFUSE, access, budgets)
+    observations = clients.made(key, rate=settings.source_rate or RATE)
+    api = Api(observations, clients.made(f"metrics of {key}", rate=METRICS_RATE))
+    return _connected(LangfuseCloudSource(api, at_once=settings.source_intervals))
 
 
 def _api_key(settings: Settings, service: str) -> str:
@@ -116,12 +124,24 @@ def _api_key(settings: Settings, service: str) -> str:
     return key
 
 
-def _client(settings: Settings, address: Address, access: "Access") -> "Client":
-    from export_pipeline.sources.http.client import Client
+@dataclass(frozen=True)
+class _Clients:
+    """Makes clients of one API."""
 
-    assert settings.source_url is not None  # noqa: S101
-    base = address.base(settings.source_url.get_secret_value(), private=settings.private_endpoints)
-    return Client(base, access=access, patience=settings.source_minutes * 60)
+    settings: Settings
+    address: Address
+    access: "Access"
+    budgets: Budgets | None
+
+    def made(self, owner: str, *, rate: float) -> "Client":
+        """One that shares a budget with all that have the same owner."""
+        from export_pipeline.sources.http.client import Client
+
+        assert self.settings.source_url is not None  # noqa: S101
+        base = self.address.base(self.settings.source_url.get_secret_value(), private=self.settings.private_endpoints)
+        budget = OwnBudget() if self.budgets is None else self.budgets(budget_id(base, owner))
+        patience = self.settings.source_minutes * 60
+        return Client(base, access=self.access, patience=patience, budget=budget, rate=rate)
 
 
 def _connected(source: "LangSmithSource | LangfuseCloudSource") -> RunSource:

@@ -10,7 +10,7 @@ are in no window and are counted by `outside`. Parsing, checking and setting bad
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNASSIGNED = "export_pipeline:unassigned"
 """The key of the project that stands for the rows of no project."""
+FEEDBACK_FIGURE = "feedback "
+"""What the names of a day's figures begin with that are of its feedback."""
 FILTERED_SECONDS = 60.0
 """How long the days of an export that has a filter may be counted: what somebody's filter costs is theirs to bear."""
 
@@ -65,7 +67,8 @@ class DayFingerprint:
     """What is needed to see later that a day's rows changed; None where the store has no such column.
 
     `superseded` counts rows beside `rows`: older versions of runs, which are not exported. `digest` is another number
-    where one of the rows is another one, whatever their order. Not `is_exact`: `rows` may be more than there are, and
+    where one of the rows is another one, whatever their order. `figures` are sums over the rows by name, of a store
+    that can be asked for nothing else; those of 0 are left out. Not `is_exact`: `rows` may be more than there are, and
     say nothing of a change.
     """
 
@@ -75,6 +78,7 @@ class DayFingerprint:
     max_feedback_modified_at: datetime | None = None
     superseded: int = 0
     digest: int | None = None
+    figures: Mapping[str, str] | None = field(default=None, hash=False)
     is_exact: bool = True
 
 
@@ -152,7 +156,10 @@ class ColumnReport:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What `source check` prints; `problems` lists everything that keeps the store from being exported."""
+    """What `source check` prints; `problems` lists everything that keeps the store from being exported.
+
+    `usage` is a sentence on how near the store's limit of requests is, where it has one.
+    """
 
     url: str
     columns: Sequence[ColumnReport]
@@ -161,6 +168,7 @@ class SourceReport:
     sample: dict[str, str | None] | None = None
     index: str | None = None
     projects: int = 0
+    usage: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
 

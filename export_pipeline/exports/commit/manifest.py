@@ -109,6 +109,7 @@ def _fingerprint(fingerprint: DayFingerprint) -> SourceFingerprint:
         feedbacks=fingerprint.feedbacks,
         max_feedback_modified_at=fingerprint.max_feedback_modified_at,
         digest=fingerprint.digest,
+        figures=None if fingerprint.figures is None else dict(fingerprint.figures),
     )
 
 

@@ -25,7 +25,7 @@ from export_pipeline.exports.control.engine import (
 from export_pipeline.exports.control.transaction import Transaction
 from export_pipeline.settings import Settings
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """The newest of `exports/control/migrations/versions`: the one that this code reads and writes."""
 
 _MIGRATION_LOCK = 0x65787069  # any constant number; PostgreSQL's advisory locks are known by number

@@ -259,3 +259,15 @@ notices = sa.Table(
     sa.UniqueConstraint("kind", "subject"),
     comment="an outbox: written with the change that it tells of, sent afterwards",
 )
+
+request_budgets = sa.Table(
+    "request_budgets",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True, comment="a slow hash of the API's address and the key"),
+    sa.Column("next_at", sa.BigInteger, nullable=False, comment="when the next request may be made"),
+    sa.Column("minute", sa.BigInteger, nullable=False, comment="start of the minute in which the last one was made"),
+    sa.Column("requests", sa.BigInteger, nullable=False, comment="requests of that minute"),
+    sa.Column("before", sa.BigInteger, nullable=False, comment="requests of the minute before it"),
+    sa.Column("refused_at", sa.BigInteger, comment="when the API last refused a request for being too many"),
+    comment="what all workers with one key may still ask of an API",
+)

@@ -1,11 +1,12 @@
 """Which committed days the trace store has changed since they were read.
 
 A day is compared by what the store says without reading rows: how many there are, the greatest `modified_at`, the
-digest of the columns that the mapping names for it, and count and `modified_at` of their feedback. That shows rows that
-came late, changed rows where the store has `modified_at` or a digest, and rows and feedback that are gone. It does not
-show, whatever is looked at:
+digest of the columns that the mapping names for it, the sums that an API gives (tokens, costs, errors, runs that have
+not ended), and count and `modified_at` of their feedback. That shows rows that came late, changed rows where the store
+has `modified_at` or a digest, or where a sum is another one, and rows and feedback that are gone. It does not show,
+whatever is looked at:
 
-- a changed row in a store that has neither, and a row that another one has taken the place of there;
+- a changed row in a store that has none of these, and a row that another one has taken the place of there;
 - a change that a transaction made before the day was read and committed afterwards, where the row was there already and
   its `modified_at` is smaller than one that was seen. Hence a day with a change less than `OVERLAP` before its reading
   is read once more when `SETTLED` has passed. Rows that such a transaction has added are counted, and seen at once;
@@ -24,7 +25,7 @@ from export_pipeline.exports.control.records import DayRecord, TableRecord, read
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.times import instant
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.protocol import DayFingerprint, RunSource
+from export_pipeline.sources.protocol import FEEDBACK_FIGURE, DayFingerprint, RunSource
 
 OVERLAP = timedelta(minutes=15)
 """A transaction may commit so long after the instant that it has written into `modified_at`."""
@@ -41,10 +42,10 @@ class ChangedDay:
     """A committed day to be read again.
 
     `rows` and `feedbacks` are how many more there are (fewer, where negative); `runs_moved` and `feedbacks_moved`:
-    their greatest `modified_at`, or the runs' digest, differs. `seen` is the one of the runs that was read. `modified`:
-    how many rows have a later one, new rows too; None where that is not known. `again`: nothing differs, the day is
-    read once more. `since` is when it was last read. `change` names the change: the same text as long as neither side
-    moves. `failed`: the last attempt at the day did.
+    their greatest `modified_at`, the runs' digest or one of the `figures` differs. `seen` is the `modified_at` of the
+    runs that was read. `modified`: how many rows have a later one, new rows too; None where that is not known. `again`:
+    nothing differs, the day is read once more. `since` is when it was last read. `change` names the change: the same
+    text as long as neither side moves. `failed`: the last attempt at the day did.
     """
 
     day: date
@@ -55,6 +56,7 @@ class ChangedDay:
     change: str
     runs_moved: bool = False
     feedbacks_moved: bool = False
+    figures: tuple[str, ...] = ()
     seen: datetime | None = None
     modified: int | None = None
     failed: bool = False
@@ -105,9 +107,7 @@ def find_changed_days(
     tree = None if table.filter is None else read_filter(table.filter)
     fingerprints = source.days(table.project_key, window, filter=tree, seconds=seconds)
     if not _FEEDBACK_FIELDS & set(table.fields):
-        fingerprints = {
-            day: replace(each, feedbacks=None, max_feedback_modified_at=None) for day, each in fingerprints.items()
-        }
+        fingerprints = {day: _without_feedback(each) for day, each in fingerprints.items()}
     result = compare(watched, fingerprints, now=now)
     parts = {part.day: part.window for part in window.days()}
 
@@ -147,7 +147,8 @@ def reason(days: Sequence[ChangedDay]) -> str:
         if number:
             parts.append(f"{number:,} changed" if parts else f"{_many(number, 'row')} changed")
         elif not parts:
-            parts.append("rows changed")
+            names = sorted({name for day in days for name in day.figures})
+            parts.append(f"{', '.join(names) or 'rows'} changed".replace("_", " "))
     feedback = _more_and_fewer([day.feedbacks for day in days], "feedback")
     if not feedback and any(day.feedbacks_moved for day in days):
         feedback.append("feedback changed")
@@ -168,8 +169,10 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | No
     rows = there.rows - known.rows if there.is_exact else 0
     # No feedback table is none at all: one that comes later is a change only where it holds something.
     feedbacks = 0 if there.feedbacks is None else there.feedbacks - (known.feedbacks or 0)
+    figures, of_feedback = _other_figures(there, known)
     runs_moved = _moved(there.max_modified_at, known.max_modified_at) or _moved(there.digest, known.digest)
     feedbacks_moved = _moved(there.max_feedback_modified_at, known.max_feedback_modified_at)
+    runs_moved, feedbacks_moved = runs_moved or bool(figures), feedbacks_moved or bool(of_feedback)
     changed = bool(rows or feedbacks or runs_moved or feedbacks_moved)
     if not changed and not _is_unsettled(record, known, now):
         return None
@@ -180,6 +183,7 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | No
         feedbacks=feedbacks,
         runs_moved=runs_moved,
         feedbacks_moved=feedbacks_moved,
+        figures=figures,
         seen=known.max_modified_at,
         modified=None if known.rows else there.rows,
         again=not changed,
@@ -193,6 +197,20 @@ def _late(record: DayRecord, there: DayFingerprint, now: int) -> ChangedDay | No
 def _moved(here: datetime | int | None, before: datetime | int | None) -> bool:
     """Whether a greatest `modified_at`, or a digest, differs; a column that the store has lost says nothing."""
     return here is not None and here != before
+
+
+def _other_figures(there: DayFingerprint, known: DayFingerprint) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the figures that differ: of the runs, and of their feedback where the store was asked about it."""
+    if there.figures is None:
+        return (), ()
+    here, before = there.figures, known.figures or {}
+    names = sorted(name for name in {*here, *before} if here.get(name) != before.get(name))
+    of_feedback = tuple(name for name in names if name.startswith(FEEDBACK_FIGURE))
+    return tuple(name for name in names if name not in of_feedback), () if there.feedbacks is None else of_feedback
+
+
+def _without_feedback(fingerprint: DayFingerprint) -> DayFingerprint:
+    return replace(fingerprint, feedbacks=None, max_feedback_modified_at=None)
 
 
 def _changed(day: ChangedDay) -> int | None:
@@ -231,15 +249,16 @@ def _known(recorded: Mapping[str, Any]) -> DayFingerprint:
         feedbacks=recorded.get("feedbacks"),
         max_feedback_modified_at=moment("max_feedback_modified_at"),
         digest=recorded.get("digest"),
+        figures=recorded.get("figures"),
     )
 
 
 def _shown(fingerprint: DayFingerprint) -> str:
     at = (fingerprint.max_modified_at, fingerprint.max_feedback_modified_at)
     texts = [None if value is None else value.astimezone(UTC).isoformat() for value in at]
-    return json.dumps(
-        [fingerprint.rows, fingerprint.feedbacks, *texts, *([] if fingerprint.digest is None else [fingerprint.digest])]
-    )
+    marks: list[Any] = [] if fingerprint.digest is None else [fingerprint.digest]
+    marks += [] if fingerprint.figures is None else [sorted(fingerprint.figures.items())]
+    return json.dumps([fingerprint.rows, fingerprint.feedbacks, *texts, *marks])
 
 
 def _digest(parts: Sequence[object]) -> str:

@@ -1,10 +1,12 @@
 """Requests to the API: one answer for each, whatever has to be repeated until it comes."""
 
+import random
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ import urllib3
 from export_pipeline.backoff import Backoff
 from export_pipeline.errors import SourceSlowError, SourceUnreachableError, SourceUnusableError, shortened
 from export_pipeline.settings import MIB, PREFIX
+from export_pipeline.sources.http.budget import Budget
 
 T = TypeVar("T")
 
@@ -27,6 +30,8 @@ _BAD_ANSWERS = 4
 """Answers to one request that may be unreadable before it counts as failed."""
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _SHOWN_CHARACTERS = 300
+_LOOK_SECONDS = 0.1
+"""How often somebody who waits for others looks whether it is to stop."""
 
 
 class RefusedError(SourceUnusableError):
@@ -64,14 +69,17 @@ class Access:
 
 
 class Client:
-    """One API, with one key; its methods may be called from several threads at once."""
+    """One API, with one key; its methods may be called from several threads at once.
 
-    def __init__(self, base: str, *, access: Access, patience: float) -> None:
+    `rate` is how many requests a second are allowed to all who share the budget; who finds out more may change it.
+    """
+
+    def __init__(self, base: str, *, access: Access, patience: float, budget: Budget, rate: float) -> None:
         """`patience` is how long any answer is waited for, in seconds, repetitions included."""
-        self.base = base
-        self._access, self._patience = access, patience
+        self.base, self.rate = base, rate
+        self._access, self._patience, self._budget = access, patience, budget
         self._places = threading.BoundedSemaphore(IN_FLIGHT)
-        self._resume_at = 0.0
+        self._turns = threading.Lock()
         self._pool = _pool(base)
 
     @property
@@ -127,6 +135,19 @@ class Client:
                     f"{self.service} at {self.base} gives no usable answer to {path}: {failure}"
                 )
 
+    def usage(self) -> str:
+        """A sentence on how near the limit is."""
+        used = self._budget.usage()
+        refused = "none was refused for being too many"
+        if used.refused_at is not None:
+            at = datetime.fromtimestamp(used.refused_at // 1_000_000, UTC)
+            refused = f"the last one that was refused for being too many: {at:%Y-%m-%d %H:%M:%S} UTC"
+        most = 60 * self.rate
+        return (
+            f"{used.requests:,} requests in the last minute, {used.requests / most:.0%} of the {most:,.0f} that all "
+            f"workers with this key may make; {refused}"
+        )
+
     def close(self) -> None:
         """Gives back the connections."""
         self._pool.clear()
@@ -135,11 +156,7 @@ class Client:
         self, method: str, path: str, body: str | None, stop: threading.Event, *, seconds: float, most_bytes: int
     ) -> tuple[int, Mapping[str, str], str]:
         with self._places:
-            pause = max(0.0, self._resume_at - time.monotonic())
-            if pause > seconds:
-                raise SourceSlowError(f"{self.service} asks to be left alone for {pause:.0f} s more")
-            if stop.wait(pause):
-                raise Stopped
+            self._await_turn(stop, seconds=seconds)
             answer = self._pool.request(
                 method,
                 f"{self.base}{path}",
@@ -156,6 +173,34 @@ class Client:
                 answer.close()  # what is left of the answer must not become the next one's begin
                 raise
 
+    def _await_turn(self, stop: threading.Event, *, seconds: float) -> None:
+        """Waits until the budget has a request left; one thread at a time asks it, so that they come in their order."""
+        end = time.monotonic() + seconds
+        while not self._turns.acquire(timeout=_LOOK_SECONDS):
+            self._go_on(stop, end)
+        try:
+            given = False
+            while not given:
+                turn = self._budget.take(self.rate)
+                given = turn.given
+                # Those that are to ask again must not all do so at the same instant.
+                pause = turn.seconds if given else max(0.05, turn.seconds) * random.uniform(1.0, 1.5)  # noqa: S311
+                self._go_on(stop, end - pause)
+                stop.wait(pause)
+            self._go_on(stop, end)
+        finally:
+            self._turns.release()
+
+    def _go_on(self, stop: threading.Event, end: float) -> None:
+        """Raises where the answer is not wanted any more, or would come too late."""
+        if stop.is_set():
+            raise Stopped
+        if time.monotonic() > end:
+            raise SourceSlowError(
+                f"{self.service} is asked as often as its limit allows, {self.rate:g} requests a second of all workers "
+                f"with this key, or has asked to be left alone ({self.usage()})"
+            )
+
     def _headers(self, *, has_body: bool) -> dict[str, str]:
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **self._access.headers}
         if has_body:
@@ -163,10 +208,10 @@ class Client:
         return headers
 
     def _wait_for(self, status: int, headers: Mapping[str, str]) -> float:
-        """The seconds that the server wants to be left alone for, by everybody who shares this client."""
+        """The seconds that the server wants to be left alone for; after a 429 by everybody who shares the budget."""
         pause = _seconds_of(headers.get("Retry-After", ""))
         if status == 429:
-            self._resume_at = max(self._resume_at, time.monotonic() + pause)
+            self._budget.pause(max(pause, FIRST_PAUSE))
         return pause
 
     def _refusal(self, status: int, text: str) -> SourceUnusableError:

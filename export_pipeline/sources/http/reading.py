@@ -30,8 +30,6 @@ from export_pipeline.sources.http.intervals import Interval, cut
 from export_pipeline.sources.http.rows import Row, RowPage, batch_of
 from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
 
-AHEAD = 3
-"""Intervals that are read while one is written."""
 BATCH_ROWS = 1_000
 FIRST_PAUSE = 0.5
 """Before an interval is read again, in seconds; each further one is twice as long."""
@@ -78,9 +76,9 @@ class _UnsteadyError(Exception):
 class WindowReading(RunSnapshot):
     """The runs of one project and window."""
 
-    def __init__(self, listing: Listing, window: Window, before: DayFingerprint) -> None:
-        """`before` is the window's, asked for before anything is read."""
-        self._listing, self._window, self._before = listing, window, before
+    def __init__(self, listing: Listing, window: Window, before: DayFingerprint, *, at_once: int) -> None:
+        """`before` is the window's, asked for before anything is read; `at_once` is how many intervals are."""
+        self._listing, self._window, self._before, self._at_once = listing, window, before, at_once
         self._page_rows = listing.page_rows
         self._counted: int | None = None
         self._is_begun = False
@@ -95,7 +93,7 @@ class WindowReading(RunSnapshot):
         if self._is_begun:
             raise RuntimeError("the batches of a snapshot are read once")
         self._is_begun = True
-        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="interval")
+        pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="interval")
         try:
             yield from self._in_order(pool)
         finally:
@@ -103,7 +101,7 @@ class WindowReading(RunSnapshot):
             pool.shutdown(cancel_futures=True)
 
     def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
-        """Reads the oldest interval and, as far as `AHEAD` allows, those after it, and hands out one after the other.
+        """Reads the oldest interval and, as far as `at_once` allows, those after it, and hands out one after the other.
 
         What is read and not handed out yet counts too: an interval that is cut again and again must not pile up the
         newer part of each time.
@@ -111,8 +109,8 @@ class WindowReading(RunSnapshot):
         todo = deque(_Task(interval) for interval in cut(self._window, self._before.rows))
         counted = 0
         while todo:
-            free = AHEAD - sum(task.future is not None for task in todo)
-            for place, task in enumerate(islice(todo, AHEAD)):
+            free = self._at_once - sum(task.future is not None for task in todo)
+            for place, task in enumerate(islice(todo, self._at_once)):
                 if task.future is None and (free > 0 or place == 0):
                     task.future = pool.submit(self._read, task.interval)
                     free -= 1

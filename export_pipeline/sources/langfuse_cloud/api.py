@@ -20,6 +20,10 @@ from export_pipeline.sources.langfuse_cloud.rows import CORE, Span, cut_metadata
 from export_pipeline.sources.langfuse_cloud.scores import Score, score_of
 from export_pipeline.sources.protocol import Project
 
+RATE = 1.5
+"""Requests a second: the plan Core allows 100 a minute, Hobby 30, Pro 1,000."""
+METRICS_RATE = 5.0
+"""Of metrics, which have a limit of their own, by the hour or the day: it is met by what a 429 says."""
 MOST_BYTES_OF_ONE = 256 * MIB
 """Of an answer with one observation."""
 SPANS_A_PAGE = 1_000
@@ -68,6 +72,10 @@ class Api:
     def service(self) -> str:
         """What errors call it."""
         return self._client.service
+
+    def usage(self) -> str:
+        """A sentence on how near the limit is."""
+        return self._client.usage()
 
     def projects(self) -> list[Project]:
         """The key's project."""

@@ -26,6 +26,7 @@ def report(api: Api) -> SourceReport:
         sample=_sample(api, projects),
         index="the API's own",
         projects=len(projects),
+        usage=api.usage(),
         extra={
             "API": "observations v2, scores v3, metrics v2",
             "Changed rows": "seen by a day's count, tokens and costs; a changed text, score or end is not",

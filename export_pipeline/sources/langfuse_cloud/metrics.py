@@ -4,29 +4,38 @@ Metrics count every stored version of an observation, so that a count may be lar
 fall without a change of the data: they tell that a day changed, and are no proof that it is complete.
 """
 
-import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.protocol import DayFingerprint
 
-_COUNT, _DAY = "count_count", "time_dimension"
+_DAY, _COUNT, _SCORES = "time_dimension", "count_count", "sum_countScores"
+_SUMS = {
+    "input_tokens": "sum_inputTokens",
+    "output_tokens": "sum_outputTokens",
+    "total_tokens": "sum_totalTokens",
+    "total_cost": "sum_totalCost",
+}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A day's figures: `versions` of observations at least, and a number that is another one where any changed."""
+    """A day's figures: `versions` of observations at least, their scores, and sums; those of 0 are left out."""
 
     day: date
     versions: int
-    digest: int
+    scores: int
+    sums: Mapping[str, str]
 
     @property
     def fingerprint(self) -> DayFingerprint:
         """The same, as it is kept with a day."""
-        return DayFingerprint(rows=self.versions, digest=self.digest, is_exact=False)
+        figures = {"observations": str(self.versions), **self.sums}
+        return DayFingerprint(rows=self.versions, feedbacks=self.scores, figures=figures, is_exact=False)
 
 
 def marks_of(answer: str) -> list[Mark]:
@@ -38,18 +47,19 @@ def marks_of(answer: str) -> list[Mark]:
     rows = found.get("data") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadAnswerError(f"the answer has no data: {answer[:200]}")
-    marks = []
-    for row in rows:
-        try:
-            day, versions = date.fromisoformat(str(row[_DAY])[:10]), int(row[_COUNT] or 0)
-        except (KeyError, ValueError, TypeError):
-            raise BadAnswerError(f"the metrics have no {_DAY} and {_COUNT}: {answer[:200]}") from None
-        if versions:
-            marks.append(Mark(day, versions, _digest({name: row[name] for name in sorted(row) if name != _DAY})))
-    return marks
+    try:
+        marks = list(map(_mark, rows))
+    except (KeyError, ValueError, TypeError):
+        raise BadAnswerError(f"the metrics have no {_DAY} or no {_COUNT}: {answer[:200]}") from None
+    return [mark for mark in marks if mark.versions]
 
 
-def _digest(figures: dict[str, object]) -> int:
-    shown = [[name, f"{float(str(figure or 0)):.6g}"] for name, figure in figures.items()]
-    # 53 bits are what every reader of JSON takes for an integer.
-    return int.from_bytes(hashlib.sha256(json.dumps(shown).encode()).digest()[:8], "big") % 2**53
+def _mark(row: Mapping[str, Any]) -> Mark:
+    # A server may add up in any order: the last digits of a float say nothing.
+    sums = {name: f"{float(row.get(column) or 0):.9g}" for name, column in _SUMS.items()}
+    return Mark(
+        day=date.fromisoformat(str(row[_DAY])[:10]),
+        versions=int(row[_COUNT] or 0),
+        scores=int(row.get(_SCORES) or 0),
+        sums={name: figure for name, figure in sums.items() if figure != "0"},
+    )

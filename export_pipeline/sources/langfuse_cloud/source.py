@@ -48,9 +48,9 @@ class LangfuseCloudSource(RunSource):
 
     epoch_unit: EpochUnit = "s"
 
-    def __init__(self, api: Api) -> None:
-        """`api` is closed with the source."""
-        self._api = api
+    def __init__(self, api: Api, *, at_once: int) -> None:
+        """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
+        self._api, self._at_once = api, at_once
 
     def connect(self) -> None:
         """Asks one question, so that a wrong address or key is told at once."""
@@ -116,7 +116,8 @@ class LangfuseCloudSource(RunSource):
         with_scores = bool(_FEEDBACK & set(DEFAULT_FIELDS if fields is None else fields))
         try:
             before = self._before(query, window)
-            yield WindowReading(_Observations(self._api, query, window, with_scores=with_scores), window, before)
+            listing = _Observations(self._api, query, window, with_scores=with_scores)
+            yield WindowReading(listing, window, before, at_once=self._at_once)
         finally:
             query.stop.set()
 

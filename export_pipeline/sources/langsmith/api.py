@@ -25,6 +25,8 @@ from export_pipeline.sources.protocol import Project
 
 PAGE_ROWS: dict[Shape, int] = {"v2": 1_000, "v1": 100}
 """The largest page that each version gives."""
+RATES: dict[Shape, float] = {"v2": 27.0, "v1": 1.25}
+"""Requests a second that are made of each: LangSmith's cloud allows 300 and 15 within ten seconds."""
 MOST_BYTES_OF_ONE = 256 * MIB
 """Of an answer with one run."""
 _SESSIONS_A_PAGE = 100
@@ -44,8 +46,9 @@ class Query:
 class Api:
     """One LangSmith; its methods may be called from several threads at once."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, *, rate: float | None = None) -> None:
+        """`rate`: requests a second, where it is not the version's that decides."""
+        self._client, self._rate = client, rate
         self._shape: Shape | None = None
 
     @property
@@ -71,6 +74,7 @@ class Api:
                 self._shape = "v2"
             else:
                 self._shape = "v2"
+            self._client.rate = self._rate or RATES[self._shape]
         return self._shape
 
     def page(
@@ -151,6 +155,10 @@ class Api:
             if len(listed) < _SESSIONS_A_PAGE:
                 return found
             last = listed[-1].key
+
+    def usage(self) -> str:
+        """A sentence on how near its limit is."""
+        return self._client.usage()
 
     def close(self) -> None:
         """Gives back the connections."""

@@ -14,6 +14,11 @@ _LOOK_BACK = timedelta(days=7)
 _PROJECTS = 5
 """Of which one must have a run for there to be a sample; the youngest are asked."""
 
+_LATE_DATA = (
+    "seen by a day's statistics: runs, those that have not ended, tokens, costs, errors, feedback; not seen is what "
+    "changes none of them, such as other outputs or tags of a run that had ended"
+)
+
 
 def report(api: Api) -> SourceReport:
     """Where each field comes from, and a run of one of the youngest projects."""
@@ -33,7 +38,8 @@ def report(api: Api) -> SourceReport:
         sample=_sample(api, projects),
         index="the API's own",
         projects=len(projects),
-        extra={"API": shape, "Late data": "seen by a day's statistics: runs, tokens, cost, errors, feedback"},
+        usage=api.usage(),
+        extra={"API": shape, "Late data": _LATE_DATA},
     )
 
 

@@ -4,7 +4,9 @@ import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 
 from typing_extensions import override
 
@@ -43,9 +45,9 @@ class LangSmithSource(RunSource):
 
     epoch_unit: EpochUnit = "s"
 
-    def __init__(self, api: Api) -> None:
-        """`api` is closed with the source."""
-        self._api = api
+    def __init__(self, api: Api, *, at_once: int) -> None:
+        """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
+        self._api, self._at_once = api, at_once
 
     def connect(self) -> None:
         """Asks one question, so that a wrong address or key is told at once."""
@@ -107,8 +109,8 @@ class LangSmithSource(RunSource):
     ) -> Iterator[WindowReading]:
         query = _query(project, filter, selects(self._api.shape, fields))
         try:
-            before = self._api.stats(query, window.start, window.end).fingerprint
-            yield WindowReading(Runs(self._api, query), window, before)
+            before = _fingerprint(self._api, query, window)
+            yield WindowReading(Runs(self._api, query), window, before, at_once=self._at_once)
         finally:
             query.stop.set()
 
@@ -119,6 +121,18 @@ class LangSmithSource(RunSource):
 
 def _query(project: ProjectKey, tree: Filter | None, names: Collection[str] = ()) -> Query:
     return Query(project.id, None if tree is None else filter_text(tree), tuple(names))
+
+
+def _pending(query: Query) -> Query:
+    """Those of the runs that have not ended. One that ends may change no sum, and its day shows it by their number."""
+    both = [*([] if query.filter is None else [query.filter]), 'eq(status, "pending")']
+    return replace(query, filter=both[0] if len(both) == 1 else f"and({', '.join(both)})")
+
+
+def _fingerprint(api: Api, query: Query, window: Window) -> DayFingerprint:
+    stats = api.stats(query, window.start, window.end)
+    pending = api.stats(_pending(query), window.start, window.end).rows if stats.rows else 0
+    return stats.fingerprint(pending=pending)
 
 
 class _Days:
@@ -133,32 +147,46 @@ class _Days:
         """Raises `SourceSlowError` where it takes longer than it may."""
         pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="langsmith")
         try:
-            return {part.day: stats.fingerprint for part, stats in self._found(pool, list(window.days()))}
+            found = list(self._found(pool, list(window.days()), self._query))
+            pending = self._pending(pool, [day for day, _ in found])
+            return {part.day: stats.fingerprint(pending=pending.get(part.day, 0)) for part, stats in found}
         finally:
             self._query.stop.set()  # where one question failed, the others are not asked to the end of the patience
             pool.shutdown(cancel_futures=True)
 
-    def _found(self, pool: ThreadPoolExecutor, days: list[DayWindow]) -> Iterator[tuple[DayWindow, Stats]]:
+    def _pending(self, pool: ThreadPoolExecutor, days: list[DayWindow]) -> dict[date, int]:
+        """How many runs have not ended, of the days that have any: mostly one question tells that there are none."""
+        query = _pending(self._query)
+        if not days or not self._stats(query, days).rows:
+            return {}
+        return {day.day: stats.rows for day, stats in self._found(pool, days, query)}
+
+    def _found(
+        self, pool: ThreadPoolExecutor, days: list[DayWindow], query: Query
+    ) -> Iterator[tuple[DayWindow, Stats]]:
         """Those of the days that have rows, level by level: each half of what has any, then each day."""
+        ask = partial(self._stats, query)
         spans = [days]
         while len(spans[0]) > _DAYS_ONE_BY_ONE:
             halves = [half for span in spans for half in (span[: len(span) // 2], span[len(span) // 2 :])]
-            rows = list(pool.map(self._stats, halves))
+            rows = list(pool.map(ask, halves))
             spans = [half for half, stats in zip(halves, rows, strict=True) if stats.rows]
             if not spans:
                 return
         each = [day for span in spans for day in span]
-        for day, stats in zip(each, pool.map(self._stats, ([day] for day in each)), strict=True):
+        for day, stats in zip(each, pool.map(ask, ([day] for day in each)), strict=True):
             if stats.rows:
                 yield day, stats
 
-    def _stats(self, days: list[DayWindow]) -> Stats:
+    def _stats(self, query: Query, days: list[DayWindow]) -> Stats:
         left = None if self._deadline is None else self._deadline - time.monotonic()
         start, end = days[0].window.start, days[-1].window.end
         if left is not None and left <= 0:
             raise SourceSlowError(f"LangSmith took more than {self._seconds:g} s to count rows")
-        stats = self._api.stats(self._query, start, end, seconds=left)
-        return stats if stats.rows else self._doubted(Window(start, end), stats, seconds=left)
+        stats = self._api.stats(query, start, end, seconds=left)
+        return (
+            stats if stats.rows or query is not self._query else self._doubted(Window(start, end), stats, seconds=left)
+        )
 
     def _doubted(self, window: Window, stats: Stats, *, seconds: float | None) -> Stats:
         """Days without rows are committed without being read: that there are none is asked in another way too."""

@@ -1,30 +1,32 @@
 """What the API says of many runs at once, in another way than by listing them."""
 
-import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from export_pipeline.sources.http.client import BadAnswerError
-from export_pipeline.sources.protocol import DayFingerprint
+from export_pipeline.sources.protocol import FEEDBACK_FIGURE, DayFingerprint
 
-_COUNTS = ("run_count", "total_tokens", "prompt_tokens", "completion_tokens")
-_FIGURES = ("total_cost", "prompt_cost", "completion_cost", "error_rate")
-"""Sums and shares that a server may add up in any order: the last digits of a float say nothing."""
+_COUNTS = ("total_tokens", "prompt_tokens", "completion_tokens")
+_COSTS = ("total_cost", "prompt_cost", "completion_cost")
 
 
 @dataclass(frozen=True)
 class Stats:
-    """How many runs there are; `digest` is another number where they changed, as far as sums can show it."""
+    """How many runs there are and how much feedback, and sums that show whether they changed; those of 0 are left out.
+
+    Nothing is among them that a server may estimate, as percentiles are.
+    """
 
     rows: int
     feedbacks: int
-    digest: int
+    figures: Mapping[str, str]
 
-    @property
-    def fingerprint(self) -> DayFingerprint:
-        """The same, as it is kept with a day."""
-        return DayFingerprint(rows=self.rows, feedbacks=self.feedbacks, digest=self.digest)
+    def fingerprint(self, *, pending: int) -> DayFingerprint:
+        """The same, as it is kept with a day; `pending` of its runs have not ended."""
+        figures = {**self.figures, "pending_runs": str(pending)} if pending else self.figures
+        return DayFingerprint(rows=self.rows, feedbacks=self.feedbacks, figures=figures)
 
 
 def stats_of(text: str) -> Stats:
@@ -37,13 +39,20 @@ def stats_of(text: str) -> Stats:
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0:
         raise BadAnswerError(f"the statistics have no run_count: {text[:200]}")
     feedback = answer.get("feedback_stats") or {}
-    shown: list[Any] = [answer.get(name) or 0 for name in _COUNTS]
-    shown += [_rounded(answer.get(name)) for name in _FIGURES]
-    shown += [[key, each.get("n") or 0, _rounded(each.get("avg"))] for key, each in sorted(feedback.items())]
-    digest = int.from_bytes(hashlib.sha256(json.dumps(shown).encode()).digest()[:8], "big")
-    # 53 bits are what every reader of JSON takes for an integer.
-    return Stats(rows, sum(each.get("n") or 0 for each in feedback.values()), digest % 2**53)
+    figures = {name: str(answer.get(name) or 0) for name in _COUNTS}
+    figures |= {name: _rounded(answer.get(name)) for name in _COSTS}
+    figures["errors"] = str(round(float(answer.get("error_rate") or 0) * rows))
+    figures |= {
+        f"{FEEDBACK_FIGURE}{key}": f"{each.get('n') or 0}, average {_rounded(each.get('avg'))}"
+        for key, each in sorted(feedback.items())
+    }
+    return Stats(
+        rows,
+        sum(each.get("n") or 0 for each in feedback.values()),
+        {name: figure for name, figure in figures.items() if figure != "0"},
+    )
 
 
 def _rounded(figure: Any) -> str:
-    return f"{float(figure or 0):.6g}"
+    """A server may add up in any order: the last digits of a float say nothing."""
+    return f"{float(figure or 0):.9g}"

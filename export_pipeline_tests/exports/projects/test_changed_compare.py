@@ -43,6 +43,7 @@ def record(known: DayFingerprint = SAME, **values: Any) -> DayRecord:
             "feedbacks": known.feedbacks,
             "max_feedback_modified_at": known.max_feedback_modified_at and known.max_feedback_modified_at.isoformat(),
             "digest": known.digest,
+            "figures": known.figures,
         },
         snapshot_at=micros(READ),
         completed_at=micros(READ),
@@ -134,6 +135,50 @@ def test_another_digest_is_a_change_of_no_known_number_and_the_same_one_is_none(
     day = late(DayFingerprint(5, digest=18), known)
     assert day is not None
     assert reason([day]) == "rows changed since 2026-03-15 00:31:00"
+
+
+FIGURES = {"total_tokens": "120", "errors": "2", "feedback helpful": "3, average 0.5"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "figures", "why"),
+    [
+        (5, {"total_tokens": "121"}, "total tokens changed since"),
+        (5, {"errors": None}, "errors changed since"),
+        (5, {"pending_runs": "1", "errors": "1"}, "errors, pending runs changed since"),
+        (5, {"feedback helpful": "3, average 0.6"}, "feedback changed since"),
+        (5, {"feedback other": "1, average 0", "errors": "3"}, "errors changed, feedback changed, since"),
+        (7, {"total_tokens": "190"}, "2 rows more since"),
+    ],
+)
+def test_figures_that_differ_are_named(rows: int, figures: dict[str, str | None], why: str) -> None:
+    known = record(DayFingerprint(5, feedbacks=3, figures=FIGURES))
+    there = {name: value for name, value in {**FIGURES, **figures}.items() if value is not None}
+
+    day = late(DayFingerprint(rows, feedbacks=3, figures=there), known)
+
+    assert day is not None
+    assert reason([day]) == f"{why} 2026-03-15 00:31:00"
+    again = late(DayFingerprint(rows, feedbacks=3, figures=there), known)
+    assert again is not None
+    assert again.change == day.change
+
+
+def test_figures_that_are_the_same_or_gone_are_no_change_and_new_ones_are_looked_at_once() -> None:
+    known = record(DayFingerprint(5, feedbacks=3, figures=FIGURES))
+    assert late(DayFingerprint(5, feedbacks=3, figures=dict(FIGURES)), known) is None
+    assert late(DayFingerprint(5, feedbacks=3), known) is None
+    assert late(DayFingerprint(5, figures={"errors": "1"}), record(DayFingerprint(5))) is not None
+    assert late(DayFingerprint(5, figures={}), record(DayFingerprint(5))) is None
+
+
+def test_figures_of_feedback_count_only_where_feedback_is_compared() -> None:
+    known = record(DayFingerprint(5, figures=FIGURES))
+    other = {**FIGURES, "feedback helpful": "4, average 1"}
+    assert late(DayFingerprint(5, figures=other), known) is None
+    day = late(DayFingerprint(5, figures={**other, "errors": "1"}), known)
+    assert day is not None
+    assert reason([day]) == "errors changed since 2026-03-15 00:31:00"
 
 
 def test_a_day_that_is_not_in_the_store_at_all_has_shrunk_unless_it_was_empty() -> None:

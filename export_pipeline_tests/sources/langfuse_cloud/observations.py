@@ -17,6 +17,7 @@ CHAT = ProjectKey(PROJECT)
 def source_of(server: Langfuse, **settings: Any) -> RunSource:
     """The stand-in as the settings name it."""
     given = {"source_url": server.source_url, "source_api_key": KEY, "allow_private_endpoints": True, **settings}
+    given.setdefault("source_rate", 10_000)
     return open_source(load_settings(control_url="sqlite:///control.db", bucket="bucket", **given))
 
 

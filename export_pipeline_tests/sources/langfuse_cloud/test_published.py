@@ -27,7 +27,8 @@ def test_a_day_is_published_and_read_again_when_it_has_changed(
     server: Langfuse, seaweedfs: Weed, tmp_path: Path
 ) -> None:
     house = House(tmp_path, seaweedfs, start=DAY)
-    house.variables.update({f"{PREFIX}SOURCE_URL": server.source_url, f"{PREFIX}SOURCE_API_KEY": KEY})
+    given = {"SOURCE_URL": server.source_url, "SOURCE_API_KEY": KEY, "SOURCE_RATE": "10000"}
+    house.variables.update({PREFIX + name: value for name, value in given.items()})
     settings = {name.removeprefix(PREFIX): value for name, value in house.variables.items()}
     add_day(server, 90)
     server.versions = {"span-00003": 4}

@@ -51,7 +51,7 @@ def test_a_day_is_read_where_metrics_are_used_up(server: Langfuse, source: RunSo
     server.always[METRICS] = lambda asked, answer: Answer(429, b"{}", {"Retry-After": "3600"})
 
     assert ids(source) == expected
-    with pytest.raises(SourceSlowError, match="left alone for 3600 s"):
+    with pytest.raises(SourceSlowError, match="has asked to be left alone"):
         source.days(CHAT, Window.of_day(DAY))
 
 

@@ -7,6 +7,7 @@ from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.http.budget import Budgets
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers.langsmith import KEY, LangSmith
 from export_pipeline_tests.sources.presets.known_stores import DAY
@@ -14,10 +15,11 @@ from export_pipeline_tests.sources.presets.known_stores import DAY
 MIDNIGHT = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
 
 
-def source_of(server: LangSmith, **settings: Any) -> RunSource:
-    """The stand-in as the settings name it."""
+def source_of(server: LangSmith, budgets: Budgets | None = None, **settings: Any) -> RunSource:
+    """The stand-in as the settings name it, asked as quickly as can be unless they say otherwise."""
     given = {"source_url": server.source_url, "source_api_key": KEY, "allow_private_endpoints": True, **settings}
-    return open_source(load_settings(control_url="sqlite:///control.db", bucket="bucket", **given))
+    given.setdefault("source_rate", 10_000)
+    return open_source(load_settings(control_url="sqlite:///control.db", bucket="bucket", **given), budgets=budgets)
 
 
 def add_day(server: LangSmith, project: str, count: int, **more: Any) -> list[tuple[datetime, str]]:

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from export_pipeline.exports.projects.changed import find_changed_days
+from export_pipeline.exports.projects.changed import DayChanges, find_changed_days, reason
 from export_pipeline.exports.projects.registry import find_project
 from export_pipeline.exports.projects.standing import standing_table
 from export_pipeline.runs.window import Window
@@ -32,6 +32,7 @@ def house(tmp_path: Path, seaweedfs: Weed, server: LangSmith) -> House:
     """A house whose trace store is the server."""
     made = House(tmp_path, seaweedfs, start=DAY)
     given = {"SOURCE_URL": server.source_url, "SOURCE_API_KEY": KEY, "SOURCE_WORKSPACE_ID": TENANT}
+    given["SOURCE_RATE"] = "10000"
     made.variables.update({PREFIX + name: value for name, value in given.items()})
     return made
 
@@ -42,9 +43,14 @@ def settings_of(house: House) -> dict[str, str]:
 
 def rows_of(house: House, day: date) -> list[tuple[object, ...]]:
     """What the files of a day hold, read by DuckDB, in the order of the file."""
+    return columns_of(house, day, "start_time, id, tenant_id, session_id, inputs")
+
+
+def columns_of(house: House, day: date, columns: str, where: str = "true") -> list[tuple[object, ...]]:
+    """The same, some columns of some rows."""
     (key,) = [key for key in house.data_files() if f"month={day.month:02}/day={day.day:02}/" in key]
     house.server.client().download_file(house.bucket, key, str(house.folder / "day.parquet"))
-    query = f"SELECT start_time, id, tenant_id, session_id, inputs FROM '{house.folder / 'day.parquet'}'"
+    query = f"SELECT {columns} FROM '{house.folder / 'day.parquet'}' WHERE {where}"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.execute(query).fetchall()
@@ -85,14 +91,37 @@ def test_a_day_is_published_and_read_again_when_it_has_changed(server: LangSmith
     assert [path for path in kept if KEY.encode() in path.read_bytes()] == []
 
 
-def test_a_day_that_retention_has_emptied_keeps_its_file(server: LangSmith, house: House) -> None:
+def test_a_run_that_ends_is_exported_anew_though_it_changes_no_sum(server: LangSmith, house: House) -> None:
     project = server.add_project("chat", start=MIDNIGHT)
-    expected = add_day(server, project, 6)
+    add_day(server, project, 6)
+    run = server.add_run(project, MIDNIGHT + timedelta(hours=23), end_time=None, outputs=None)
     house.sync()
     with instance_of(house.folder) as instance:
         assert materialize(house.definitions(), instance, "chat", first=DAY).success
-        for _, key in expected[:2]:
+        assert columns_of(house, DAY, "status, outputs", f"id = '{run}'") == [("pending", None)]
+        assert changed_days(house) == {}
+
+        server.runs[run].update(end_time="2026-03-15T00:00:01Z", outputs={"text": "done"})
+        (late,) = compared(house).late
+        assert reason([late]).startswith("pending runs changed since ")
+        assert materialize(house.definitions(), instance, "chat", first=DAY).success
+    assert columns_of(house, DAY, "status, outputs", f"id = '{run}'") == [("success", '{"text": "done"}')]
+    assert changed_days(house) == {}
+
+
+@pytest.mark.parametrize("left", [4, 0])
+def test_a_day_that_retention_has_thinned_out_or_emptied_keeps_its_file(
+    server: LangSmith, house: House, left: int
+) -> None:
+    project = server.add_project("chat", start=MIDNIGHT)
+    expected = add_day(server, project, 6, total_tokens=3)
+    house.sync()
+    with instance_of(house.folder) as instance:
+        assert materialize(house.definitions(), instance, "chat", first=DAY).success
+        for _, key in expected[left:]:
             del server.runs[key]
+        found = compared(house)
+        assert ([(day.day, day.committed, day.found) for day in found.shrunk], found.late) == ([(DAY, 6, left)], ())
         assert not materialize(house.definitions(), instance, "chat", first=DAY).success
     assert [row[:2] for row in rows_of(house, DAY)] == expected
 
@@ -104,7 +133,11 @@ def counts(instance: dg.DagsterInstance) -> dict[str, object]:
 
 def changed_days(house: House) -> dict[date, tuple[int, int]]:
     """The committed days that LangSmith has changed: rows and feedback that came."""
+    return {day.day: (day.rows, day.feedbacks) for day in compared(house).late}
+
+
+def compared(house: House) -> DayChanges:
+    """What a comparison of the committed days with LangSmith finds."""
     with closing(open_source(house.settings)) as source, closing(house.control) as control:
         table = standing_table(control, find_project(control, "chat"), house.settings)
-        found = find_changed_days(control, source, table, Window.of_days(DAY, NEXT))
-    return {day.day: (day.rows, day.feedbacks) for day in found.late}
+        return find_changed_days(control, source, table, Window.of_days(DAY, NEXT))

@@ -48,7 +48,7 @@ def test_a_large_day_is_cut_into_intervals(
     expected = add_day(server, project, 600)
 
     assert ids(source_of(server), project) == expected
-    assert len(server.asked(STATS)) == 1 + 12
+    assert len(server.asked(STATS)) == 2 + 12
 
 
 @pytest.mark.parametrize("most_bytes", [100, 5_000, 40_000])

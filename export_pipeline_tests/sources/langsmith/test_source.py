@@ -19,6 +19,7 @@ from export_pipeline.errors import (
 )
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.langsmith.stats import stats_of
 from export_pipeline.sources.protocol import OutsideRows, Project, ProjectKey, RunSource, UnassignedRows
 from export_pipeline_tests.servers.http import Answer, Asked
 from export_pipeline_tests.servers.langsmith import KEY, TENANT, LangSmith
@@ -26,6 +27,7 @@ from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, add_day, ids,
 from export_pipeline_tests.sources.presets.known_stores import DAY
 
 STATS = "/runs/stats"
+_END = "2026-03-14T12:00:00Z"
 
 
 @pytest.fixture
@@ -93,26 +95,45 @@ def test_a_day_of_a_cut_window_counts_what_is_in_it(server: LangSmith, source: R
     assert {day: counted.rows for day, counted in found.items()} == {DAY: len(ids(source, project, window))}
 
 
-CHANGES: dict[str, Callable[[LangSmith, str], object]] = {
-    "a run more": lambda server, run: server.add_run(server.runs[run]["session_id"], MIDNIGHT),
-    "tokens": lambda server, run: server.runs[run].update(total_tokens=7),
-    "an error": lambda server, run: server.runs[run].update(error="boom"),
-    "a cost": lambda server, run: server.runs[run].update(total_cost=0.5),
-    "feedback": lambda server, run: server.feedback.append({"run_id": run, "key": "a", "score": 1}),
+CHANGES: dict[str, tuple[dict[str, str], Callable[[LangSmith, str], object]]] = {
+    "a run more": ({}, lambda server, run: server.add_run(server.runs[run]["session_id"], MIDNIGHT)),
+    "tokens": ({"total_tokens": "7"}, lambda server, run: server.runs[run].update(total_tokens=7)),
+    "an error": ({"errors": "1"}, lambda server, run: server.runs[run].update(error="boom")),
+    "a cost": ({"total_cost": "0.5"}, lambda server, run: server.runs[run].update(total_cost=0.5)),
+    "a small cost among large ones": (
+        {"total_cost": "12345.0001"},
+        lambda server, run: server.runs[run].update(total_cost=12345.0001),
+    ),
+    "a run that has not ended": ({"pending_runs": "1"}, lambda server, run: server.runs[run].update(end_time=None)),
+    "feedback": (
+        {"feedback a": "1, average 1"},
+        lambda server, run: server.feedback.append({"run_id": run, "key": "a", "score": 1}),
+    ),
+    "feedback without a score": (
+        {"feedback a": "1, average 0"},
+        lambda server, run: server.feedback.append({"run_id": run, "key": "a", "value": "good"}),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("days", [1, 30])
 def test_a_day_that_changed_has_another_fingerprint(
-    server: LangSmith, source: RunSource, project: str, name: str
+    server: LangSmith, source: RunSource, project: str, name: str, days: int
 ) -> None:
     run = server.add_run(project, MIDNIGHT)
-    window = Window.of_day(DAY)
+    window = Window.of_days(DAY - timedelta(days=days - 1), DAY)
     before = source.days(ProjectKey(project), window)
+    figures, change = CHANGES[name]
 
     assert source.days(ProjectKey(project), window) == before
-    CHANGES[name](server, run)
-    assert source.days(ProjectKey(project), window)[DAY] != before[DAY]
+    assert before[DAY].figures == {}
+    change(server, run)
+    after = source.days(ProjectKey(project), window)[DAY]
+    assert after != before[DAY]
+    assert after.figures == figures
+    with source.open(ProjectKey(project), Window.of_day(DAY)) as snapshot:
+        assert snapshot.fingerprint == after
 
 
 def test_another_score_is_seen(server: LangSmith, source: RunSource, project: str) -> None:
@@ -124,7 +145,46 @@ def test_another_score_is_seen(server: LangSmith, source: RunSource, project: st
     after = source.days(ProjectKey(project), Window.of_day(DAY))[DAY]
 
     assert (after.feedbacks, before.feedbacks) == (1, 1)
-    assert after.digest != before.digest
+    assert (before.figures, after.figures) == ({"feedback a": "1, average 1"}, {"feedback a": "1, average 0"})
+
+
+@pytest.mark.parametrize("rows", [400_000, 10_000_000])
+def test_one_error_more_among_millions_is_seen(rows: int) -> None:
+    def errors(count: int) -> str:
+        return stats_of(f'{{"run_count": {rows}, "error_rate": {count / rows!r}}}').figures["errors"]
+
+    assert [errors(count) for count in (1, 2, rows // 3, rows - 1)] == ["1", "2", str(rows // 3), str(rows - 1)]
+
+
+def test_the_last_digits_of_a_sum_are_no_change() -> None:
+    """A server may add up the same costs in another order each time."""
+    costs = [0.1, 0.2, 0.3, 1e-7, 12.7] * 1000
+    told = {
+        stats_of(f'{{"run_count": 5000, "total_cost": {sum(each)!r}}}').figures["total_cost"]
+        for each in (costs, sorted(costs), sorted(costs, reverse=True))
+    }
+
+    assert len(told) == 1
+
+
+def test_runs_that_have_not_ended_are_counted_with_the_filter(
+    server: LangSmith, source: RunSource, project: str
+) -> None:
+    for number in range(24):
+        kind = "llm" if number % 2 else "chain"
+        server.add_run(
+            project, MIDNIGHT - timedelta(days=number), run_type=kind, end_time=None if number in {3, 4, 20} else _END
+        )
+    window = Window.of_days(DAY - timedelta(days=23), DAY)
+
+    everything = source.days(ProjectKey(project), window)
+    asked = len(server.asked(STATS))
+    llm = source.days(ProjectKey(project), window, filter=read_filter('eq(run_type, "llm")'))
+
+    pending = {(DAY - day).days for day, found in everything.items() if found.figures}
+    assert (pending, everything[DAY - timedelta(days=3)].figures) == ({3, 4, 20}, {"pending_runs": "1"})
+    assert {(DAY - day).days for day, found in llm.items() if found.figures} == {3}
+    assert asked <= 2 * (2 + 4 + 24) + 1
 
 
 def test_runs_outside_of_the_partitions_are_counted(server: LangSmith, source: RunSource, project: str) -> None:

@@ -1,0 +1,1 @@
+"""Tests of what stores behind an API share."""
