@@ -64,6 +64,7 @@ class ClickhouseDialect(Dialect):
     name = "clickhouse"
     numbers = NUMBERS
     keys_are_sparse = True
+    counts_feedback = True
 
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit

@@ -12,17 +12,18 @@ from datetime import datetime
 from typing_extensions import override
 
 from export_pipeline.runs.filter_tree import Filter
-from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS
+from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS
 from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse.dialect import ClickhouseDialect
+from export_pipeline.sources.clickhouse.feedback import PAIRS, RECORDS, STATS, Feedback
 from export_pipeline.sources.clickhouse.filter import Narrowing
 from export_pipeline.sources.clickhouse.tree import Tree
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql.dialect import Column
 from export_pipeline.sources.sql.filter import FilterSql
 from export_pipeline.sources.sql.filter_rows import FEEDBACK, fields_read
-from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan, ProjectsPlan
+from export_pipeline.sources.sql.plan import Plan, ProjectsPlan
 from export_pipeline.sources.sql.queries import Output, RunQueries
 from export_pipeline.sources.sql.times import DAY_MICROS
 
@@ -182,15 +183,15 @@ class ClickhouseQueries(RunQueries):
 
     def _streamed(self, fields: Collection[str] | None) -> list[Output]:
         """The outputs; feedback, and a path that is built, come out of joins."""
+        outputs = {output.field.name: output for output in self.outputs(fields)}
         joined = {}
-        if "feedbacks" not in self._runs.fields:
-            joined["feedbacks"] = "if(k.records = 0, '[]', k.list)"
-        if self._runs.builds_paths:
+        if outputs["feedbacks"].sql and "feedbacks" not in self._runs.fields:
+            joined["feedbacks"] = RECORDS
+        if self.plan.counts_feedback and "feedback_stats" in (DEFAULT_FIELDS if fields is None else fields):
+            joined["feedback_stats"] = STATS
+        if outputs["dotted_order"].sql and self._runs.builds_paths:
             joined["dotted_order"] = self._tree_sql().path
-        return [
-            replace(output, sql=joined.get(output.field.name, output.sql)) if output.sql else output
-            for output in self.outputs(fields)
-        ]
+        return [replace(output, sql=joined.get(name, output.sql)) for name, output in outputs.items()]
 
     def _sent(self, output: Output) -> str | None:
         """The payloads of versions that are not the newest are not sent."""
@@ -205,7 +206,7 @@ class ClickhouseQueries(RunQueries):
         cells = {name: self._cell(name, self._runs.fields[name]) for name in sorted(self.matching.fields)}
         feedbacks = self.plan.feedbacks
         if FEEDBACK in fields_read(self._tree) and feedbacks is not None and "key" in feedbacks.columns:
-            cells[FEEDBACK] = "if(k.records = 0, '[]', k.pairs)"
+            cells[FEEDBACK] = PAIRS
         return cells
 
     def _cell(self, name: str, column: Column) -> str:
@@ -233,35 +234,12 @@ class ClickhouseQueries(RunQueries):
         feedbacks = self.plan.feedbacks
         if feedbacks is None:
             return ""
-        feedback_columns, modified = feedbacks.columns, self._time(feedbacks.columns.get("modified_at"))
-        run = self._dialect.id(feedback_columns["run_id"])
-        columns = [f"{run} AS run", "toInt64(count(*)) AS records"]
-        columns.append(f"{'CAST(NULL AS Nullable(Int64))' if modified is None else modified.newest} AS newest")
-        if any(output.field.name == "feedbacks" and output.sql for output in outputs):
-            columns.append(f"{self._list(feedbacks)} AS list")
-        if FEEDBACK in self._filtered():
-            columns.append(f"{self._pairs(feedbacks)} AS pairs")
-        near, _ = self._chosen(window)
-        conditions = [f"{run} IN (SELECT {self._dialect.id(self._id)} FROM {self.source} WHERE {near})"]
-        if self.project.tenant is not None and (tenant := feedback_columns.get("tenant_id")) is not None:
-            own = self._dialect.is_tenant(tenant, self.project.tenant)
-            conditions.append(f"({own} OR {self._dialect.is_empty(tenant)})")
-        grouped = (
-            f"SELECT {', '.join(columns)} FROM {feedbacks.relation.from_('f')} "
-            f"WHERE {' AND '.join(conditions)} GROUP BY run"
-        )
-        return f" LEFT ANY JOIN ({grouped}) AS k ON k.run = {self._dialect.id(self._id)}"
-
-    def _list(self, feedbacks: FeedbacksPlan) -> str:
-        columns = feedbacks.columns
-        order = [self._dialect.time(columns["created_at"]).instant] if "created_at" in columns else []
-        order += [self._dialect.order(columns["id"])] if "id" in columns else []
-        return self._words_of_clickhouse.record_list(feedbacks.relation, order=order)
-
-    def _pairs(self, feedbacks: FeedbacksPlan) -> str:
-        key, score = feedbacks.columns["key"], feedbacks.columns.get("score")
-        number = "CAST(NULL AS Nullable(String))" if score is None else self._dialect.text(score)
-        return f"toJSONString(groupArray(tuple({self._dialect.text(key)}, {number})))"
+        asked = {output.field.name for output in outputs if output.sql} | self._filtered().keys()
+        joined = Feedback(self._words_of_clickhouse, self._runs, feedbacks, frozenset(asked - self._runs.fields.keys()))
+        project, whose = feedbacks.columns.get("session_id"), self._is_of_tenant()
+        if project is not None and self.project.id != UNASSIGNED:
+            whose = [self._dialect.is_project(project, self.project.id), *whose]
+        return joined.join(source=self.source, rows=self._chosen(window)[0], whose=whose)
 
     def counts(self, window: Window, *, since: datetime | None = None) -> tuple[str, Sequence[str]]:
         """Rows of day number, kept (1) or superseded (0), what the filter reads, and then what is counted.

@@ -97,8 +97,8 @@ _OPIK = Preset(
     needs=columns(
         spans="name type end_time input output metadata tags usage model provider error_info",
         traces="name end_time input output metadata tags error_info",
-        feedback_scores="entity_id entity_type workspace_id name value category_name reason source created_at "
-        "last_updated_at",
+        feedback_scores="entity_id entity_type workspace_id project_id name value category_name reason source "
+        "created_at last_updated_at",
     ),
 )
 
