@@ -13,7 +13,7 @@ from export_pipeline.errors import ExportPipelineError, SettingsError, SourceUnu
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.clickhouse.arrow_stream import BrokenStreamError, stream_batches
 from export_pipeline.sources.clickhouse.errors import CONSTRAINED, ClickhouseErrors, RefusedByServerError
-from export_pipeline.sources.clickhouse.server_settings import CUT_SHORT, MUST_BE, chosen
+from export_pipeline.sources.clickhouse.server_settings import CUT_SHORT, FAIL_EARLY, MUST_BE, changeable, chosen
 
 TLS_SCHEME = "clickhouses"
 _PORTS = {"http": 8123, "https": 8443}
@@ -39,6 +39,7 @@ class Clickhouse:
         self._lock = threading.Lock()
         self._client: Any = None
         self._settings: dict[str, str] = {}
+        self._early: dict[str, str] = {}
 
     @property
     def database(self) -> str:
@@ -51,7 +52,7 @@ class Clickhouse:
             if self._client is None:
                 client = self._connected()
                 try:
-                    self._settings = self._agreed(client)
+                    self._settings, self._early = self._agreed(client)
                 except BaseException:
                     client.close()
                     raise
@@ -87,19 +88,20 @@ class Clickhouse:
         except Exception as error:  # noqa: BLE001 - the driver raises its own errors, urllib3's and OSError
             raise self._failed(error, connecting=True) from None
 
-    def _agreed(self, client: Any) -> dict[str, str]:
-        """The settings to send: without those that a profile's constraints refuse."""
+    def _agreed(self, client: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """The settings to send, and those for what is to fail early: without what a profile's constraints refuse."""
         sent = chosen(client.server_settings, version=client.server_version, place=self.place, seconds=self._seconds)
+        early = changeable(client.server_settings, FAIL_EARLY)
         while True:
             try:
-                self._rows(client, "SELECT 1", sent)
+                self._rows(client, "SELECT 1", {**sent, **early})
             except RefusedByServerError as error:
-                refused = next((name for name in sent if name in str(error)), None)
+                refused = next((name for name in (*sent, *early) if name in str(error)), None)
                 if error.code != CONSTRAINED or refused is None or refused in MUST_BE:
                     raise
-                del sent[refused]
+                (sent if refused in sent else early).pop(refused)
             else:
-                return sent
+                return sent, early
 
     def _failed(self, error: Exception, *, connecting: bool = False) -> ExportPipelineError:
         if isinstance(error, ExportPipelineError):
@@ -129,10 +131,14 @@ class Clickhouse:
             rows += zip(*columns, strict=True)
         return rows
 
-    def stream(self, sql: str, *, query_id: str) -> Generator[pa.RecordBatch]:
-        """The batches of a query as they come; raises where they do not come to their end."""
+    def stream(self, sql: str, *, query_id: str, fails_early: bool) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come; raises where they do not come to their end.
+
+        `fails_early`: if on a value, then before the first batch, as far as the user may have that.
+        """
         self.connect()
-        return self._stream(self._client, sql, {**self._settings, "query_id": query_id})
+        early = self._early if fails_early else {}
+        return self._stream(self._client, sql, {**self._settings, **early, "query_id": query_id})
 
     def _stream(self, client: Any, sql: str, settings: dict[str, str]) -> Generator[pa.RecordBatch]:
         response = None

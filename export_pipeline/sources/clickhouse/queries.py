@@ -5,7 +5,7 @@ after it: no key of a table finds a run by its id, and looking everywhere would 
 Subqueries are not correlated, for then ClickHouse would read a table twice.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -32,13 +32,20 @@ _NEWEST = "`export pipeline newest`"
 _SMALL = [field.name for field in RUN_FIELDS if not field.payload and field.name not in {"id", "start_time"}]
 
 
+Place = tuple[int, int]
+"""Where a row is among those of a window: its instant, and a hash of its id and of what makes it newer than others.
+
+Rows that agree in both share a place.
+"""
+
+
 @dataclass(frozen=True)
 class DaySql:
     """The SELECT of a window: first the outputs that are not None, then these columns in this order.
 
     Whether the row is the newest version of its run, and a number that all of them have in common (both only with
     `versions`); the instant of its last change; a hash of what is watched (only with `digest`); count and newest change
-    of its feedback (only with `feedback`); what the filter reads.
+    of its feedback (only with `feedback`); what the filter reads; the hash of its place (only where fields fail).
     """
 
     sql: str
@@ -157,11 +164,12 @@ class ClickhouseQueries(RunQueries):
         keys = ", ".join([*self._apart(), *self._ranks()])
         return f"({self._id.sql} IS NULL OR ({keys}) NOT IN ({self._superseded(window)}))"
 
-    def day(self, window: Window, fields: Collection[str] | None) -> DaySql:
-        """Everything about the rows of a window: the one SELECT."""
+    def day(self, window: Window, fields: Collection[str] | None, failing: Mapping[str, Collection[Place]]) -> DaySql:
+        """Everything about the rows of a window: the one SELECT. At the places at which a field fails it is null."""
         versions, feedbacks = not self._runs.identity.unique, self.plan.feedbacks
         filtered = self._filtered()
-        outputs = [replace(output, sql=self._sent(output)) for output in self._streamed(fields)]
+        streamed = (self._without_failing(output, failing) for output in self._streamed(fields))
+        outputs = [replace(output, sql=self._sent(output)) for output in streamed]
         modified = self._time(self._runs.modified_at)
         columns = [f"{output.sql} AS `{output.field.name} out`" for output in outputs if output.sql is not None]
         if versions:
@@ -171,6 +179,7 @@ class ClickhouseQueries(RunQueries):
             columns.append(f"toInt64({self._dialect.hash(self._runs.digest)}) AS `digest`")
         columns += ["k.records AS `records`", "k.newest AS `newest record`"] if feedbacks is not None else []
         columns += [f"{sql} AS `filter {name}`" for name, sql in filtered.items()]
+        columns += [f"{self._place_hash} AS `place`"] if failing else []
         order = [self.start.instant, self._dialect.order(self._id)]
         order += [*self._apart(), *self._small_order()] if versions else []
         conditions = [*filter(None, self._chosen(window)), *self._not_deleted(), *self._matching()]
@@ -192,6 +201,49 @@ class ClickhouseQueries(RunQueries):
         if outputs["dotted_order"].sql and self._runs.builds_paths:
             joined["dotted_order"] = self._tree_sql().path
         return [replace(output, sql=joined.get(name, output.sql)) for name, output in outputs.items()]
+
+    @property
+    def expressions(self) -> frozenset[str]:
+        """The fields that are expressions of the mapping, but for those that rows are chosen and ordered by."""
+        ruling = {"id", "session_id", "start_time"}
+        return frozenset(name for name, column in self._runs.fields.items() if column.detail == "expression") - ruling
+
+    @property
+    def _place_hash(self) -> str:
+        own = f"COALESCE({self._dialect.id(self._id)}, '')"
+        return f"cityHash64({', '.join([own, *self._ranks()])})"
+
+    def _without_failing(self, output: Output, failing: Mapping[str, Collection[Place]]) -> Output:
+        """An expression is evaluated only where the condition before it is false."""
+        if output.sql is None or output.field.name not in failing:
+            return output
+        places = ", ".join(map(str, failing[output.field.name]))
+        place = f"({self.start.instant}, {self._place_hash})"
+        return replace(output, sql=f"if({place} IN ({places}), NULL, {output.sql})")
+
+    def places(self, window: Window) -> str:
+        """The places of all rows of a window, in order."""
+        conditions = [*filter(None, self._chosen(window)), *self._not_deleted(), *self._matching()]
+        columns = f"{self.start.instant} AS `instant`, {self._place_hash} AS `place`"
+        return f"SELECT {columns} FROM {self.source} WHERE {' AND '.join(conditions)} ORDER BY `instant`, `place`"
+
+    def trial(self, first: Place, last: Place, fields: Collection[str]) -> str:
+        """A query that fails where, between two places, one of the fields does, or what rows are chosen by."""
+        span = first[0], last[0] + 1
+        place = f"({self.start.instant}, {self._place_hash})"
+        conditions = [self.start.near(*span, also=self._project), self.start.exact(*span), *self._not_deleted()]
+        conditions += [*self._matching(), f"{place} >= {first}", f"{place} <= {last}"]
+        cells = [self._dialect.raw(FIELD_BY_NAME[name], self._runs.fields[name]) for name in fields]
+        cells += [sql for name, sql in self._filtered().items() if name in self.expressions]
+        hashed = [f"groupBitXor(cityHash64({cell}))" for cell in cells]
+        where = " AND ".join(filter(None, conditions))
+        return f"SELECT {', '.join(['count(*)', *hashed])} FROM {self.source} WHERE {where}"
+
+    def at(self, place: Place) -> str:
+        """The id of a row at a place."""
+        span = place[0], place[0] + 1
+        conditions = [self.start.near(*span, also=self._project), f"{self._place_hash} = {place[1]}"]
+        return f"SELECT {self._dialect.id(self._id)} FROM {self.source} WHERE {' AND '.join(conditions)} LIMIT 1"
 
     def _sent(self, output: Output) -> str | None:
         """The payloads of versions that are not the newest are not sent."""

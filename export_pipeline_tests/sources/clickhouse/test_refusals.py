@@ -142,19 +142,3 @@ def test_a_row_policy_that_hides_rows_is_a_problem_unless_it_is_meant(tmp_path: 
         source.close()
     finally:
         server.stop()
-
-
-def test_an_expression_that_fails_on_a_row_fails_the_day_and_says_what_to_do(clickhouse_store: Store) -> None:
-    store = clickhouse_store
-    store.runs({"tokens": "String NOT NULL"})
-    store.add(1, "2026-03-14 10:00:00", tokens="12")
-    store.add(2, "2026-03-14 10:00:00", tokens="twelve")
-    mapping = "runs: {fields: {total_tokens: {sql: toInt64(tokens)}}}"
-    source = store.source(mapping)
-    with pytest.raises(SourceUnusableError, match=r"Cannot parse string 'twelve' as Int64.*source check tries the"):
-        rows_of(source)
-    assert "the expression of total_tokens in the mapping fails on row 2" in " ".join(source.check().warnings)
-    source.close()
-    source = store.source(mapping.replace("toInt64", "toInt64OrNull"))
-    assert [row["total_tokens"] for row in rows_of(source)] == [12, None]
-    source.close()

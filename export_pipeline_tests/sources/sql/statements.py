@@ -35,9 +35,9 @@ def sent(source: SqlSource) -> Iterator[list[str]]:
 
 
 def _noted(original: Any, statements: list[str]) -> Any:
-    def call(sql: str, *more: Any) -> Any:
+    def call(sql: str, *more: Any, **named: Any) -> Any:
         statements.append(sql)
-        return original(sql, *more)
+        return original(sql, *more, **named)
 
     return call
 
