@@ -73,6 +73,7 @@ _LANGFUSE_3 = _LANGFUSE(
         traces="name tags input output metadata session_id user_id environment version release updated_at",
         scores=_SCORES,
     ),
+    newer=frozenset({"events_core"}),
 )
 _OTEL = Preset(
     kind="otel",

@@ -116,7 +116,7 @@ def _late_changes(runs: RunsPlan) -> str:
     if runs.modified_at is not None:
         return f"{told} by {runs.modified_at.detail}"
     if runs.digest is not None:
-        return f"{told} by a digest of {runs.digest.detail}"
+        return f"{told} by a digest of {runs.digest.detail}, others not"
     return f"{told} are not seen; runs.modified_at or runs.digest in the mapping names what they are seen by"
 
 
