@@ -115,6 +115,7 @@ class FeedbacksMapping(RelationMapping):
     key: ColumnRef = "key"
     score: ColumnRef = "score"
     value: ColumnRef = "value"
+    given_at: ColumnRef = None
     tenant_id: ColumnRef = "tenant_id"
     created_at: ColumnRef = "created_at"
     modified_at: ColumnRef = "modified_at"

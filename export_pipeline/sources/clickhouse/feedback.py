@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from export_pipeline.runs.times import microseconds
 from export_pipeline.sources.clickhouse.dialect import ClickhouseDialect
 from export_pipeline.sources.sql.filter_rows import FEEDBACK
 from export_pipeline.sources.sql.plan import FeedbacksPlan, RunsPlan
+from export_pipeline.sources.sql.times import DAY_MICROS, FAR
 
 _RUN = "`export pipeline run`"
 
@@ -38,10 +41,10 @@ class Feedback:
     feedbacks: FeedbacksPlan
     asked: frozenset[str]
 
-    def join(self, *, source: str, rows: str, whose: Sequence[str]) -> str:
+    def join(self, *, source: str, rows: str, whose: Sequence[str], since: datetime) -> str:
         """The join; `rows` is the condition that at least the rows of `source` fulfil that are selected.
 
-        `whose` are conditions that feedback f fulfils.
+        `whose` are conditions that feedback f fulfils; no row begins before `since`.
         """
         columns, dialect, own = self.feedbacks.columns, self.dialect, self.dialect.id(self.runs.fields["id"])
         keys = {"run": (f"f.{_RUN}", own)}
@@ -49,10 +52,10 @@ class Feedback:
             keys["project"] = (dialect.id(project), dialect.id(self.runs.fields["session_id"]))
         gathered = {name: of_feedback for name, (of_feedback, _) in keys.items()} | self._gathered()
         named = ", ".join(f"{sql} AS {name}" for name, sql in gathered.items())
-        conditions = [f"f.{_RUN} IN (SELECT {own} FROM {source} WHERE {rows})", *whose]
+        joined, of_rows = self._of_rows(source, rows, since=since)
         grouped = (
-            f"SELECT {named} FROM ({self._with_run(source, rows)}) AS f WHERE {' AND '.join(conditions)} "
-            f"GROUP BY {', '.join(keys)}"
+            f"SELECT {named} FROM ({self._with_run(source, rows)}) AS f{joined} "
+            f"WHERE {' AND '.join([*of_rows, *whose])} GROUP BY {', '.join(keys)}"
         )
         same = " AND ".join(f"k.{name} = {of_run}" for name, (_, of_run) in keys.items())
         return f" LEFT ANY JOIN ({grouped}) AS k ON {same}"
@@ -70,6 +73,21 @@ class Feedback:
             score = f"COALESCE(toFloat64OrNull({self._text('score')}), nan)"
             gathered["given"] = f"arraySort(groupArray(tuple({key}, {score}, {value})))"
         return gathered
+
+    def _of_rows(self, source: str, rows: str, *, since: datetime) -> tuple[str, list[str]]:
+        """What leaves out feedback of other runs: a join, and conditions.
+
+        Feedback of which is known when it was given counts from the day before its run on, whatever the window: so of a
+        table that is sorted by it the older days are not read.
+        """
+        own, given_at = self.dialect.id(self.runs.fields["id"]), self.feedbacks.columns.get("given_at")
+        if given_at is None:
+            return "", [f"f.{_RUN} IN (SELECT {own} FROM {source} WHERE {rows})"]
+        given, start = self.dialect.time(given_at), self.dialect.time(self.runs.fields["start_time"])
+        of_run = f"SELECT {own} AS run, max({start.day}) AS day FROM {source} WHERE {rows} GROUP BY run"
+        earliest = microseconds(since) // DAY_MICROS * DAY_MICROS - DAY_MICROS
+        conditions = [given.near(earliest, FAR, also="1 = 1"), f"{given.day} >= n.day - 1"]
+        return f" JOIN ({of_run}) AS n ON n.run = f.{_RUN}", conditions
 
     def _with_run(self, source: str, rows: str) -> str:
         """The feedback with the run that it is of; that of a whole trace once for each root run among the rows."""

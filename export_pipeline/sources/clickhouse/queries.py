@@ -291,7 +291,7 @@ class ClickhouseQueries(RunQueries):
         project, whose = feedbacks.columns.get("session_id"), self._is_of_tenant()
         if project is not None and self.project.id != UNASSIGNED:
             whose = [self._dialect.is_project(project, self.project.id), *whose]
-        return joined.join(source=self.source, rows=self._chosen(window)[0], whose=whose)
+        return joined.join(source=self.source, rows=self._chosen(window)[0], whose=whose, since=window.start)
 
     def counts(self, window: Window, *, since: datetime | None = None) -> tuple[str, Sequence[str]]:
         """Rows of day number, kept (1) or superseded (0), what the filter reads, and then what is counted.
@@ -310,10 +310,12 @@ class ClickhouseQueries(RunQueries):
         null = "CAST(NULL AS Nullable(Int64))"
         digest = null if self._runs.digest is None else f"toInt64(sum({self._dialect.hash(self._runs.digest)}))"
         counted = ["count(*)", null if modified is None else modified.newest, digest]
-        counted += [null, null] if self.plan.feedbacks is None else ["sum(k.records)", "maxOrNull(k.newest)"]
+        has_feedback = self.plan.feedbacks is not None and since is None
+        counted += ["sum(k.records)", "maxOrNull(k.newest)"] if has_feedback else [null, null]
+        joined = self._joined(window) if has_feedback or filtered else ""
         named = ", ".join([f"{sql} AS `{name}`" for name, sql in keys.items()])
         sql = (
-            f"SELECT {named}, {', '.join(counted)} {source}{self._joined(window)} WHERE {' AND '.join(conditions)} "
+            f"SELECT {named}, {', '.join(counted)} {source}{joined} WHERE {' AND '.join(conditions)} "
             f"GROUP BY {', '.join(f'`{name}`' for name in keys)}"
         )
         return sql, tuple(filtered)

@@ -44,8 +44,8 @@ _MLFLOW = partial(
     versions=frozenset({"dc11669786a5"}),
 )
 _SCORES = (
-    "id project_id trace_id observation_id name value source data_type string_value comment created_at updated_at "
-    "event_ts is_deleted"
+    "id project_id trace_id observation_id name value source data_type string_value comment timestamp created_at "
+    "updated_at event_ts is_deleted"
 )
 _LANGFUSE = partial(Preset, kind="langfuse", database="clickhouse")
 _LANGFUSE_4 = _LANGFUSE(

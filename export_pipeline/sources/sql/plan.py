@@ -372,7 +372,7 @@ def _plan_feedbacks(plan: Plan, catalog: Catalog, feedbacks: FeedbacksMapping) -
             plan.problems.append(f"feedbacks: {relation or f'{named} does not exist'}")
         return
     resolver = _Resolver(plan, catalog, section="feedbacks", relation=relation, alias="f")
-    keys = ["trace_id", "session_id", "id", "key", "score", "value", "created_at", "modified_at"]
+    keys = ["trace_id", "session_id", "id", "key", "score", "value", "given_at", "created_at", "modified_at"]
     keys += ["tenant_id"] if plan.names_tenants else []
     columns = _find(resolver, feedbacks, keys, must=("run_id",))
     if "trace_id" in columns and plan.runs is not None and not {"trace_id", "parent_run_id"} <= plan.runs.fields.keys():

@@ -123,6 +123,20 @@ def test_a_text_of_newer_versions_is_the_value_of_its_score(clickhouse_store: St
     source.close()
 
 
+def test_the_scores_of_a_run_are_looked_for_from_the_day_before_it_on(clickhouse_store: Store) -> None:
+    store = clickhouse_store
+    make(store, version=3)
+    add(store, "traces", id=TRACE, timestamp=START_AT, name="chat")
+    for number, day in enumerate(["2026-03-12", "2026-03-13", "2026-03-14", "2027-01-01"]):
+        given = {"trace_id": TRACE, "id": f"s{number}", "name": "good", "value": number, "data_type": "NUMERIC"}
+        add(store, "scores", **given, timestamp=f"{day} 12:00:00")
+    source = store.source()
+    (row,) = exported(source)
+    assert [each["id"] for each in json.loads(row["feedbacks"])] == ["s1", "s2", "s3"]
+    assert json.loads(row["feedback_stats"]) == {"good": {"n": 3, "avg": 2.0, "values": {}}}
+    source.close()
+
+
 @pytest.mark.parametrize("has_authors", [False, True])
 def test_the_scores_of_opik_are_counted_at_their_runs(clickhouse_store: Store, has_authors: bool) -> None:
     opik.make(clickhouse_store)
