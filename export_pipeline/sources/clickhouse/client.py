@@ -14,8 +14,8 @@ from export_pipeline.settings import PREFIX
 from export_pipeline.sources.clickhouse.arrow_stream import BrokenStreamError, stream_batches
 from export_pipeline.sources.clickhouse.errors import CONSTRAINED, ClickhouseErrors, RefusedByServerError
 from export_pipeline.sources.clickhouse.server_settings import CUT_SHORT, FAIL_EARLY, MUST_BE, changeable, chosen
+from export_pipeline.sources.clickhouse.tls import distrust, has_tls, hint, trust_of
 
-TLS_SCHEME = "clickhouses"
 _PORTS = {"http": 8123, "https": 8443}
 _CONNECT_SECONDS = 10
 _EMPTY_VERSION = "Unexpected response to server version query: ''"
@@ -63,11 +63,7 @@ class Clickhouse:
         from clickhouse_connect.driver.httputil import get_pool_manager
 
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it warns of is raised too
-        interface = "https" if self._url.get_backend_name() == TLS_SCHEME else "http"
-        tls: dict[str, Any] = {}
-        if interface == "https":
-            tls = {"verify": self._url.query.get("verify", "true") != "false"}
-            tls |= {"ca_cert": ca} if (ca := self._url.query.get("ca_cert")) else {}
+        interface, trust = "https" if has_tls(self._url) else "http", trust_of(self._url)
         try:
             return clickhouse_connect.get_client(
                 interface=interface,
@@ -83,7 +79,7 @@ class Clickhouse:
                 send_receive_timeout=int(self._seconds) + 60,
                 autogenerate_session_id=False,
                 client_name="export-pipeline",
-                pool_mgr=get_pool_manager(maxsize=16, retries=False, **tls),
+                pool_mgr=get_pool_manager(maxsize=16, retries=False, **trust),
             )
         except Exception as error:  # noqa: BLE001 - the driver raises its own errors, urllib3's and OSError
             raise self._failed(error, connecting=True) from None
@@ -112,12 +108,9 @@ class Clickhouse:
             words = f"Code: {code}. DB::Exception: {words}"
         if words.startswith(_EMPTY_VERSION):
             return SourceUnusableError(f"{PREFIX}SOURCE_URL ({self.place}): {CUT_SHORT}")
-        if "CERTIFICATE_VERIFY_FAILED" in words or "certificate verify failed" in words:
-            return SourceUnusableError(
-                f"{PREFIX}SOURCE_URL ({self.place}): the server's certificate is not trusted; name the file of its "
-                "authority with ?ca_cert=/path"
-            )
-        return self.errors.of_answer(words, connecting=connecting)
+        if (reason := distrust(words, self._url)) is not None:
+            return SourceUnusableError(f"{PREFIX}SOURCE_URL ({self.place}): {reason}")
+        return self.errors.of_answer(words, connecting=connecting, hint=hint(words, self._url))
 
     def rows(self, sql: str, *, query_id: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; text as bytes."""
