@@ -109,9 +109,13 @@ class FeedbacksMapping(RelationMapping):
     """Where feedback is; the whole row is the record."""
 
     run_id: ColumnRef = "run_id"
+    trace_id: ColumnRef = None
+    session_id: ColumnRef = None
     id: ColumnRef = "id"
     key: ColumnRef = "key"
     score: ColumnRef = "score"
+    value: ColumnRef = "value"
+    given_at: ColumnRef = None
     tenant_id: ColumnRef = "tenant_id"
     created_at: ColumnRef = "created_at"
     modified_at: ColumnRef = "modified_at"

@@ -23,9 +23,10 @@ from export_pipeline_sample.write import write_sample
 from export_pipeline_tests.exports.round_trip import NAMES, Published, Rows, cells_of, published
 from export_pipeline_tests.runs import reference
 from export_pipeline_tests.runs.rows import NOON, ORDINARY, table
-from export_pipeline_tests.servers import Postgres, Weed
+from export_pipeline_tests.servers import ClickhouseServer, Postgres, Weed
+from export_pipeline_tests.sources.sql.test_failing import EXTRACT, expected
 from export_pipeline_tests.sources.stores import PROJECT as MAPPED
-from export_pipeline_tests.sources.stores import Store
+from export_pipeline_tests.sources.stores import Store, clickhouse_literal, execute
 
 pytestmark = pytest.mark.slow
 
@@ -39,11 +40,21 @@ ABSENT = {"feedbacks", "parent_run_ids", "tenant_id"}
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+    """An empty database of each kind; with `EVERYWHERE` of ClickHouse's too."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/traces.db"
+    if request.param == "clickhouse":
+        clickhouse: ClickhouseServer = request.getfixturevalue("clickhouse")
+        return clickhouse.url(clickhouse.new_database())
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+EVERYWHERE = pytest.mark.parametrize("url", ["sqlite", "postgresql", "clickhouse"], indirect=True)
+
+
+def dialect_of(url: str) -> str:
+    return url.partition(":")[0].partition("+")[0]
 
 
 def select(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -152,7 +163,7 @@ UNREAD = {"session_id", "tenant_id", "feedbacks"}
 
 def storable(url: str, cell: Any) -> bool:
     """Whether a database can hold the text at all."""
-    if url.startswith("sqlite") or not isinstance(cell, bytes):
+    if dialect_of(url) != "postgresql" or not isinstance(cell, bytes):
         return True
     try:
         return "\x00" not in cell.decode()
@@ -192,6 +203,13 @@ def fill(url: str, rows: list[dict[str, Any]]) -> None:
         f"INSERT INTO sessions VALUES ('{PROJECT}', 'a/../=é 🙂')",
         f"CREATE TABLE runs ({', '.join(f'{name} {kind}' for name in NAMES)})",
     ]
+    if dialect_of(url) == "clickhouse":
+        for statement in statements:
+            execute(url, f"{statement} ENGINE = Memory" if statement.startswith("CREATE") else statement)
+        for some in (rows[place : place + 100] for place in range(0, len(rows), 100)):
+            values = (f"({', '.join(clickhouse_literal(row[name]) for name in NAMES)})" for row in some)
+            execute(url, f"INSERT INTO runs VALUES {', '.join(values)}")
+        return
     insert = f"INSERT INTO runs VALUES ({marks})"
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
@@ -208,6 +226,7 @@ def fill(url: str, rows: list[dict[str, Any]]) -> None:
         to.executemany(insert, texts)
 
 
+@EVERYWHERE
 def test_hostile_rows_come_back_as_the_rules_say_and_fail_no_day(url: str, seaweedfs: Weed, tmp_path: Path) -> None:
     raw = hostile_rows(url)
     fill(url, raw)
@@ -263,25 +282,23 @@ def starts_in_day(cell: bytes | None) -> bool:
 # A mapping
 
 
+@EVERYWHERE
 def test_rows_on_which_an_expression_fails_are_named_by_the_manifest_and_all_others_published(
     url: str, seaweedfs: Weed, tmp_path: Path
 ) -> None:
-    dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
-    store = Store(dialect, url, tmp_path)
+    store = Store(dialect_of(url), url, tmp_path)
     store.runs({"inputs": "TEXT"}, unique=True)
     for number in range(40):
-        text = "{" if number in {5, 17, 39} else f'{{"q": "question {number}"}}'
+        text = "{" if number in {5, 17, 39} else f'{{"q": "question-{number}"}}'
         store.add(number, f"2026-01-09T10:00:{number:02}+00:00", inputs=text)
-    question = "json_extract(inputs, '$.q')" if dialect == "sqlite" else "CAST(inputs AS json) ->> 'q'"
+    question = EXTRACT[store.dialect]
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(f'runs: {{fields: {{inputs: {{sql: "{question}"}}}}}}')
     with published(
         url, server=seaweedfs, folder=tmp_path / "v1", project=MAPPED, days=[DAY], format_version="v1", mapping=mapping
     ) as export:
-        wanted = select(url, f"SELECT id, {question} FROM runs WHERE inputs LIKE '%}}' ORDER BY id")
-        assert [(row["id"], row["inputs"]) for row in export.by_duckdb()] == [
-            tuple(cell.decode() if isinstance(cell, bytes) else str(cell) for cell in row) for row in wanted
-        ]
+        wanted = expected(store, "inputs LIKE '%}'")
+        assert {uuid.UUID(row["id"]).int: row["inputs"] for row in export.by_duckdb()} == wanted
         manifest = export.manifest()
         assert (manifest.rows, manifest.rows_read, export.outcomes[DAY].rejected) == (37, 40, 3)
         assert export.rejected() == {"inputs: the mapping's expression fails": 3}

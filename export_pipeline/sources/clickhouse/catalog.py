@@ -1,7 +1,7 @@
 """What ClickHouse says about the tables of a trace store."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from typing_extensions import override
 
@@ -46,9 +46,9 @@ class ClickhouseCatalog(Catalog):
 
     def _described(self, mapping: RelationMapping, source: str, *, of: str) -> Relation | str | None:
         try:
-            columns = {name.decode(): kind.decode() for name, kind, *_ in self._session.rows(f"DESCRIBE {of}")}
-            self._session.rows(f"SELECT {self._listed(columns)} FROM {source} AS r LIMIT 0")
-            is_partial = self._is_partial(source)
+            columns = self._columns(mapping, of=of)
+            permitted = self._permitted(source, columns)
+            is_partial = self._is_partial(source, permitted)
         except RefusedByServerError as error:
             if error.code in {_UNKNOWN_TABLE, _UNKNOWN_DATABASE} and mapping.query is None:
                 return None
@@ -59,29 +59,65 @@ class ClickhouseCatalog(Catalog):
             return f"{mapping}: {_PARTIAL}"
         engine, keys = ("", ()) if mapping.query is not None else self._keys(mapping)
         final = engine.removeprefix("Replicated").removeprefix("Shared").startswith(_MERGING)
+        if len(permitted) < len(columns):  # whatever means all columns of a row must not name the others
+            listed = ", ".join(map(self._dialect.quote, permitted))
+            source = f"(SELECT {listed} FROM {source}{' FINAL' if final else ''})"
         return Table(
             warnings=(f"{mapping}: {_PART_IS_MEANT}",) if is_partial else (),
             source=source,
             label=str(mapping),
             columns=columns,
             indexes=tuple(replace_unique(key, unique=key.unique and final) for key in keys),
-            final=final,
+            forbidden=frozenset(columns.keys() - set(permitted)),
+            final=final and len(permitted) == len(columns),
         )
 
-    def _listed(self, columns: Sequence[str] | dict[str, str]) -> str:
+    def _columns(self, mapping: RelationMapping, *, of: str) -> dict[str, str]:
+        """Names and types. Who may read some columns of a table alone may not have it described, but see these."""
+        try:
+            rows = self._session.rows(f"DESCRIBE {of}")
+        except RefusedByServerError as error:
+            if error.code != NOT_PERMITTED or mapping.query is not None:
+                raise
+            rows = self._session.rows(
+                f"SELECT name, type FROM system.columns WHERE {self._is_table(mapping, name='table')}"
+            )
+            if not rows:
+                raise
+        return {name.decode(): kind.decode() for name, kind, *_ in rows}
+
+    def _permitted(self, source: str, columns: Collection[str]) -> list[str]:
+        """The columns that the user may read; raises where there are none."""
+        try:
+            self._session.rows(f"SELECT {self._listed(columns)} FROM {source} AS r LIMIT 0")
+        except RefusedByServerError as error:
+            permitted = []
+            if error.code == NOT_PERMITTED and len(columns) > 1:
+                permitted = [name for name in columns if self._may_read(source, name)]
+            if not permitted:
+                raise
+            return permitted
+        return list(columns)
+
+    def _may_read(self, source: str, column: str) -> bool:
+        try:
+            return bool(self._permitted(source, [column]))
+        except RefusedByServerError:
+            return False
+
+    def _listed(self, columns: Collection[str]) -> str:
         return ", ".join(f"r.{self._dialect.quote(name)}" for name in columns)
 
-    def _is_partial(self, source: str) -> bool:
+    def _is_partial(self, source: str, columns: Collection[str]) -> bool:
         """Whether a row policy leaves out rows for this user: ClickHouse then filters before everything else."""
-        steps = self._session.rows(f"EXPLAIN actions = 1 SELECT * FROM {source} AS r")
+        steps = self._session.rows(f"EXPLAIN actions = 1 SELECT {self._listed(columns)} FROM {source} AS r")
         return any(b"Row level filter" in step for (step,) in steps)
 
     def _keys(self, mapping: RelationMapping) -> tuple[str, tuple[Index, ...]]:
         """The engine, and what rows are found by: the sorting key and the partitions, by the columns in them."""
-        database = "currentDatabase()" if mapping.in_schema is None else bound(mapping.in_schema)
         rows = self._session.rows(
             "SELECT engine, sorting_key, primary_key, partition_key FROM system.tables "
-            f"WHERE database = {database} AND name = {bound(str(mapping.table))}"
+            f"WHERE {self._is_table(mapping, name='name')}"
         )
         if not rows:
             return "", ()
@@ -92,6 +128,12 @@ class ClickhouseCatalog(Catalog):
         keys += [Index(f"the primary key ({primary})", columns_of(primary), unique=False)] if primary != sorting else []
         keys += [Index(f"the partitions ({partition})", by_part, unique=False)] if partition else []
         return engine, tuple(keys)
+
+    @staticmethod
+    def _is_table(mapping: RelationMapping, *, name: str) -> str:
+        """The condition on a table of the system's, which has the table's name in this column."""
+        database = "currentDatabase()" if mapping.in_schema is None else bound(mapping.in_schema)
+        return f"database = {database} AND {name} = {bound(str(mapping.table))}"
 
     @override
     def tables(self, names: Collection[str]) -> Tables:

@@ -13,9 +13,9 @@ from export_pipeline.errors import ExportPipelineError, SettingsError, SourceUnu
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.clickhouse.arrow_stream import BrokenStreamError, stream_batches
 from export_pipeline.sources.clickhouse.errors import CONSTRAINED, ClickhouseErrors, RefusedByServerError
-from export_pipeline.sources.clickhouse.server_settings import CUT_SHORT, MUST_BE, chosen
+from export_pipeline.sources.clickhouse.server_settings import CUT_SHORT, FAIL_EARLY, MUST_BE, changeable, chosen
+from export_pipeline.sources.clickhouse.tls import distrust, has_tls, hint, trust_of
 
-TLS_SCHEME = "clickhouses"
 _PORTS = {"http": 8123, "https": 8443}
 _CONNECT_SECONDS = 10
 _EMPTY_VERSION = "Unexpected response to server version query: ''"
@@ -39,6 +39,7 @@ class Clickhouse:
         self._lock = threading.Lock()
         self._client: Any = None
         self._settings: dict[str, str] = {}
+        self._early: dict[str, str] = {}
 
     @property
     def database(self) -> str:
@@ -51,7 +52,7 @@ class Clickhouse:
             if self._client is None:
                 client = self._connected()
                 try:
-                    self._settings = self._agreed(client)
+                    self._settings, self._early = self._agreed(client)
                 except BaseException:
                     client.close()
                     raise
@@ -62,11 +63,7 @@ class Clickhouse:
         from clickhouse_connect.driver.httputil import get_pool_manager
 
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it warns of is raised too
-        interface = "https" if self._url.get_backend_name() == TLS_SCHEME else "http"
-        tls: dict[str, Any] = {}
-        if interface == "https":
-            tls = {"verify": self._url.query.get("verify", "true") != "false"}
-            tls |= {"ca_cert": ca} if (ca := self._url.query.get("ca_cert")) else {}
+        interface, trust = "https" if has_tls(self._url) else "http", trust_of(self._url)
         try:
             return clickhouse_connect.get_client(
                 interface=interface,
@@ -82,24 +79,25 @@ class Clickhouse:
                 send_receive_timeout=int(self._seconds) + 60,
                 autogenerate_session_id=False,
                 client_name="export-pipeline",
-                pool_mgr=get_pool_manager(maxsize=16, retries=False, **tls),
+                pool_mgr=get_pool_manager(maxsize=16, retries=False, **trust),
             )
         except Exception as error:  # noqa: BLE001 - the driver raises its own errors, urllib3's and OSError
             raise self._failed(error, connecting=True) from None
 
-    def _agreed(self, client: Any) -> dict[str, str]:
-        """The settings to send: without those that a profile's constraints refuse."""
+    def _agreed(self, client: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """The settings to send, and those for what is to fail early: without what a profile's constraints refuse."""
         sent = chosen(client.server_settings, version=client.server_version, place=self.place, seconds=self._seconds)
+        early = changeable(client.server_settings, FAIL_EARLY)
         while True:
             try:
-                self._rows(client, "SELECT 1", sent)
+                self._rows(client, "SELECT 1", {**sent, **early})
             except RefusedByServerError as error:
-                refused = next((name for name in sent if name in str(error)), None)
+                refused = next((name for name in (*sent, *early) if name in str(error)), None)
                 if error.code != CONSTRAINED or refused is None or refused in MUST_BE:
                     raise
-                del sent[refused]
+                (sent if refused in sent else early).pop(refused)
             else:
-                return sent
+                return sent, early
 
     def _failed(self, error: Exception, *, connecting: bool = False) -> ExportPipelineError:
         if isinstance(error, ExportPipelineError):
@@ -110,12 +108,9 @@ class Clickhouse:
             words = f"Code: {code}. DB::Exception: {words}"
         if words.startswith(_EMPTY_VERSION):
             return SourceUnusableError(f"{PREFIX}SOURCE_URL ({self.place}): {CUT_SHORT}")
-        if "CERTIFICATE_VERIFY_FAILED" in words or "certificate verify failed" in words:
-            return SourceUnusableError(
-                f"{PREFIX}SOURCE_URL ({self.place}): the server's certificate is not trusted; name the file of its "
-                "authority with ?ca_cert=/path"
-            )
-        return self.errors.of_answer(words, connecting=connecting)
+        if (reason := distrust(words, self._url)) is not None:
+            return SourceUnusableError(f"{PREFIX}SOURCE_URL ({self.place}): {reason}")
+        return self.errors.of_answer(words, connecting=connecting, hint=hint(words, self._url))
 
     def rows(self, sql: str, *, query_id: str) -> list[tuple[Any, ...]]:
         """The rows of a small query; text as bytes."""
@@ -129,10 +124,14 @@ class Clickhouse:
             rows += zip(*columns, strict=True)
         return rows
 
-    def stream(self, sql: str, *, query_id: str) -> Generator[pa.RecordBatch]:
-        """The batches of a query as they come; raises where they do not come to their end."""
+    def stream(self, sql: str, *, query_id: str, fails_early: bool) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come; raises where they do not come to their end.
+
+        `fails_early`: if on a value, then before the first batch, as far as the user may have that.
+        """
         self.connect()
-        return self._stream(self._client, sql, {**self._settings, "query_id": query_id})
+        early = self._early if fails_early else {}
+        return self._stream(self._client, sql, {**self._settings, **early, "query_id": query_id})
 
     def _stream(self, client: Any, sql: str, settings: dict[str, str]) -> Generator[pa.RecordBatch]:
         response = None

@@ -64,6 +64,7 @@ class ClickhouseDialect(Dialect):
     name = "clickhouse"
     numbers = NUMBERS
     keys_are_sparse = True
+    counts_feedback = True
 
     def __init__(self, unit: EpochUnit) -> None:
         self._unit = unit
@@ -213,7 +214,8 @@ class ClickhouseDialect(Dialect):
 
     def record_list(self, relation: Relation, *, order: Sequence[str]) -> str:
         """The aggregate that gives rows (alias f) as a JSON list of objects."""
-        members = [self._member(name, kind) for name, kind in relation.columns.items()]
+        columns = {name: kind for name, kind in relation.columns.items() if name not in relation.forbidden}
+        members = [self._member(name, kind) for name, kind in columns.items()]
         types = literal(f"Tuple({', '.join(kind for _, kind in members)})")
         record = f"toJSONString(CAST(tuple({', '.join(value for value, _ in members)}), {types}))"
         ordered = f"arraySort(x -> x.1, groupArray((tuple({', '.join(order) or 0}), {record})))"

@@ -78,8 +78,11 @@ class ClickhouseErrors:
         limit = "a limit of the server or of its user was reached: " if code in _LIMITS else ""
         return SourceUnreachableError(f"the trace store ({self._place}) broke off: {limit}{reason}")
 
-    def of_answer(self, text: str, *, connecting: bool = False) -> ExportPipelineError:
-        """The error of an answer that is none of a query: from something else, or cut off."""
+    def of_answer(self, text: str, *, connecting: bool = False, hint: str = "") -> ExportPipelineError:
+        """The error of an answer that is none of a query: from something else, or cut off.
+
+        `hint` is what to say of it while `connecting`.
+        """
         if (told := told_in(text)) is not None:
             return self.of_server(*told)
         if _NATIVE_PORT in text:
@@ -90,5 +93,7 @@ class ClickhouseErrors:
         cause = _CAUSE.search(text)
         reason = self._clean(text if cause is None else cause[0])[:300]
         if connecting:
-            return SourceUnreachableError(f"{PREFIX}SOURCE_URL ({self._place}): ClickHouse does not answer: {reason}")
+            return SourceUnreachableError(
+                f"{PREFIX}SOURCE_URL ({self._place}): ClickHouse does not answer: {reason}{hint}"
+            )
         return SourceUnreachableError(f"the trace store ({self._place}) broke off: {reason}")

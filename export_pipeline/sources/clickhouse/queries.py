@@ -5,24 +5,25 @@ after it: no key of a table finds a run by its id, and looking everywhere would 
 Subqueries are not correlated, for then ClickHouse would read a table twice.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from typing_extensions import override
 
 from export_pipeline.runs.filter_tree import Filter
-from export_pipeline.runs.schema import FIELD_BY_NAME, RUN_FIELDS
+from export_pipeline.runs.schema import DEFAULT_FIELDS, FIELD_BY_NAME, RUN_FIELDS
 from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse.dialect import ClickhouseDialect
+from export_pipeline.sources.clickhouse.feedback import PAIRS, RECORDS, STATS, Feedback
 from export_pipeline.sources.clickhouse.filter import Narrowing
 from export_pipeline.sources.clickhouse.tree import Tree
 from export_pipeline.sources.protocol import UNASSIGNED, ProjectKey
 from export_pipeline.sources.sql.dialect import Column
 from export_pipeline.sources.sql.filter import FilterSql
 from export_pipeline.sources.sql.filter_rows import FEEDBACK, fields_read
-from export_pipeline.sources.sql.plan import FeedbacksPlan, Plan, ProjectsPlan
+from export_pipeline.sources.sql.plan import Plan, ProjectsPlan
 from export_pipeline.sources.sql.queries import Output, RunQueries
 from export_pipeline.sources.sql.times import DAY_MICROS
 
@@ -31,13 +32,20 @@ _NEWEST = "`export pipeline newest`"
 _SMALL = [field.name for field in RUN_FIELDS if not field.payload and field.name not in {"id", "start_time"}]
 
 
+Place = tuple[int, int]
+"""Where a row is among those of a window: its instant, and a hash of its id and of what makes it newer than others.
+
+Rows that agree in both share a place.
+"""
+
+
 @dataclass(frozen=True)
 class DaySql:
     """The SELECT of a window: first the outputs that are not None, then these columns in this order.
 
     Whether the row is the newest version of its run, and a number that all of them have in common (both only with
     `versions`); the instant of its last change; a hash of what is watched (only with `digest`); count and newest change
-    of its feedback (only with `feedback`); what the filter reads.
+    of its feedback (only with `feedback`); what the filter reads; the hash of its place (only where fields fail).
     """
 
     sql: str
@@ -156,11 +164,12 @@ class ClickhouseQueries(RunQueries):
         keys = ", ".join([*self._apart(), *self._ranks()])
         return f"({self._id.sql} IS NULL OR ({keys}) NOT IN ({self._superseded(window)}))"
 
-    def day(self, window: Window, fields: Collection[str] | None) -> DaySql:
-        """Everything about the rows of a window: the one SELECT."""
+    def day(self, window: Window, fields: Collection[str] | None, failing: Mapping[str, Collection[Place]]) -> DaySql:
+        """Everything about the rows of a window: the one SELECT. At the places at which a field fails it is null."""
         versions, feedbacks = not self._runs.identity.unique, self.plan.feedbacks
         filtered = self._filtered()
-        outputs = [replace(output, sql=self._sent(output)) for output in self._streamed(fields)]
+        streamed = (self._without_failing(output, failing) for output in self._streamed(fields))
+        outputs = [replace(output, sql=self._sent(output)) for output in streamed]
         modified = self._time(self._runs.modified_at)
         columns = [f"{output.sql} AS `{output.field.name} out`" for output in outputs if output.sql is not None]
         if versions:
@@ -170,6 +179,7 @@ class ClickhouseQueries(RunQueries):
             columns.append(f"toInt64({self._dialect.hash(self._runs.digest)}) AS `digest`")
         columns += ["k.records AS `records`", "k.newest AS `newest record`"] if feedbacks is not None else []
         columns += [f"{sql} AS `filter {name}`" for name, sql in filtered.items()]
+        columns += [f"{self._place_hash} AS `place`"] if failing else []
         order = [self.start.instant, self._dialect.order(self._id)]
         order += [*self._apart(), *self._small_order()] if versions else []
         conditions = [*filter(None, self._chosen(window)), *self._not_deleted(), *self._matching()]
@@ -182,15 +192,58 @@ class ClickhouseQueries(RunQueries):
 
     def _streamed(self, fields: Collection[str] | None) -> list[Output]:
         """The outputs; feedback, and a path that is built, come out of joins."""
+        outputs = {output.field.name: output for output in self.outputs(fields)}
         joined = {}
-        if "feedbacks" not in self._runs.fields:
-            joined["feedbacks"] = "if(k.records = 0, '[]', k.list)"
-        if self._runs.builds_paths:
+        if outputs["feedbacks"].sql and "feedbacks" not in self._runs.fields:
+            joined["feedbacks"] = RECORDS
+        if self.plan.counts_feedback and "feedback_stats" in (DEFAULT_FIELDS if fields is None else fields):
+            joined["feedback_stats"] = STATS
+        if outputs["dotted_order"].sql and self._runs.builds_paths:
             joined["dotted_order"] = self._tree_sql().path
-        return [
-            replace(output, sql=joined.get(output.field.name, output.sql)) if output.sql else output
-            for output in self.outputs(fields)
-        ]
+        return [replace(output, sql=joined.get(name, output.sql)) for name, output in outputs.items()]
+
+    @property
+    def expressions(self) -> frozenset[str]:
+        """The fields that are expressions of the mapping, but for those that rows are chosen and ordered by."""
+        ruling = {"id", "session_id", "start_time"}
+        return frozenset(name for name, column in self._runs.fields.items() if column.detail == "expression") - ruling
+
+    @property
+    def _place_hash(self) -> str:
+        own = f"COALESCE({self._dialect.id(self._id)}, '')"
+        return f"cityHash64({', '.join([own, *self._ranks()])})"
+
+    def _without_failing(self, output: Output, failing: Mapping[str, Collection[Place]]) -> Output:
+        """An expression is evaluated only where the condition before it is false."""
+        if output.sql is None or output.field.name not in failing:
+            return output
+        places = ", ".join(map(str, failing[output.field.name]))
+        place = f"({self.start.instant}, {self._place_hash})"
+        return replace(output, sql=f"if({place} IN ({places}), NULL, {output.sql})")
+
+    def places(self, window: Window) -> str:
+        """The places of all rows of a window, in order."""
+        conditions = [*filter(None, self._chosen(window)), *self._not_deleted(), *self._matching()]
+        columns = f"{self.start.instant} AS `instant`, {self._place_hash} AS `place`"
+        return f"SELECT {columns} FROM {self.source} WHERE {' AND '.join(conditions)} ORDER BY `instant`, `place`"
+
+    def trial(self, first: Place, last: Place, fields: Collection[str]) -> str:
+        """A query that fails where, between two places, one of the fields does, or what rows are chosen by."""
+        span = first[0], last[0] + 1
+        place = f"({self.start.instant}, {self._place_hash})"
+        conditions = [self.start.near(*span, also=self._project), self.start.exact(*span), *self._not_deleted()]
+        conditions += [*self._matching(), f"{place} >= {first}", f"{place} <= {last}"]
+        cells = [self._dialect.raw(FIELD_BY_NAME[name], self._runs.fields[name]) for name in fields]
+        cells += [sql for name, sql in self._filtered().items() if name in self.expressions]
+        hashed = [f"groupBitXor(cityHash64({cell}))" for cell in cells]
+        where = " AND ".join(filter(None, conditions))
+        return f"SELECT {', '.join(['count(*)', *hashed])} FROM {self.source} WHERE {where}"
+
+    def at(self, place: Place) -> str:
+        """The id of a row at a place."""
+        span = place[0], place[0] + 1
+        conditions = [self.start.near(*span, also=self._project), f"{self._place_hash} = {place[1]}"]
+        return f"SELECT {self._dialect.id(self._id)} FROM {self.source} WHERE {' AND '.join(conditions)} LIMIT 1"
 
     def _sent(self, output: Output) -> str | None:
         """The payloads of versions that are not the newest are not sent."""
@@ -205,7 +258,7 @@ class ClickhouseQueries(RunQueries):
         cells = {name: self._cell(name, self._runs.fields[name]) for name in sorted(self.matching.fields)}
         feedbacks = self.plan.feedbacks
         if FEEDBACK in fields_read(self._tree) and feedbacks is not None and "key" in feedbacks.columns:
-            cells[FEEDBACK] = "if(k.records = 0, '[]', k.pairs)"
+            cells[FEEDBACK] = PAIRS
         return cells
 
     def _cell(self, name: str, column: Column) -> str:
@@ -233,35 +286,12 @@ class ClickhouseQueries(RunQueries):
         feedbacks = self.plan.feedbacks
         if feedbacks is None:
             return ""
-        feedback_columns, modified = feedbacks.columns, self._time(feedbacks.columns.get("modified_at"))
-        run = self._dialect.id(feedback_columns["run_id"])
-        columns = [f"{run} AS run", "toInt64(count(*)) AS records"]
-        columns.append(f"{'CAST(NULL AS Nullable(Int64))' if modified is None else modified.newest} AS newest")
-        if any(output.field.name == "feedbacks" and output.sql for output in outputs):
-            columns.append(f"{self._list(feedbacks)} AS list")
-        if FEEDBACK in self._filtered():
-            columns.append(f"{self._pairs(feedbacks)} AS pairs")
-        near, _ = self._chosen(window)
-        conditions = [f"{run} IN (SELECT {self._dialect.id(self._id)} FROM {self.source} WHERE {near})"]
-        if self.project.tenant is not None and (tenant := feedback_columns.get("tenant_id")) is not None:
-            own = self._dialect.is_tenant(tenant, self.project.tenant)
-            conditions.append(f"({own} OR {self._dialect.is_empty(tenant)})")
-        grouped = (
-            f"SELECT {', '.join(columns)} FROM {feedbacks.relation.from_('f')} "
-            f"WHERE {' AND '.join(conditions)} GROUP BY run"
-        )
-        return f" LEFT ANY JOIN ({grouped}) AS k ON k.run = {self._dialect.id(self._id)}"
-
-    def _list(self, feedbacks: FeedbacksPlan) -> str:
-        columns = feedbacks.columns
-        order = [self._dialect.time(columns["created_at"]).instant] if "created_at" in columns else []
-        order += [self._dialect.order(columns["id"])] if "id" in columns else []
-        return self._words_of_clickhouse.record_list(feedbacks.relation, order=order)
-
-    def _pairs(self, feedbacks: FeedbacksPlan) -> str:
-        key, score = feedbacks.columns["key"], feedbacks.columns.get("score")
-        number = "CAST(NULL AS Nullable(String))" if score is None else self._dialect.text(score)
-        return f"toJSONString(groupArray(tuple({self._dialect.text(key)}, {number})))"
+        asked = {output.field.name for output in outputs if output.sql} | self._filtered().keys()
+        joined = Feedback(self._words_of_clickhouse, self._runs, feedbacks, frozenset(asked - self._runs.fields.keys()))
+        project, whose = feedbacks.columns.get("session_id"), self._is_of_tenant()
+        if project is not None and self.project.id != UNASSIGNED:
+            whose = [self._dialect.is_project(project, self.project.id), *whose]
+        return joined.join(source=self.source, rows=self._chosen(window)[0], whose=whose, since=window.start)
 
     def counts(self, window: Window, *, since: datetime | None = None) -> tuple[str, Sequence[str]]:
         """Rows of day number, kept (1) or superseded (0), what the filter reads, and then what is counted.
@@ -280,10 +310,12 @@ class ClickhouseQueries(RunQueries):
         null = "CAST(NULL AS Nullable(Int64))"
         digest = null if self._runs.digest is None else f"toInt64(sum({self._dialect.hash(self._runs.digest)}))"
         counted = ["count(*)", null if modified is None else modified.newest, digest]
-        counted += [null, null] if self.plan.feedbacks is None else ["sum(k.records)", "maxOrNull(k.newest)"]
+        has_feedback = self.plan.feedbacks is not None and since is None
+        counted += ["sum(k.records)", "maxOrNull(k.newest)"] if has_feedback else [null, null]
+        joined = self._joined(window) if has_feedback or filtered else ""
         named = ", ".join([f"{sql} AS `{name}`" for name, sql in keys.items()])
         sql = (
-            f"SELECT {named}, {', '.join(counted)} {source}{self._joined(window)} WHERE {' AND '.join(conditions)} "
+            f"SELECT {named}, {', '.join(counted)} {source}{joined} WHERE {' AND '.join(conditions)} "
             f"GROUP BY {', '.join(f'`{name}`' for name in keys)}"
         )
         return sql, tuple(filtered)

@@ -1,6 +1,7 @@
 """The rows of one window out of ClickHouse, and what is counted of them, all from one SELECT."""
 
-from collections.abc import Collection, Generator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, Protocol
 
@@ -10,25 +11,26 @@ from typing_extensions import override
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.arrays import flags_array
+from export_pipeline.runs.raw import with_failed
 from export_pipeline.runs.schema import RUN_FIELDS, Kind
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.clickhouse import failing
 from export_pipeline.sources.clickhouse.counting import Counted, count_days
+from export_pipeline.sources.clickhouse.failing import Failing, FailingPlaces
 from export_pipeline.sources.clickhouse.queries import ClickhouseQueries
+from export_pipeline.sources.sql.failing import ExpressionError
 from export_pipeline.sources.sql.filter_rows import RowFilter
 from export_pipeline.sources.sql.queries import Output
 from export_pipeline.sources.sql.source import Counted as SnapshotCounts
 from export_pipeline.sources.sql.source import Reading
 
 
-class Session(Protocol):
+class Session(failing.Session, Protocol):
     """What is needed of a session."""
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a small query."""
-
-    def stream(self, sql: str) -> Generator[pa.RecordBatch]:
-        """The batches of a query as they come."""
+    def stream(self, sql: str, *, fails_early: bool = False) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come; `fails_early`: with the first one all values have been computed."""
 
 
 class ClickhouseReading(Reading):
@@ -44,7 +46,9 @@ class ClickhouseReading(Reading):
         unit: EpochUnit,
     ) -> None:
         self._session, self._queries, self._window, self._unit = session, queries, window, unit
-        self._day = queries.day(window, fields)
+        self._fields = fields
+        self._failing: Failing = {}
+        self._day = queries.day(window, fields, self._failing)
         self._filter = None if queries.tree is None else RowFilter(queries.tree, unit=unit)
         self._told: Counted | None = None
         self._read: Counted | None = None
@@ -76,21 +80,68 @@ class ClickhouseReading(Reading):
 
     @override
     def batches(self) -> Generator[pa.RecordBatch]:
+        has_begun = False
+        while self._read is None:
+            try:
+                for batch in self._batches():
+                    has_begun = True
+                    yield batch
+                    del batch
+            except ExpressionError as error:
+                self._leave_out_failing(error, has_begun=has_begun)
+
+    def _leave_out_failing(self, failure: ExpressionError, *, has_begun: bool) -> None:
+        """Makes ready to read anew without what fails; raises where that is something else, or rows have been given."""
+        fields = [
+            output.field.name
+            for output in self._day.outputs
+            if output.sql is not None and output.field.name in self._queries.expressions
+        ]
+        if not fields:
+            raise failure
+        places = FailingPlaces(self._session, self._queries, self._window, failure)
+        found = places.find(fields)
+        if not found or found == self._failing:
+            raise failure
+        if has_begun:
+            field, (place, *_) = next(iter(found.items()))
+            raise places.unusable(field, place, rows_are="rows such as")
+        self._failing, self._day = found, self._queries.day(self._window, self._fields, found)
+
+    def _batches(self) -> Generator[pa.RecordBatch]:
         counted, choice = Counted(), _Choice()
-        for batch in self._session.stream(self._day.sql):
+        for batch in self._session.stream(self._day.sql, fails_early=not self._queries.is_plain):
             newest = choice.newest(batch) if self._day.versions else None
             matching = None if self._filter is None else self._matching(batch, self._filter)
             kept = _both(newest, matching)
             counted += self._of(
                 batch, kept, among=batch.num_rows if matching is None else pc.sum(matching).as_py() or 0
             )
+            marks = self._marks(batch, kept)
             raw = _raw(batch, self._day.outputs)
             del batch
-            yield raw if kept is None else raw.filter(kept)
+            raw = raw if kept is None else raw.filter(kept)
+            yield from [raw] if not marks else _marked(raw, marks)
             del raw
         if self._told is not None and self._told != counted:
             raise SourceUnreachableError("the trace store changed between two statements that read it; try again")
         self._read = counted
+
+    def _marks(self, batch: pa.RecordBatch, kept: pa.Array | None) -> dict[int, list[str]]:
+        """The fields that were left out of kept rows, by the number of the row."""
+        if not self._failing:
+            return {}
+        starts, hashes = (batch.column(name) for name in ("start_time out", "place"))
+        if kept is not None:
+            starts, hashes = starts.filter(kept), hashes.filter(kept)
+        marks = defaultdict(list)
+        for name, places in self._failing.items():
+            among = set(places)
+            maybe = pc.is_in(hashes, pa.array([place for _, place in places], pa.uint64()))
+            for row in pc.indices_nonzero(maybe).to_pylist():
+                if (starts[row].as_py(), hashes[row].as_py()) in among:
+                    marks[row].append(name)
+        return marks
 
     def _matching(self, batch: pa.RecordBatch, judged: RowFilter) -> pa.Array:
         cells = [_cells(batch.column(f"filter {name}")) for name in self._day.filtered]
@@ -143,6 +194,18 @@ class _Choice:
         counts = is_newest and not self._has_one
         self._has_one = self._has_one or (counts and key is not None)
         return counts
+
+
+def _marked(batch: pa.RecordBatch, marks: Mapping[int, list[str]]) -> Iterator[pa.RecordBatch]:
+    """The rows in order, those with marks one by one."""
+    done = 0
+    for row in sorted(marks):
+        if row > done:
+            yield batch.slice(done, row - done)
+        yield with_failed(batch.slice(row, 1), marks[row])
+        done = row + 1
+    if done < batch.num_rows:
+        yield batch.slice(done)
 
 
 def _both(first: pa.Array | None, second: pa.Array | None) -> pa.Array | None:

@@ -51,6 +51,13 @@ MUST_BE: dict[str, str] = {
 }  # fmt: skip
 """What results depend on."""
 
+FAIL_EARLY = {
+    "query_plan_execute_functions_after_sorting": "0",
+    "optimize_read_in_order": "0",
+    "short_circuit_function_evaluation": "force_enable",
+}
+"""With them an expression fails before the first row is sent, and never where a condition excludes it."""
+
 _MB = 1024 * 1024
 
 
@@ -98,5 +105,9 @@ def chosen(server: Mapping[str, Any], *, version: str, place: str, seconds: floa
                 "(readonly = 2)"
             )
         sent[name] = value
-    free = {name: value for name, value in wanted(seconds=seconds).items() if name in server}
-    return sent | {name: value for name, value in free.items() if not server[name].readonly}
+    return sent | changeable(server, wanted(seconds=seconds))
+
+
+def changeable(server: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that the server has and the user may change."""
+    return {name: value for name, value in settings.items() if name in server and not server[name].readonly}

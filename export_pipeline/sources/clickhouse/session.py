@@ -50,9 +50,9 @@ class ClickhouseSession(Session):
             return error
         return None
 
-    def stream(self, sql: str) -> Generator[pa.RecordBatch]:
-        """The batches of a query as they come."""
-        return self._clickhouse.stream(sql, query_id=self._next_id())
+    def stream(self, sql: str, *, fails_early: bool = False) -> Generator[pa.RecordBatch]:
+        """The batches of a query as they come; `fails_early`: with the first one all values have been computed."""
+        return self._clickhouse.stream(sql, query_id=self._next_id(), fails_early=fails_early)
 
     @override
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> ClickhouseReading:

@@ -186,12 +186,13 @@ def _of_iso(x: str) -> str:
         f"(365 * {year} + intDiv({year}, 4) - intDiv({year}, 100) + intDiv({year}, 400) "
         f"+ intDiv(153 * {month} + 2, 5) + {part(9, 2)} - 719469)"
     )
-    fraction = f"toInt64(rightPad(extract({x}, '[.]([0-9]{{1,6}})'), 6, '0'))"
+    fraction = f"toInt64(rightPad(extract({x}, '^.{{19}}[.]([0-9]{{1,6}})'), 6, '0'))"
+    seconds = f"if(substring({x}, 17, 1) = ':', {part(18, 2)}, 0)"
     zone = f"extract(substring({x}, 12), '^[0-9:.]+ ?([+-][0-9]{{2}}:?(?:[0-9]{{2}})?)')"
     minutes = f"(toInt64OrZero(substring({zone}, 2, 2)) * 60 + toInt64OrZero(right(replaceAll({zone}, ':', ''), 2)))"
     offset = (
         f"multiIf({zone} = '', 0, length({zone}) = 3, toInt64OrZero({zone}) * 60, "
         f"startsWith({zone}, '-'), -{minutes}, {minutes})"
     )
-    clock = f"({part(12, 2)} * 3600 + {part(15, 2)} * 60 + {part(18, 2)} - {offset} * 60)"
+    clock = f"({part(12, 2)} * 3600 + {part(15, 2)} * 60 + {seconds} - {offset} * 60)"
     return _clamped(f"(({days} * 86400 + {clock}) * 1000000 + {fraction})")

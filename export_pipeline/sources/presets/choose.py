@@ -12,7 +12,9 @@ from export_pipeline.sources.presets.known import PRESETS
 from export_pipeline.sources.presets.store import Preset, Tables, columns
 
 _RUNS = columns(runs="id session_id start_time")
-NAMES = frozenset(name for preset in PRESETS for tables in (_RUNS, preset.marks, preset.needs) for name in tables)
+NAMES = frozenset(
+    name for preset in PRESETS for tables in (_RUNS, preset.marks, preset.needs, preset.newer) for name in tables
+)
 """The tables that a choice is made by."""
 
 
@@ -89,13 +91,18 @@ def _named(kind: SourceKind, tables: Tables) -> Preset:
 
 
 def _chosen(preset: Preset, tables: Tables, *, why: str) -> Choice:
-    if missing := [*tables.missing(preset.marks), *tables.missing(preset.needs)]:
+    if missing := list(dict.fromkeys((*tables.missing(preset.marks), *tables.missing(preset.needs)))):
         named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise SourceUnusableError(
             f"the trace store cannot be read as {preset.kind}: it lacks {named}, which {preset.label} has, or the user "
             "of the URL may not read them; upgrade the store, grant SELECT, name another "
             f"{PREFIX}SOURCE_KIND, or describe the tables in {PREFIX}MAPPING (export-pipeline source mapping --kind "
             f"{preset.name} prints one to begin with)"
+        )
+    if newer := sorted(preset.newer & tables.columns.keys()):
+        raise SourceUnusableError(
+            f"the trace store cannot be read as {preset.label}: {newer[0]} is of a newer version, which goes on in "
+            "tables that are not there, or that the user of the URL may not read; grant SELECT on all its tables"
         )
     warnings = []
     if preset.versions and tables.version not in preset.versions:

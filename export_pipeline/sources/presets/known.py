@@ -44,8 +44,8 @@ _MLFLOW = partial(
     versions=frozenset({"dc11669786a5"}),
 )
 _SCORES = (
-    "id project_id trace_id observation_id name value source data_type string_value comment created_at updated_at "
-    "event_ts is_deleted"
+    "id project_id trace_id observation_id name value source data_type string_value comment timestamp created_at "
+    "updated_at event_ts is_deleted"
 )
 _LANGFUSE = partial(Preset, kind="langfuse", database="clickhouse")
 _LANGFUSE_4 = _LANGFUSE(
@@ -73,6 +73,7 @@ _LANGFUSE_3 = _LANGFUSE(
         traces="name tags input output metadata session_id user_id environment version release updated_at",
         scores=_SCORES,
     ),
+    newer=frozenset({"events_core"}),
 )
 _OTEL = Preset(
     kind="otel",
@@ -97,8 +98,8 @@ _OPIK = Preset(
     needs=columns(
         spans="name type end_time input output metadata tags usage model provider error_info",
         traces="name end_time input output metadata tags error_info",
-        feedback_scores="entity_id entity_type workspace_id name value category_name reason source created_at "
-        "last_updated_at",
+        feedback_scores="entity_id entity_type workspace_id project_id name value category_name reason source "
+        "created_at last_updated_at",
     ),
 )
 

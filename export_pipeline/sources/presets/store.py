@@ -37,6 +37,7 @@ class Preset:
 
     `marks` are the tables and columns that only this store has, `needs` those that the mapping reads beside them.
     `versions` are the known ones; without any, none is looked at. `label` is how people name the store and its version.
+    `newer` are tables that only a newer version has, which is read by another mapping.
     """
 
     kind: SourceKind
@@ -46,6 +47,7 @@ class Preset:
     marks: Mapping[str, frozenset[str]]
     needs: Mapping[str, frozenset[str]]
     versions: frozenset[str] = frozenset()
+    newer: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

@@ -116,7 +116,7 @@ def _late_changes(runs: RunsPlan) -> str:
     if runs.modified_at is not None:
         return f"{told} by {runs.modified_at.detail}"
     if runs.digest is not None:
-        return f"{told} by a digest of {runs.digest.detail}"
+        return f"{told} by a digest of {runs.digest.detail}, others not"
     return f"{told} are not seen; runs.modified_at or runs.digest in the mapping names what they are seen by"
 
 
@@ -155,10 +155,11 @@ def _column(plan: Plan, name: str) -> ColumnReport:
     fields = {} if plan.runs is None else plan.runs.fields
     if name == "tenant_id":
         return _tenant(plan)
-    if name == "dotted_order" and plan.runs is not None and plan.runs.builds_paths:
-        return ColumnReport(name, "derived", fields[name].detail)
     if name in fields:
-        return ColumnReport(name, "mapped", fields[name].detail)
+        built = name == "dotted_order" and plan.runs is not None and plan.runs.builds_paths
+        return ColumnReport(name, "derived" if built else "mapped", fields[name].detail)
+    if name == "feedback_stats" and plan.runs is not None and plan.counts_feedback:
+        return ColumnReport(name, "derived", "from key, score and value of the feedback")
     if name == "feedbacks" and plan.feedbacks is not None:
         return ColumnReport(name, "mapped", plan.feedbacks.relation.label)
     if name in DERIVED_FROM:

@@ -99,6 +99,8 @@ class Dialect(Protocol):
     """The types of numbers."""
     keys_are_sparse: bool
     """Whether a key narrows a search down by any of its columns, rather than finds rows by its first ones."""
+    counts_feedback: bool = False
+    """Whether `feedback_stats` can be made of the feedback, which is gathered for all rows of a day at once."""
 
     def quote(self, identifier: str) -> str:
         """An identifier in quotes."""

@@ -59,9 +59,17 @@ def read_around_failing(rows: OrderedRows, fields: Sequence[str]) -> Generator[p
         yield with_failed(row, failing)
         done = place + 1
     named = rejected_row(row, 0, "")
-    raise SourceUnusableError(
-        f"{failure}; runs.fields.{failing[0]} of the mapping fails on more than {MOST_FAILING} rows of a day, such as "
-        f"the run {named.id} at {named.start_time}: write an expression that takes every value"
+    rows_are = f"more than {MOST_FAILING} rows of a day, such as"
+    raise unusable(failure, failing[0], rows_are=rows_are, id_=named.id, start=named.start_time)
+
+
+def unusable(
+    failure: ExpressionError, field: str, *, rows_are: str, id_: str | None, start: str | None
+) -> SourceUnusableError:
+    """The error of a day that cannot be read without the rows on which a field fails, of which one is named."""
+    return SourceUnusableError(
+        f"{failure}; runs.fields.{field} of the mapping fails on {rows_are} the run {id_} at {start}: write an "
+        "expression that takes every value"
     )
 
 

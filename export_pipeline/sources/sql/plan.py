@@ -116,6 +116,12 @@ class Plan:
         return tuple(section.relation for section in sections if section is not None and section.relation is not None)
 
     @property
+    def counts_feedback(self) -> bool:
+        """Whether `feedback_stats` is made of the feedback, because the runs have no such column."""
+        has_keys = self.feedbacks is not None and "key" in self.feedbacks.columns
+        return has_keys and self.dialect.counts_feedback and "feedback_stats" not in self.usable()[0].fields
+
+    @property
     def names_tenants(self) -> bool:
         """Whether the store says whose its projects are, by a column of them or of the runs."""
         if self.mapping.tenant is not None:
@@ -366,9 +372,12 @@ def _plan_feedbacks(plan: Plan, catalog: Catalog, feedbacks: FeedbacksMapping) -
             plan.problems.append(f"feedbacks: {relation or f'{named} does not exist'}")
         return
     resolver = _Resolver(plan, catalog, section="feedbacks", relation=relation, alias="f")
-    keys = ["id", "key", "score", *(["tenant_id"] if plan.names_tenants else []), "created_at", "modified_at"]
+    keys = ["trace_id", "session_id", "id", "key", "score", "value", "given_at", "created_at", "modified_at"]
+    keys += ["tenant_id"] if plan.names_tenants else []
     columns = _find(resolver, feedbacks, keys, must=("run_id",))
-    if "run_id" in columns:
+    if "trace_id" in columns and plan.runs is not None and not {"trace_id", "parent_run_id"} <= plan.runs.fields.keys():
+        plan.problems.append("feedbacks.trace_id is about root runs, and the runs lack a trace_id or a parent_run_id")
+    elif "run_id" in columns:
         if plan.runs is not None:
             columns["run_id"] = plan.dialect.reference(columns["run_id"], plan.runs.fields["id"])
         plan.feedbacks = FeedbacksPlan(relation, columns)

@@ -412,15 +412,29 @@ class RunQueries:
         return f"SELECT {self.start.day}, count(*), {newest} {joined} WHERE {condition} GROUP BY 1"
 
     def _is_feedback(self) -> str:
-        """The condition that feedback f is of run r: of its id, and of no other tenant than the project's."""
-        feedbacks = self.plan.feedbacks
-        if feedbacks is None:
+        """The condition that feedback f is of run r: of its id, and of no other project or tenant."""
+        if self.plan.feedbacks is None:
             return "1 = 0"
-        same, tenant = self._dialect.same(feedbacks.columns["run_id"], self._id), feedbacks.columns.get("tenant_id")
+        columns, dialect = self.plan.feedbacks.columns, self._dialect
+        same = dialect.same(columns["run_id"], self._id)
+        if (trace := columns.get("trace_id")) is not None:
+            of_trace = f"{dialect.is_empty(columns['run_id'])} AND {dialect.same(trace, self._runs.fields['trace_id'])}"
+            same = f"({same} OR {of_trace} AND {self._is_root})"
+        conditions = [same]
+        if (project := columns.get("session_id")) is not None:
+            conditions.append(dialect.same(project, self._runs.fields["session_id"]))
+        return " AND ".join([*conditions, *self._is_of_tenant()])
+
+    @property
+    def _is_root(self) -> str:
+        return self._dialect.is_empty(self._runs.fields["parent_run_id"])
+
+    def _is_of_tenant(self) -> list[str]:
+        """The condition that feedback f names no other tenant than the project's, where it names any."""
+        tenant = None if self.plan.feedbacks is None else self.plan.feedbacks.columns.get("tenant_id")
         if self.project.tenant is None or tenant is None:
-            return same
-        own = f"{self._dialect.is_tenant(tenant, self.project.tenant)} OR {self._dialect.is_empty(tenant)}"
-        return f"{same} AND ({own})"
+            return []
+        return [f"({self._dialect.is_tenant(tenant, self.project.tenant)} OR {self._dialect.is_empty(tenant)})"]
 
     def outputs(self, fields: Collection[str] | None) -> list[Output]:
         """One for each field of the Run schema, in its order. Payloads that were not asked for are not read."""

@@ -10,11 +10,12 @@ import pytest
 
 from export_pipeline.errors import SourceUnusableError
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.factory import open_source
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline_tests.servers import ClickhouseServer
-from export_pipeline_tests.sources.clickhouse.days import at, exported, original
+from export_pipeline_tests.sources.clickhouse.days import CHAT, at, exported, original
 from export_pipeline_tests.sources.clickhouse.langfuse import add, make
-from export_pipeline_tests.sources.stores import DAY, Store, execute
+from export_pipeline_tests.sources.stores import DAY, Store, execute, settings_for
 
 pytestmark = pytest.mark.slow
 
@@ -137,8 +138,7 @@ def test_the_check_says_that_it_is_langfuse_and_what_is_left_out(version_4: Stor
     migration = (
         "observations from before the first row of events_full (Langfuse's migration to version 4 has not ended)"
     )
-    scores = "scores of whole traces and of sessions"
-    assert left_out == [f"1 {what} are not exported" for what in (migration, scores)]
+    assert left_out == [f"1 {migration} are not exported"]
     source.close()
 
 
@@ -210,4 +210,43 @@ def test_a_day_of_a_large_store_reads_its_own_granules(
         assert sum(batch.num_rows for batch in snapshot.batches()) == 20_000
     read = sum(each["rows_read"] for each in clickhouse.queries() if table in each["sql"])
     assert read < 400_000
+    source.close()
+
+
+@pytest.mark.parametrize("kind", [None, "langfuse"])
+def test_a_version_4_of_which_only_cut_rows_may_be_read_is_refused(version_4: Store, kind: str | None) -> None:
+    version_4.run("RENAME TABLE events_full TO events_core")
+    settings = settings_for(version_4.url).model_copy(update={"source_kind": kind})
+    with pytest.raises(SourceUnusableError, match="cannot be read as Langfuse 3: events_core is of a newer version"):
+        open_source(settings)
+    version_4.run("DROP TABLE observations")
+    version_4.run("DROP TABLE traces")
+    if kind is None:
+        assert open_source(settings).check().problems == (
+            "runs: table runs does not exist", "projects: table sessions does not exist",
+        )  # fmt: skip
+    else:
+        with pytest.raises(SourceUnusableError, match="lacks events_full, observations, which Langfuse 4 has"):
+            open_source(settings)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_changed_rows_are_looked_for_within_the_window_only(
+    clickhouse_store: Store, clickhouse: ClickhouseServer, version: int
+) -> None:
+    """Nothing in the table is sorted by `updated_at`."""
+    store = clickhouse_store
+    make(store, version=version)
+    table, id_ = ("events_full", "span_id") if version == 4 else ("observations", "id")
+    start = "toDateTime64('2026-02-20 00:00:00', 6, 'UTC') + (number % 40) * 86400 + intDiv(number, 40) % 86400"
+    store.run(
+        f"INSERT INTO {table} (project_id, trace_id, {id_}, type, start_time, event_ts, updated_at) SELECT 'chat', "
+        f"toString(intDiv(number, 5)), toString(number), 'SPAN', {start}, '2026-03-20 00:00:00', "
+        "'2026-03-20 00:00:00' FROM numbers(800000)"
+    )
+    source = store.source()
+    clickhouse.queries()
+    assert source.changed(CHAT, Window.of_day(DAY), at("2026-03-19 00:00:00")) == 20_000
+    assert source.changed(CHAT, Window.of_day(DAY), at("2026-03-20 00:00:00")) == 0
+    assert sum(each["rows_read"] for each in clickhouse.queries() if table in each["sql"]) < 400_000
     source.close()

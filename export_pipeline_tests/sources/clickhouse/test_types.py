@@ -1,15 +1,19 @@
 """Columns of every type arrive as what they hold, whatever the time zone of the server."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from export_pipeline.runs.times import EpochUnit, microseconds
+from export_pipeline.runs.times import MICROS_IN_UNIT, EpochUnit, microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse.times import ValueTime
 from export_pipeline.sources.protocol import OutsideRows, ProjectKey
-from export_pipeline.sources.sql.times import parse_micros
+from export_pipeline.sources.sql.times import TEXT_NUMBER, TEXT_TIME, parse_micros
+from export_pipeline_tests.servers import ClickhouseServer
 from export_pipeline_tests.sources.stores import (
     DAY,
     PROJECT,
@@ -143,16 +147,34 @@ TEXTS = [
     "1773489600.1234567890123456789", "", " ", "yesterday", "2026-02-30", "2025-02-29", "0000-01-01", "2026-13-01",
     "2026-01-01T24:00:00Z", "2026-01-01T23:59:60Z", " 2026-01-01", "2026-01-01\n", "1e400", "0x10", "--1", "01",
     "2026-01-01T00:00:00+25:00", "2026-01-01T00:00:00+15:59", "2026-01-01T00:00:00-00:30", "2100-02-29", "NaN",
+    "2026-03-14 12:00-0330", "2026-03-14 12:00 +01:30", "2026-03-14 12:00:00 +0530 IST m=+0.000123",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_texts_are_read_as_times_by_the_rule_of_all_databases(clickhouse_store: Store, unit: EpochUnit) -> None:
-    values = ", ".join(f"({clickhouse_literal(text)})" for text in TEXTS)
+    assert read_by(clickhouse_store.url, TEXTS, unit) == [parse_micros(text.encode(), unit) for text in TEXTS]
+
+
+def read_by(url: str, texts: list[str], unit: EpochUnit) -> list[int | None]:
+    """The times that ClickHouse makes of texts."""
+    values = ", ".join(f"({clickhouse_literal(text)})" for text in texts)
     instant = ValueTime("x", "String", unit).instant
-    answer = execute(clickhouse_store.url, f"SELECT {instant} FROM values('x String', {values})")
-    found = [None if line == "\\N" else int(line) for line in answer.splitlines()]
-    assert found == [parse_micros(text.encode(), unit) for text in TEXTS]
+    answer = execute(url, f"SELECT {instant} FROM values('x String', {values})")
+    return [None if line == "\\N" else int(line) for line in answer.splitlines()]
+
+
+LIKE_TIMES = st.from_regex(re.compile(f"{TEXT_TIME}|{TEXT_NUMBER}", re.ASCII), fullmatch=True) | st.text(
+    alphabet="0123456789-+:.TZ ", max_size=32
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(texts=st.lists(LIKE_TIMES, min_size=20, max_size=60), unit=st.sampled_from(list(MICROS_IN_UNIT)))
+def test_any_text_is_read_as_a_time_by_that_rule(
+    clickhouse: ClickhouseServer, texts: list[str], unit: EpochUnit
+) -> None:
+    assert read_by(clickhouse.url(), texts, unit) == [parse_micros(text.encode(), unit) for text in texts]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

@@ -116,7 +116,7 @@ def test_source_check_says_which_kind_and_why(store: Store) -> None:
     ("columns", "mapping", "told"),
     [
         ({"modified_at": "{time}"}, None, "changed ones by column modified_at"),
-        ({}, "runs:\n  digest: name\n", "changed ones by a digest of column name"),
+        ({}, "runs:\n  digest: name\n", "changed ones by a digest of column name, others not"),
         ({}, None, "changed ones are not seen; runs.modified_at or runs.digest in the mapping names"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 from export_pipeline.sources.sql.source import SqlSource
 
 _SENDING = ("run", "rows", "stream")
-_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|\s+|[^\s(),'"]+""")
+_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|[(),]|\s+|[^\s(),'"`]+""")
 _CLAUSES = {"FROM", "WHERE", "AND", "ORDER", "GROUP", "LIMIT", "OFFSET", "UNION", "JOIN", "CROSS", "LEFT"}
 _QUERY = {"SELECT", "WITH"}
 _WIDTH = 100
@@ -35,9 +35,9 @@ def sent(source: SqlSource) -> Iterator[list[str]]:
 
 
 def _noted(original: Any, statements: list[str]) -> Any:
-    def call(sql: str, *more: Any) -> Any:
+    def call(sql: str, *more: Any, **named: Any) -> Any:
         statements.append(sql)
-        return original(sql, *more)
+        return original(sql, *more, **named)
 
     return call
 
@@ -88,7 +88,7 @@ class _Layout:
             return False
         if word == "AND":
             return "BETWEEN" not in before[-2:]
-        return before[-1] not in {"DISTINCT", "LEFT", "CROSS"}
+        return before[-1] not in {"DISTINCT", "LEFT", "CROSS", "ANY"}
 
     def _open(self, place: int) -> None:
         self._line += "("

@@ -19,7 +19,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.source import SqlSource
 from export_pipeline_tests.sources.sql.statements import laid_out, sent
-from export_pipeline_tests.sources.stores import BASIC, DAY, PROJECT, Store
+from export_pipeline_tests.sources.stores import BASIC, DAY, EVERYWHERE, PROJECT, Store
 
 GENERATED = Path(__file__).with_name("generated")
 TENANT = "0190bbbb-0000-7000-8000-000000000001"
@@ -41,6 +41,7 @@ COLUMNS = {
     "total_tokens": "BIGINT",
     "total_cost": "NUMERIC",
 }
+MERGING = "ENGINE = ReplacingMergeTree ORDER BY (session_id, id) SETTINGS allow_nullable_key = 1"
 FEEDBACK = {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "NUMERIC"}
 FILTERS = {
     "an id": 'eq(id, "0190cccc-0000-7000-8000-000000000001")',
@@ -96,7 +97,8 @@ class Layout:
         """Makes them."""
         store.table("sessions", {"id": "{uuid}", "name": "TEXT", "tenant_id": "{uuid}"})
         columns = {**BASIC, "id": f"{{uuid}}{' PRIMARY KEY' if self.unique else ''}", **COLUMNS}
-        store.table("runs", {name: kind for name, kind in columns.items() if name not in self.without})
+        kinds = {name: kind for name, kind in columns.items() if name not in self.without}
+        store.table("runs", kinds, extra=MERGING if self.unique and store.dialect == "clickhouse" else "")
         store.table("feedbacks", FEEDBACK)
 
 
@@ -132,6 +134,7 @@ def generated(store: Store, layout: Layout) -> dict[str, str]:
     return {f"{name}{layout.suffix}.sql": store.without_its_schema(text) for name, text in files.items()}
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.suffix.strip("_") or "unique_ids")
 def test_the_sql_is_the_one_that_lies_in_the_folder_of_the_database(store: Store, layout: Layout) -> None:
     files, folder = generated(store, layout), GENERATED / store.dialect
