@@ -63,6 +63,7 @@ class ClickhouseDialect(Dialect):
 
     name = "clickhouse"
     numbers = NUMBERS
+    zoneless: frozenset[str] = frozenset()
     keys_are_sparse = True
 
     def __init__(self, unit: EpochUnit) -> None:
@@ -152,6 +153,10 @@ class ClickhouseDialect(Dialect):
     @override
     def hash(self, column: Column) -> str:
         return f"COALESCE(toInt64(xxHash32({self.text(column)})), 0)"
+
+    @override
+    def whole(self, aggregate: str) -> str:
+        return f"CAST({aggregate} AS bigint)"
 
     @override
     def bytewise(self, column: Column) -> str:
