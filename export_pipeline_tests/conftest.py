@@ -14,12 +14,12 @@ from uuid import uuid4
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from export_pipeline_tests.servers import ClickhouseServer, Postgres, Rclone, S3Server, Weed
+from export_pipeline_tests.servers import ClickhouseServer, MariadbServer, Postgres, Rclone, S3Server, Weed
 from export_pipeline_tests.sources.stores import Store
 
 _AMBIENT = ("AWS_", "EXPORT_PIPELINE_", "DAGSTER_", "WEED_", "RCLONE_", "PG")
 Server = TypeVar("Server", bound=S3Server)
-_running: list[S3Server | Postgres | ClickhouseServer] = []
+_running: list[S3Server | Postgres | ClickhouseServer | MariadbServer] = []
 _LIVE = ["live/test_browser.py", "live/test_command_line.py", "live/test_daemon.py", "live/test_documented_commands.py"]
 _LONGEST = [
     *_LIVE,
@@ -145,6 +145,21 @@ def clickhouse() -> Iterator[ClickhouseServer]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """MariaDB; take a database of your own with `mariadb.new_database()`."""
+    server = MariadbServer()
+    try:
+        server.initialise()
+        server.start()
+        _running.append(server)
+        yield server
+    finally:
+        if server in _running:
+            _running.remove(server)
+        server.stop()
+
+
 @pytest.fixture
 def sqlite_store(tmp_path: Path) -> Iterator[Store]:
     """An empty SQLite file."""
@@ -171,11 +186,11 @@ def postgres_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S
     store.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow), "mysql"])
 def store(request: pytest.FixtureRequest) -> Store:
-    """SQLite and PostgreSQL in turn; with `stores.EVERYWHERE` ClickHouse too."""
-    names = {"sqlite": "sqlite_store", "postgresql": "postgres_store", "clickhouse": "clickhouse_store"}
-    found = request.getfixturevalue(names[request.param])
+    """SQLite and PostgreSQL in turn; with `stores.EVERYWHERE` ClickHouse and MariaDB too."""
+    name = "postgres" if request.param == "postgresql" else request.param
+    found = request.getfixturevalue(f"{name}_store")
     assert isinstance(found, Store)
     return found
 
@@ -187,6 +202,17 @@ def clickhouse_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
     database = server.new_database()
     store = Store("clickhouse", server.url(database), tmp_path)
     yield store
+    server.execute(f"DROP DATABASE {database}")
+
+
+@pytest.fixture
+def mysql_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty database in MariaDB."""
+    server: MariadbServer = request.getfixturevalue("mariadb")
+    database = server.new_database()
+    store = Store("mysql", server.url(database), tmp_path)
+    yield store
+    store.close()
     server.execute(f"DROP DATABASE {database}")
 
 

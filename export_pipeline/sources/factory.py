@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from export_pipeline.sources.sql.source import SqlSource
 
 _ACCEPTED = (
-    "it looks like postgresql://user:password@host:5432/database, clickhouse://user:password@host:8123/database or "
-    "sqlite:///traces.db"
+    "it looks like postgresql://user:password@host:5432/database, mysql://user:password@host:3306/database, "
+    "clickhouse://user:password@host:8123/database or sqlite:///traces.db"
 )
 
 _LANGSMITH = Address(
@@ -180,8 +180,14 @@ def _opener(settings: Settings) -> "Callable[[Choice], SqlSource]":
         from export_pipeline.sources.clickhouse.source import ClickhouseSource
 
         return lambda choice: ClickhouseSource(url, choice=choice, row_security=settings.allow_row_security, **shared)
+    if backend in {"mysql", "mariadb"}:
+        from export_pipeline.sources.mysql.source import MysqlSource
+
+        if url.drivername != backend:
+            raise SettingsError(f"{PREFIX}SOURCE_URL begins with {url.drivername}://; write {backend}:// instead")
+        return lambda choice: MysqlSource(url, choice=choice, **shared)
     named = url.drivername if backend == "clickhouse" else backend
     raise SettingsError(
         f"{PREFIX}SOURCE_URL names a {named} database; trace stores can be sqlite:///, postgresql://, "
-        "clickhouse://, clickhouses://, langsmith:// or langfuse-cloud:// only"
+        "mysql://, mariadb://, clickhouse://, clickhouses://, langsmith:// or langfuse-cloud:// only"
     )

@@ -4,6 +4,7 @@ Each listens on a free loopback port, keeps its data in a folder of its own, and
 """
 
 from export_pipeline_tests.servers.clickhouse import ClickhouseServer
+from export_pipeline_tests.servers.mariadb import MariadbServer
 from export_pipeline_tests.servers.postgres import Postgres, Replica
 from export_pipeline_tests.servers.s3 import BUCKET, Rclone, S3Server, Weed, program
 from export_pipeline_tests.servers.waiting import PATIENCE, listens, wait_for
@@ -12,6 +13,7 @@ __all__ = [
     "BUCKET",
     "PATIENCE",
     "ClickhouseServer",
+    "MariadbServer",
     "Postgres",
     "Rclone",
     "Replica",

@@ -1,5 +1,6 @@
-"""Trace stores for the tests: the same statements on SQLite, PostgreSQL and ClickHouse."""
+"""Trace stores for the tests: the same statements on SQLite, PostgreSQL, ClickHouse and MariaDB."""
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -7,7 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import urlopen
 from uuid import UUID
 
@@ -30,13 +31,18 @@ TYPES = {
     "sqlite": {"uuid": "TEXT", "time": "TEXT", "json": "JSON", "any": "", "array": "JSON", "flag": "BOOLEAN"},
     "postgresql": {"uuid": "UUID", "time": "TIMESTAMPTZ", "json": "JSONB", "array": "TEXT[]", "flag": "BOOLEAN"},
     "clickhouse": {"uuid": "UUID", "time": "DateTime64(6)", "json": "String", "array": "Array(String)", "flag": "Bool"},
+    "mysql": {"uuid": "VARCHAR(64)", "time": "DATETIME(6)", "json": "JSON", "array": "JSON", "flag": "BOOLEAN"},
 }
 EVERYWHERE = pytest.mark.parametrize(
     "store",
-    ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "clickhouse"))],
+    ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "clickhouse", "mysql"))],
     indirect=True,
 )
-"""Marks tests whose statements all three databases take."""
+"""Marks tests whose statements all databases take."""
+_LONG = {"TEXT": "LONGTEXT", "BLOB": "LONGBLOB", "JSONB": "JSON", "TEXT PRIMARY KEY": "VARCHAR(255) PRIMARY KEY"}
+"""MariaDB's types for what has no limit elsewhere, and for what can be a key."""
+TWO = pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
+"""Marks tests of what SQLite and PostgreSQL alone have."""
 BASIC = {
     "id": "{uuid}",
     "session_id": "{uuid}",
@@ -67,6 +73,8 @@ class Store:
 
     def __init__(self, dialect: str, url: str, folder: Path) -> None:
         self.dialect, self.url, self.folder = dialect, url, folder
+        self.times: set[tuple[str, str]] = set()
+        """Tables with their columns of times, where those take no zone."""
         self.connection = self.connect()
 
     def connect(self) -> Any:
@@ -77,6 +85,8 @@ class Store:
             return connection
         if self.dialect == "clickhouse":
             return None  # each statement is a request of its own
+        if self.dialect == "mysql":
+            return mysql_connection(self.url)
         import psycopg2
 
         connection = psycopg2.connect(self.url.replace("+psycopg2", ""))
@@ -97,6 +107,9 @@ class Store:
         elif self.dialect == "clickhouse":
             literals = iter(values)
             execute(self.url, re.sub(r"[?]", lambda _: clickhouse_literal(next(literals)), statement))
+        elif self.dialect == "mysql":
+            with self.connection.cursor() as cursor:
+                cursor.execute(statement.replace("?", "%s") if values else statement, values or None)
         else:
             with self.connection.cursor() as cursor:
                 cursor.execute(statement.replace("?", "%s") if values else statement, values or None)
@@ -104,6 +117,10 @@ class Store:
     def table(self, name: str, columns: dict[str, str], *, extra: str = "") -> None:
         """Makes a table; in ClickHouse of an engine that keeps all rows, unsorted, unless `extra` names one."""
         listed = ", ".join(f"{key} {kind}" for key, kind in columns.items())
+        if self.dialect == "mysql":
+            kinds = {key: _LONG.get(kind, kind) for key, kind in columns.items()}
+            listed = ", ".join(f"{quoted(key)} {kind}" for key, kind in kinds.items())
+            self.times |= {(name, key) for key, kind in columns.items() if kind.startswith(("{time}", "TIMESTAMP"))}
         if self.dialect == "clickhouse":
             listed = listed.replace(" PRIMARY KEY", "")
             self.run(f"CREATE TABLE {name} ({listed}) {extra or 'ENGINE = MergeTree ORDER BY tuple()'}")
@@ -112,7 +129,10 @@ class Store:
 
     def insert(self, table: str, /, **values: Any) -> None:
         """Adds a row."""
-        self.run(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", *values.values())
+        names = [quoted(name) for name in values] if self.dialect == "mysql" else [*values]
+        if self.dialect == "mysql":
+            values = {name: mysql_value(value, (table, name) in self.times) for name, value in values.items()}
+        self.run(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(values))})", *values.values())
 
     def projects(self, *keys: str) -> None:
         """Makes the table of projects with these."""
@@ -184,6 +204,36 @@ def clickhouse_literal(value: Any) -> str:
     if isinstance(value, bytes):
         return "'" + "".join(f"\\x{byte:02x}" for byte in value) + "'"
     return repr(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def quoted(name: str) -> str:
+    """A column's name, some of which are words of MariaDB's."""
+    return name if name.startswith('"') else f'"{name}"'
+
+
+def mysql_connection(url: str) -> Any:
+    """A connection to a database in MariaDB, in autocommit."""
+    import pymysql
+
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=str(parts.hostname),
+        port=int(parts.port or 0),
+        user=str(parts.username),
+        password=unquote(str(parts.password)),
+        database=parts.path.removeprefix("/"),
+        charset="utf8mb4",
+        autocommit=True,
+        init_command="SET time_zone = '+00:00', sql_mode = 'PIPES_AS_CONCAT,ANSI_QUOTES'",
+    )
+
+
+def mysql_value(value: Any, is_time: bool) -> Any:
+    """A value as MariaDB's columns take it: lists as JSON, times in UTC without a zone."""
+    if is_time and isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return json.dumps(value) if isinstance(value, (list, tuple)) else value
 
 
 def rows_of(

@@ -63,6 +63,7 @@ class ClickhouseDialect(Dialect):
 
     name = "clickhouse"
     numbers = NUMBERS
+    zoneless: frozenset[str] = frozenset()
     keys_are_sparse = True
     counts_feedback = True
 
@@ -153,6 +154,10 @@ class ClickhouseDialect(Dialect):
     @override
     def hash(self, column: Column) -> str:
         return f"COALESCE(toInt64(xxHash32({self.text(column)})), 0)"
+
+    @override
+    def whole(self, aggregate: str) -> str:
+        return f"CAST({aggregate} AS bigint)"
 
     @override
     def bytewise(self, column: Column) -> str:

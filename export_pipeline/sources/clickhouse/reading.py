@@ -16,9 +16,9 @@ from export_pipeline.runs.schema import RUN_FIELDS, Kind
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse import failing
-from export_pipeline.sources.clickhouse.counting import Counted, count_days
 from export_pipeline.sources.clickhouse.failing import Failing, FailingPlaces
 from export_pipeline.sources.clickhouse.queries import ClickhouseQueries
+from export_pipeline.sources.sql.counting import Counted, count_days
 from export_pipeline.sources.sql.failing import ExpressionError
 from export_pipeline.sources.sql.filter_rows import RowFilter
 from export_pipeline.sources.sql.queries import Output

@@ -10,12 +10,12 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse.catalog import ClickhouseCatalog
 from export_pipeline.sources.clickhouse.client import Clickhouse
-from export_pipeline.sources.clickhouse.counting import Counted, count_days
 from export_pipeline.sources.clickhouse.dialect import ClickhouseDialect
 from export_pipeline.sources.clickhouse.queries import ClickhouseQueries
 from export_pipeline.sources.clickhouse.session import ClickhouseSession
 from export_pipeline.sources.presets.choose import Choice
 from export_pipeline.sources.protocol import DayFingerprint, ProjectKey
+from export_pipeline.sources.sql.counting import Counted, count_days
 from export_pipeline.sources.sql.plan import Catalog, Plan
 from export_pipeline.sources.sql.queries import RunQueries
 from export_pipeline.sources.sql.source import FIRST_DAY, PATIENCE, Session, SqlSource, fingerprint_of

@@ -183,6 +183,7 @@ class PostgresDialect(Dialect):
 
     name = "postgresql"
     numbers = frozenset({*INTEGERS, *_NUMBERS})
+    zoneless = frozenset({"timestamp", "date"})
     keys_are_sparse = False
 
     def __init__(self, unit: EpochUnit) -> None:
@@ -289,6 +290,10 @@ class PostgresDialect(Dialect):
     @override
     def hash(self, column: Column) -> str:
         return f"COALESCE(hashtext({self.text(column)})::int8 & 4294967295, 0)"
+
+    @override
+    def whole(self, aggregate: str) -> str:
+        return f"CAST({aggregate} AS bigint)"
 
     @override
     def bytewise(self, column: Column) -> str:

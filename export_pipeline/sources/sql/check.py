@@ -172,7 +172,7 @@ def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
     quote, relation = plan.dialect.quote, runs.relation
     if plan.dialect.keys_are_sparse and relation.indexes:
         return [] if served else [_UNSERVED_SPARSE.format(label=relation.label)]
-    if not relation.identity:
+    if not (relation.identity or relation.is_table):
         return [f"{relation.label}: whether an index serves project and start_time cannot be seen"]
     warnings = []
     if not served:
@@ -182,12 +182,14 @@ def _index_warnings(plan: Plan, runs: RunsPlan, *, served: bool) -> list[str]:
             if names
             else "put one on the expressions of session_id and start_time"
         )
-        if plan.dialect.name == "sqlite":
+        if plan.dialect.name in {"sqlite", "mysql"}:
             advice = advice.replace("INDEX ON", f"INDEX {quote('runs_by_project_and_start')} ON")
+        if plan.dialect.name == "mysql":
+            advice = advice.replace('"', "`")  # as sessions of others take names
         warnings.append(f"no index serves project and start_time, so each day reads the whole table; {advice}")
     if not runs.identity.unique and not indexes_on(relation, plan, runs.fields["id"]):
         warnings.append("id has no index, so looking for newer versions of a run reads the whole table")
-    if plan.feedbacks is not None and plan.feedbacks.relation.identity:
+    if plan.feedbacks is not None and (plan.feedbacks.relation.identity or plan.feedbacks.relation.is_table):
         run_id = plan.feedbacks.columns["run_id"].sql.removeprefix("f.")
         if not any(quote(index.columns[0]) == run_id for index in plan.feedbacks.relation.indexes):
             warnings.append("the feedback's run_id has no index, so exporting feedbacks is slow")

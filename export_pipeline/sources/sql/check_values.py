@@ -20,8 +20,8 @@ SAMPLE_ROWS = 1_000
 _EXAMPLES = 3
 _SHOWN_CHARACTERS = 40
 _UNPACKED_CELLS, _UNPACKED_BYTES = 20, 1_000_000
+_BYTES = {"bytea", "binary"}
 _WITHOUT_ZONE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9:.,]+)?")
-_ZONELESS = {"timestamp", "date"}
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
@@ -55,7 +55,7 @@ def _look_at_times(plan: Plan, runs: RunsPlan, rows: Rows, findings: Findings) -
     times = _times(runs)
     asked = (f"{plan.dialect.text(column)}, {plan.dialect.time(column).instant} IS NULL" for column in times.values())
     sample = rows(f"SELECT {', '.join(asked)} FROM {runs.relation.from_('r')} LIMIT {SAMPLE_ROWS}")
-    zoneless = [name for name, column in times.items() if column.type in _ZONELESS]
+    zoneless = [name for name, column in times.items() if column.type in plan.dialect.zoneless]
     for place, name in enumerate(times):
         texts = [(_text(row[2 * place]), row[2 * place + 1]) for row in sample]
         if name in {"end_time", "first_token_time"}:  # read by the wider rule of the file
@@ -93,7 +93,7 @@ def _has_a_time(plan: Plan, runs: RunsPlan, rows: Rows) -> bool:
 
 
 def _look_at_bytes(plan: Plan, runs: RunsPlan, rows: Rows, findings: Findings, *, name: str, column: Column) -> None:
-    if plan.dialect.name != "sqlite" and column.type != "bytea":
+    if plan.dialect.name != "sqlite" and column.type not in _BYTES:
         return
     x = "s.cell"
     is_bytes = f"typeof({x}) = 'blob'" if plan.dialect.name == "sqlite" else f"{x} IS NOT NULL"

@@ -1,4 +1,4 @@
-"""What the two SQL dialects share: the words that plans and queries are made of."""
+"""What the SQL dialects share: the words that plans and queries are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ class Index:
 class Relation:
     """A table, view or query as the database has it.
 
-    `source` is its SQL in a FROM clause, without an alias; `columns` maps names to types; `identity` names what
-    tells its rows apart physically, and is empty for views and queries.
+    `source` is its SQL in a FROM clause, without an alias; `columns` maps names to types; `identity` has
+    the names, quoted where they have to be, of what tells its rows apart physically; views and queries have none.
     """
 
     source: str
@@ -52,6 +52,8 @@ class Relation:
     indexes: tuple[Index, ...] = ()
     forbidden: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    is_table: bool = False
+    """Whether `indexes` are all that there are; so they are of what has an identity."""
 
     def from_(self, alias: str) -> str:
         """The relation in a FROM clause."""
@@ -97,6 +99,8 @@ class Dialect(Protocol):
     name: str
     numbers: frozenset[str]
     """The types of numbers."""
+    zoneless: frozenset[str]
+    """The types of times that have no zone."""
     keys_are_sparse: bool
     """Whether a key narrows a search down by any of its columns, rather than finds rows by its first ones."""
     counts_feedback: bool = False
@@ -137,6 +141,9 @@ class Dialect(Protocol):
 
     def hash(self, column: Column) -> str:
         """A number of 32 bits that the value's bytes give; 0 for null."""
+
+    def whole(self, aggregate: str) -> str:
+        """A sum as a whole number of 64 bits."""
 
     def bytewise(self, column: Column) -> str:
         """The value as something that is equal only to the same bytes, whatever the column's collation."""

@@ -59,6 +59,13 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Ancestors:
+    """How a run's ancestors are found: by their ids, which no two runs have in common, at least `within_project`."""
+
+    within_project: bool
+
+
+@dataclass(frozen=True)
 class RunsPlan:
     """How runs are read. `fields` has the fields that the store holds; the others are null or derived."""
 
@@ -77,6 +84,8 @@ class RunsPlan:
     columns: tuple[str, ...]
     builds_paths: bool = False
     """Whether `dotted_order` is built from parents, because the store has none."""
+    ancestors: Ancestors | None = None
+    """How it is built; None: for root runs only."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +247,8 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
     identity = _identity(resolver, runs, fields, relation=relation)
     if identity is None:
         return
-    builds_paths = _add_place(fields, relation, plan, tenant=tenant)
+    ancestors = _ancestors(fields, relation, plan, tenant=tenant)
+    builds_paths = _add_place(fields, relation, plan, tenant=tenant, ancestors=ancestors)
     plan.runs = RunsPlan(
         relation=relation,
         fields=fields,
@@ -247,6 +257,7 @@ def _plan_runs(plan: Plan, catalog: Catalog) -> None:
         plain=resolver.plain,
         columns=tuple(resolver.used),
         builds_paths=builds_paths,
+        ancestors=ancestors,
         **extras,
     )
 
@@ -307,7 +318,26 @@ def _tenant(plan: Plan, catalog: Catalog, resolver: _Resolver, *, relation: Rela
     return column
 
 
-def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, tenant: Column | None) -> bool:
+def _ancestors(fields: dict[str, Column], relation: Relation, plan: Plan, *, tenant: Column | None) -> Ancestors | None:
+    """How ancestors are found; None where no key finds a run by its id."""
+    names = {name: f"r.{plan.dialect.quote(name)}" for name in relation.columns}
+    keys = [{names.get(name) for name in each.columns} for each in relation.indexes if each.unique]
+    own = fields["id"].sql
+    by_id = {own} in keys
+    if not by_id and {own, fields["session_id"].sql} not in keys:
+        return None
+    # Where only projects say whose they are, those of others cannot be told from one's own.
+    return Ancestors(within_project=not by_id or (tenant is None and plan.names_tenants))
+
+
+def _add_place(
+    fields: dict[str, Column],
+    relation: Relation,
+    plan: Plan,
+    *,
+    tenant: Column | None,
+    ancestors: Ancestors | None,
+) -> bool:
     """Makes ids that refer to runs those of `id`; adds `dotted_order`, and says so, where there are only parents."""
     own = fields["id"]
     for name in ("trace_id", "parent_run_id"):
@@ -315,17 +345,13 @@ def _add_place(fields: dict[str, Column], relation: Relation, plan: Plan, *, ten
             fields[name] = plan.dialect.reference(fields[name], own)
     if "dotted_order" in fields or "parent_run_id" not in fields:
         return False
-    names = {name: f"r.{plan.dialect.quote(name)}" for name in relation.columns}
-    keys = [{names.get(name) for name in each.columns} for each in relation.indexes if each.unique]
-    by_id = {own.sql} in keys
     fields["dotted_order"] = path_column(
         plan.dialect,
         relation,
         fields,
         tenant=tenant,
-        upwards=by_id or {own.sql, fields["session_id"].sql} in keys,
-        # Where only projects say whose they are, those of others cannot be told from one's own.
-        within_project=not by_id or (tenant is None and plan.names_tenants),
+        upwards=ancestors is not None,
+        within_project=ancestors is not None and ancestors.within_project,
     )
     return True
 

@@ -145,7 +145,7 @@ class RunQueries:
         conditions = " AND ".join([f"{named} IS NOT NULL", where, *self._not_deleted()])
         counted = f"SELECT {named} AS tenant, count(*) AS n FROM {self.source} WHERE {conditions} GROUP BY 1"
         return (
-            f"SELECT g.tenant, g.n, CAST(sum(g.n) OVER () AS bigint) FROM ({counted}) AS g "
+            f"SELECT g.tenant, g.n, {self._dialect.whole('sum(g.n) OVER ()')} FROM ({counted}) AS g "
             f"ORDER BY g.n DESC, g.tenant LIMIT {NAMED_KEYS}"
         )
 
@@ -177,9 +177,13 @@ class RunQueries:
             else:
                 columns = self.columns() if wide else self._narrow_columns()
                 source = f"FROM ({self._versions(columns, near)}) AS r"
-                conditions.append(f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)')
+                conditions.append(self._is_numbered_first)
         conditions += self._matching()
         return source, " AND ".join(conditions)
+
+    @property
+    def _is_numbered_first(self) -> str:
+        return f'(r."{_VERSION}" = 1 OR {self._id.sql} IS NULL)'
 
     def _not_deleted(self) -> list[str]:
         return [] if self._runs.deleted is None else [f"NOT {self._dialect.truth(self._runs.deleted)}"]
@@ -206,8 +210,8 @@ class RunQueries:
     def _newest_by_identity(self, chosen: str) -> str:
         names = self._runs.relation.identity
         keys = ", ".join(f"r.{name}" for name in names)
-        aliased = ", ".join(f'r.{name} AS "key {name}"' for name in names)
-        picked = ", ".join(f'v."key {name}"' for name in names)
+        aliased = ", ".join(f'r.{name} AS "key {place}"' for place, name in enumerate(names))
+        picked = ", ".join(f'v."key {place}"' for place in range(len(names)))
         left = f"({keys})" if len(names) > 1 else keys
         return (
             f"({self._id.sql} IS NULL OR {left} IN "
@@ -345,7 +349,7 @@ class RunQueries:
     def _digest(self) -> str:
         """A sum, so that the order of the rows does not matter."""
         digest = self._runs.digest
-        return "NULL" if digest is None else f"CAST(sum({self._dialect.hash(digest)}) AS bigint)"
+        return "NULL" if digest is None else self._dialect.whole(f"sum({self._dialect.hash(digest)})")
 
     def days(self, window: Window) -> str:
         """Rows of day number, count, newest change, digest; oldest first."""
@@ -367,19 +371,19 @@ class RunQueries:
         apart += "" if self._runs.tenant is None else f", {self._dialect.canonical_id(self._runs.tenant)}"
         where = " AND ".join([f"{self._id.sql} IS NOT NULL", *self._not_deleted()])
         grouped = f"SELECT count(*) AS versions FROM {self.source} WHERE {where} GROUP BY {apart}"
-        return f"SELECT CAST(COALESCE(sum(g.versions - 1), 0) AS bigint) FROM ({grouped}) AS g"
+        return f"SELECT {self._dialect.whole('COALESCE(sum(g.versions - 1), 0)')} FROM ({grouped}) AS g"
 
     def without_project(self) -> str:
         """Rows of project id, count, count of all, number of ids, for rows of no project: those without an id first."""
         session = self._runs.fields["session_id"]
         where = " AND ".join([self.unassigned, *self._not_deleted()])
         by_key = (
-            f"SELECT min({self._dialect.id(session)}) AS key, count(*) AS n FROM {self.source} "
+            f"SELECT min({self._dialect.id(session)}) AS named, count(*) AS n FROM {self.source} "
             f"WHERE {where} GROUP BY {self._dialect.bytewise(session)}"
         )
         return (
-            f"SELECT g.key, g.n, CAST(sum(g.n) OVER () AS bigint), count(*) OVER () FROM ({by_key}) AS g "
-            f"ORDER BY COALESCE(g.key, '') <> '', g.n DESC, g.key LIMIT {NAMED_KEYS}"
+            f"SELECT g.named, g.n, {self._dialect.whole('sum(g.n) OVER ()')}, count(*) OVER () FROM ({by_key}) AS g "
+            f"ORDER BY COALESCE(g.named, '') <> '', g.n DESC, g.named LIMIT {NAMED_KEYS}"
         )
 
     def changed(self, window: Window, since: datetime) -> str | None:

@@ -88,6 +88,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     numbers: frozenset[str] = frozenset()
+    zoneless: frozenset[str] = frozenset()
     keys_are_sparse = False
 
     def __init__(self, unit: EpochUnit) -> None:
@@ -167,6 +168,10 @@ class SqliteDialect(Dialect):
     @override
     def hash(self, column: Column) -> str:
         return f"{HASH_FUNCTION}(CAST({column.sql} AS BLOB))"
+
+    @override
+    def whole(self, aggregate: str) -> str:
+        return f"CAST({aggregate} AS bigint)"
 
     @override
     def bytewise(self, column: Column) -> str:

@@ -8,15 +8,15 @@ import pyarrow as pa
 from typing_extensions import override
 
 from export_pipeline.errors import SourceUnreachableError
-from export_pipeline.runs.arrays import instants_array, text_array
-from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
+from export_pipeline.runs.schema import DEFAULT_FIELDS
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.sql.failing import ExpressionError, OrderedRows, read_around_failing
 from export_pipeline.sources.sql.queries import Output, RunQueries
+from export_pipeline.sources.sql.row_batches import raw_batch, row_chunks
 from export_pipeline.sources.sql.source import Counted, Reading, counted_records
 from export_pipeline.sources.sqlite.spool import spool, spool_whole
 
-BATCH_BYTES = 4 * 1024 * 1024
+_INSTANTS = frozenset({"start_time"})
 _KEYS = 'temp."export pipeline keys"'
 
 
@@ -94,8 +94,8 @@ class SqliteReading(Reading, OrderedRows):
         present = [output for output in outputs if output.sql is not None]
         columns = ["wanted.instant" if _is_start(output) else str(output.sql) for output in present]
         rows = self._session.stream(f"{self._select(columns, first, count)} ORDER BY wanted.rowid")
-        for chunk in _chunks(rows, present):
-            yield _raw(chunk, outputs)
+        for chunk in row_chunks(rows, [output.field for output in present]):
+            yield raw_batch(chunk, outputs, instants=_INSTANTS)
             del chunk
 
     @override
@@ -111,43 +111,5 @@ class SqliteReading(Reading, OrderedRows):
         )
 
 
-def _chunks(rows: Iterator[tuple[Any, ...]], present: Sequence[Output]) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows in lists of about `BATCH_BYTES`."""
-    heavy = [
-        number for number, output in enumerate(present) if output.field.payload or output.field.name in {"name", "tags"}
-    ]
-    chunk: list[tuple[Any, ...]] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += 500
-        for number in heavy:
-            value = row[number]
-            if value.__class__ is bytes:
-                size += len(value)
-        if size >= BATCH_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
 def _is_start(output: Output) -> bool:
     return output.field.name == "start_time"
-
-
-def _raw(chunk: list[tuple[Any, ...]], outputs: Sequence[Output]) -> pa.RecordBatch:
-    columns = iter(zip(*chunk, strict=True))
-    arrays = []
-    for output in outputs:
-        if output.sql is None:
-            arrays.append(pa.nulls(len(chunk), pa.string()))
-        elif _is_start(output):
-            arrays.append(instants_array(next(columns)))
-        else:
-            arrays.append(text_array([_as_bytes(value) for value in next(columns)]))
-    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in RUN_FIELDS])
-
-
-def _as_bytes(value: Any) -> bytes | None:
-    return value if value is None or value.__class__ is bytes else repr(value).encode()

@@ -11,6 +11,7 @@ OLD, NEW = "2026-03-20 00:00:00+00:00", "2026-03-21 00:00:00+00:00"
 LOOSE = {
     "sqlite": ["TEXT COLLATE NOCASE", "TEXT COLLATE RTRIM"],
     "postgresql": ["CITEXT", "LOOSE"],
+    "mysql": ["VARCHAR(100) COLLATE utf8mb4_unicode_ci", "VARCHAR(100) CHARACTER SET latin1"],
 }
 
 

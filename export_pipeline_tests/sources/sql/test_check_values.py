@@ -73,8 +73,8 @@ def test_an_empty_store_has_no_problem_with_times(store: Store) -> None:
 @pytest.mark.parametrize(
     ("kinds", "told"),
     [
-        ({"sqlite": "TEXT", "postgresql": "TIMESTAMP"}, "start_time, end_time: taken as UTC"),
-        ({"sqlite": "TEXT", "postgresql": "TEXT"}, "start_time, end_time: taken as UTC"),
+        ({"sqlite": "TEXT", "postgresql": "TIMESTAMP", "mysql": "DATETIME(6)"}, "start_time, end_time: taken as UTC"),
+        ({"sqlite": "TEXT", "postgresql": "TEXT", "mysql": "TEXT"}, "start_time, end_time: taken as UTC"),
     ],
 )
 def test_times_without_a_zone_are_named(store: Store, kinds: dict[str, str], told: str) -> None:
@@ -87,8 +87,10 @@ def test_times_without_a_zone_are_named(store: Store, kinds: dict[str, str], tol
 
 @EVERYWHERE
 def test_times_with_a_zone_and_numbers_are_not_called_zoneless(store: Store) -> None:
-    store.runs({"end_time": "TEXT", "modified_at": "BIGINT"})
-    store.add(1, START, end_time="2026-03-14 10:00:00 +0000 UTC", modified_at=1773489600)
+    zoned = "TIMESTAMP" if store.dialect == "mysql" else "{time}"
+    store.runs({"start_time": zoned, "end_time": "TEXT", "modified_at": "BIGINT"})
+    start = "2026-03-14 10:00:00" if store.dialect == "mysql" else START
+    store.add(1, start, end_time="2026-03-14 10:00:00 +0000 UTC", modified_at=1773489600)
     source = store.source()
     assert "times without a zone" not in source.check().extra
     source.close()

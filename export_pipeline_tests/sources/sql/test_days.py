@@ -295,6 +295,7 @@ def test_payloads_that_were_not_asked_for_are_not_read(store: Store) -> None:
 SLOW = {
     "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c WHERE r.id <> '')",
     "postgresql": "pg_sleep(3600)::text",
+    "mysql": "sleep(3600)",
 }
 
 

@@ -155,7 +155,7 @@ projects: {from_runs: true}
 runs:
   table: calls
   fields:
-    id: call
+    id: act
     session_id: app
     name: {sql: "title || '!'"}
     run_type: {sql: "CASE kind WHEN 'c' THEN 'LLM' ELSE 'tool' END"}
@@ -164,23 +164,23 @@ runs:
     parent_run_id: parent
     extra: {sql: "'{\\"metadata\\":{\\"app\\":\\"' || app || '\\"}}'"}
     total_tokens: {sql: "tokens_in + tokens_out"}
-feedbacks: {table: opinions, run_id: call, key: what, score: {sql: "points / 10.0"}}
+feedbacks: {table: opinions, run_id: act, key: what, score: {sql: "points / 10.0"}}
 """
 
 
 @EVERYWHERE
 def test_fields_are_those_of_the_run_schema_wherever_a_mapping_takes_them_from(store: Store) -> None:
     store.run(
-        "CREATE TABLE calls (call TEXT, app TEXT, title TEXT, kind TEXT, began BIGINT, took BIGINT, parent TEXT, "
+        "CREATE TABLE calls (act TEXT, app TEXT, title TEXT, kind TEXT, began BIGINT, took BIGINT, parent TEXT, "
         "tokens_in INTEGER, tokens_out INTEGER)"
     )
-    store.run("CREATE TABLE opinions (call TEXT, what TEXT, points INTEGER)")
+    store.run("CREATE TABLE opinions (act TEXT, what TEXT, points INTEGER)")
     began = micros("2026-03-14T10:00:00+00:00") // 1000
     for number in range(4):
         values = {"title": f"t{number}", "kind": "c" if number else "d", "took": 1500 * number or None}
         values |= {"parent": uuid(0) if number else None, "tokens_in": number, "tokens_out": 10}
-        store.insert("calls", call=uuid(number), app=PROJECT, began=began, **values)
-        store.insert("opinions", call=uuid(number), what="good", points=number)
+        store.insert("calls", act=uuid(number), app=PROJECT, began=began, **values)
+        store.insert("opinions", act=uuid(number), what="good", points=number)
     source = store.source(MAPPING)
     wanted = {
         'eq(name, "t2!")': [2],

@@ -7,7 +7,7 @@ from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql.source import SqlSource
-from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, matching
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, TWO, Store, matching
 
 WINDOW = Window.of_day(DAY)
 START = "2026-03-14 10:00:00+00:00"
@@ -35,6 +35,7 @@ def test_texts_that_look_like_sql_are_texts(store: Store) -> None:
     source.close()
 
 
+@TWO
 def test_no_value_of_a_filter_stands_in_the_sql(store: Store) -> None:
     store.runs(dict.fromkeys(("error", "inputs", "outputs", "extra", "tags", "total_tokens", "end_time"), "TEXT"))
     store.table("feedbacks", {"id": "{uuid}", "run_id": "{uuid}", "key": "TEXT", "score": "TEXT"})

@@ -14,7 +14,7 @@ from export_pipeline.runs.filter import parse_filter
 from export_pipeline.runs.filter_fields import Kind
 from export_pipeline.runs.filter_tree import Filter, Not
 from export_pipeline_tests.runs.filter_trees import conditions, trees
-from export_pipeline_tests.servers import ClickhouseServer
+from export_pipeline_tests.servers import ClickhouseServer, MariadbServer
 from export_pipeline_tests.sources.filter_rows import HOSTILE, IDS, LONG, NOON, Filled
 from export_pipeline_tests.sources.stores import Store, uuid
 
@@ -83,7 +83,7 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.NUMBER: AMOUNTS,
 }
 LEAVES = conditions(values=VALUES, patterns=PATTERNS, texts=TEXTS)
-EACH = pytest.mark.parametrize("filled", ["filled_sqlite", "filled_postgres", "filled_clickhouse"])
+EACH = pytest.mark.parametrize("filled", ["filled_sqlite", "filled_postgres", "filled_clickhouse", "filled_mysql"])
 OFTEN = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -116,6 +116,15 @@ def filled_clickhouse(clickhouse: ClickhouseServer, tmp_path_factory: pytest.Tem
     filled = Filled(store)
     yield filled
     filled.source.close()
+
+
+@pytest.fixture(scope="module")
+def filled_mysql(mariadb: MariadbServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    store = Store("mysql", mariadb.url(mariadb.new_database()), tmp_path_factory.mktemp("filters"))
+    filled = Filled(store)
+    yield filled
+    filled.source.close()
+    store.close()
 
 
 @EACH

@@ -47,10 +47,20 @@ START_FORMS: dict[str, tuple[str, str, str, list[Any]]] = {
 }
 
 
+IN_MARIADB = {
+    "TEXT": "VARCHAR(80)",
+    'VARCHAR(40) COLLATE "pg_c_utf8"': "VARCHAR(40) COLLATE utf8mb4_unicode_ci",
+    "TIMESTAMP": "DATETIME(6)",
+    "TIMESTAMPTZ": "TIMESTAMP(6)",
+    "NUMERIC": "NUMERIC(30, 6)",
+}
+
+
 @pytest.mark.parametrize("form", START_FORMS)
 def test_start_time_in_every_form_is_the_same_instant(store: Store, form: str) -> None:
     sqlite_type, postgres_type, unit, values = START_FORMS[form]
-    store.runs({"start_time": sqlite_type if store.dialect == "sqlite" else postgres_type})
+    kinds = {"sqlite": sqlite_type, "postgresql": postgres_type, "mysql": IN_MARIADB.get(postgres_type, postgres_type)}
+    store.runs({"start_time": kinds[store.dialect]})
     store.run("CREATE INDEX by_day ON runs (session_id, start_time)")
     for number, value in enumerate(values):
         store.add(number, value)

@@ -77,6 +77,9 @@ def test_a_day_of_many_rows_needs_little_more_than_one_of_few(store: Store) -> N
     elif store.dialect == "clickhouse":
         numbers = "WITH n AS (SELECT number + 1 AS i FROM numbers(300000))"
         id_, start = "toUUID(leftPad(hex(i), 32, '0'))", "fromUnixTimestamp(1773489600 - i % 40000)"
+    elif store.dialect == "mysql":
+        numbers = "WITH n AS (SELECT seq AS i FROM seq_1_to_300000)"
+        id_, start = "lpad(hex(i), 32, '0')", "TIMESTAMP'2026-03-14 12:00:00' - INTERVAL (i % 40000) SECOND"
     else:
         numbers = "WITH n(i) AS (SELECT generate_series(1, 300000))"
         id_, start = "lpad(to_hex(i), 32, '0')::uuid", "to_timestamp(1773489600 - i % 40000)"

@@ -22,7 +22,7 @@ from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.sql import unpack
-from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, OTHER, PROJECT, Store, matching, uuid
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, OTHER, PROJECT, TWO, Store, matching, uuid
 
 START = "2026-03-14 10:00:00+00:00"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -108,6 +108,7 @@ def test_a_json_string_is_its_text_and_a_json_number_its_value(store: Store, kin
     source.close()
 
 
+@TWO
 @pytest.mark.parametrize("wrapped", ["table: wide", "query: SELECT * FROM runs"])
 def test_the_null_of_json_is_null_behind_views_queries_and_expressions(store: Store, wrapped: str) -> None:
     store.runs({"failure": "JSON", "tags": "JSON", "total_cost": "JSON"})
@@ -121,6 +122,7 @@ def test_the_null_of_json_is_null_behind_views_queries_and_expressions(store: St
     source.close()
 
 
+@TWO
 def test_escapes_that_no_text_can_hold_are_replacement_characters(store: Store) -> None:
     store.runs({"error": "JSON"})
     store.add(1, START, error='"a\\u0000b\\ud800c\\ud83c\\udf0d"')
@@ -151,8 +153,8 @@ def test_a_marker_of_deletion_that_is_the_null_of_json_deletes_nothing(store: St
     source.close()
 
 
-FLOATS = {"sqlite": "REAL", "postgresql": "DOUBLE PRECISION"}
-WHOLE = {"sqlite": "INTEGER", "postgresql": "BIGINT"}
+FLOATS = {"sqlite": "REAL", "postgresql": "DOUBLE PRECISION", "mysql": "DOUBLE"}
+WHOLE = {"sqlite": "INTEGER", "postgresql": "BIGINT", "mysql": "BIGINT"}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
   AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
   AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
   AND (r."id" IS NULL OR (r.tableoid, r.ctid) IN (
-    SELECT v."key tableoid", v."key ctid"
+    SELECT v."key 0", v."key 1"
     FROM (
-      SELECT r.tableoid AS "key tableoid", r.ctid AS "key ctid", row_number() OVER (PARTITION BY r."id" ORDER BY COALESCE(r."modified_at", '-infinity'::timestamptz) DESC, COALESCE(r."start_time", '-infinity'::timestamptz) DESC, r.tableoid DESC, r.ctid DESC) AS "export pipeline version"
+      SELECT r.tableoid AS "key 0", r.ctid AS "key 1", row_number() OVER (PARTITION BY r."id" ORDER BY COALESCE(r."modified_at", '-infinity'::timestamptz) DESC, COALESCE(r."start_time", '-infinity'::timestamptz) DESC, r.tableoid DESC, r.ctid DESC) AS "export pipeline version"
       FROM "runs" AS r
       WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
         AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))
@@ -41,9 +41,9 @@ WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
   AND r."start_time" >= timestamptz '2026-03-14 00:00:00+00'
   AND r."start_time" < timestamptz '2026-03-15 00:00:00+00'
   AND (r."id" IS NULL OR (r.tableoid, r.ctid) IN (
-    SELECT v."key tableoid", v."key ctid"
+    SELECT v."key 0", v."key 1"
     FROM (
-      SELECT r.tableoid AS "key tableoid", r.ctid AS "key ctid", row_number() OVER (PARTITION BY r."id" ORDER BY COALESCE(r."modified_at", '-infinity'::timestamptz) DESC, COALESCE(r."start_time", '-infinity'::timestamptz) DESC, r.tableoid DESC, r.ctid DESC) AS "export pipeline version"
+      SELECT r.tableoid AS "key 0", r.ctid AS "key 1", row_number() OVER (PARTITION BY r."id" ORDER BY COALESCE(r."modified_at", '-infinity'::timestamptz) DESC, COALESCE(r."start_time", '-infinity'::timestamptz) DESC, r.tableoid DESC, r.ctid DESC) AS "export pipeline version"
       FROM "runs" AS r
       WHERE r."session_id" = current_setting('export_pipeline.project')::uuid
         AND (r."tenant_id" = '0190bbbb-0000-7000-8000-000000000001'::uuid OR (COALESCE((r."tenant_id")::text, '') = ''))

@@ -1,17 +1,32 @@
 """What is counted of rows: by day in one statement, with a filter judged on each combination of what it reads."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
+from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.clickhouse.queries import ClickhouseQueries
 from export_pipeline.sources.sql.filter_rows import RowFilter
 
-Rows = Callable[[str], list[tuple[Any, ...]]]
+Rows = Callable[[str], Iterable[tuple[Any, ...]]]
+
+
+class CountingQueries(Protocol):
+    """What is needed of the queries of a database whose filters are judged in Python."""
+
+    @property
+    def tree(self) -> Filter | None:
+        """The filter."""
+
+    def counts(self, window: Window, *, since: datetime | None = None) -> tuple[str, Sequence[str]]:
+        """Rows of day number, kept (1) or superseded (0), what the filter reads, and then what is counted.
+
+        That is the count, the newest change and the digest of the rows, count and newest change of their feedback; with
+        `since` only of rows that changed after it. With the names of what the filter reads.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,7 @@ def greater(first: int | None, second: int | None) -> int | None:
 
 
 def count_days(
-    rows: Rows, queries: ClickhouseQueries, window: Window, *, unit: EpochUnit, since: datetime | None = None
+    rows: Rows, queries: CountingQueries, window: Window, *, unit: EpochUnit, since: datetime | None = None
 ) -> dict[int, Counted]:
     """The rows of a window by the number of their day; with `since` only those that changed after it."""
     sql, filtered = queries.counts(window, since=since)
