@@ -12,20 +12,11 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers import ClickhouseServer
 from export_pipeline_tests.sources.clickhouse.days import CHAT, at, exported, original
+from export_pipeline_tests.sources.clickhouse.otel import TABLE
 from export_pipeline_tests.sources.stores import DAY, Store, clickhouse_literal, execute
 
 pytestmark = pytest.mark.slow
 
-TABLE = """CREATE TABLE otel_traces (
-  Timestamp DateTime64(9), TraceId String, SpanId String, ParentSpanId String, TraceState String,
-  SpanName LowCardinality(String), SpanKind LowCardinality(String), ServiceName LowCardinality(String),
-  ResourceAttributes Map(LowCardinality(String), String), ScopeName String, ScopeVersion String,
-  SpanAttributes Map(LowCardinality(String), String), Duration UInt64, StatusCode LowCardinality(String),
-  StatusMessage String, Events Nested(Timestamp DateTime64(9), Name LowCardinality(String),
-    Attributes Map(LowCardinality(String), String)),
-  Links Nested(TraceId String, SpanId String, TraceState String, Attributes Map(LowCardinality(String), String))
-) ENGINE = MergeTree PARTITION BY toDate(Timestamp)
-ORDER BY (ServiceName, SpanName, toDateTime(Timestamp), Timestamp)"""
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 MESSAGES = '[{"role":"user","parts":[{"type":"text","content":"hi"}]}]'
 SPANS: dict[str, dict[str, str]] = {

@@ -12,7 +12,7 @@ from export_pipeline.sources.protocol import RunSource
 from export_pipeline_tests.servers import ClickhouseServer
 from export_pipeline_tests.sources.clickhouse import langfuse
 from export_pipeline_tests.sources.clickhouse.days import CHAT
-from export_pipeline_tests.sources.clickhouse.test_otel import TABLE
+from export_pipeline_tests.sources.clickhouse.otel import TABLE
 from export_pipeline_tests.sources.stores import DAY, Store, execute
 
 pytestmark = pytest.mark.slow
