@@ -106,7 +106,8 @@ class Store:
             self.connection.execute(statement, values)
         elif self.dialect == "clickhouse":
             literals = iter(values)
-            execute(self.url, re.sub(r"[?]", lambda _: clickhouse_literal(next(literals)), statement))
+            statement = re.sub(r"[?]", lambda _: clickhouse_literal(next(literals)), statement)
+            execute(self.url, as_mutation(statement))
         elif self.dialect == "mysql":
             with self.connection.cursor() as cursor:
                 cursor.execute(statement.replace("?", "%s") if values else statement, values or None)
@@ -191,6 +192,16 @@ def execute(url: str, statement: str, *, nullable: bool = True) -> str:
             return str(answer.read().decode("utf-8", "surrogateescape"))
     except HTTPError as error:
         raise AssertionError(error.read().decode()) from None
+
+
+def as_mutation(statement: str) -> str:
+    """An UPDATE or DELETE in ClickHouse's words; other statements as they are."""
+    if update := re.match(r"UPDATE (\w+) SET (.*)", statement, re.DOTALL):
+        where = "" if " WHERE " in update[2] else " WHERE 1"
+        return f"ALTER TABLE {update[1]} UPDATE {update[2]}{where} SETTINGS mutations_sync = 1"
+    if delete := re.match(r"DELETE FROM (\w+)", statement):
+        return statement if " WHERE " in statement else f"TRUNCATE TABLE {delete[1]}"
+    return statement
 
 
 def clickhouse_literal(value: Any) -> str:

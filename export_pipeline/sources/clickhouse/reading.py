@@ -173,7 +173,7 @@ class _Choice:
 
     def newest(self, batch: pa.RecordBatch) -> pa.Array:
         """Flags of the rows that count."""
-        newest = pc.not_equal(batch.column("export pipeline newest"), 0)
+        newest = batch.column("export pipeline newest").cast(pa.bool_())
         starts, runs, ids = (batch.column(name) for name in ("start_time out", "run", "id out"))
         keys = starts, runs, ids
         again = pc.and_kleene(pc.equal(starts[1:], starts[:-1]), pc.equal(runs[1:], runs[:-1]))

@@ -292,8 +292,11 @@ def test_an_error_while_reading_ahead_reaches_the_consumer_after_the_rows_before
     ahead.close()
 
 
-def test_reading_imports_neither_pandas_nor_polars(sqlite_store: Store, postgres_store: Store) -> None:
-    for store in (sqlite_store, postgres_store):
+def test_reading_imports_neither_pandas_nor_polars(
+    sqlite_store: Store, postgres_store: Store, clickhouse_store: Store
+) -> None:
+    stores = (sqlite_store, postgres_store, clickhouse_store)
+    for store in stores:
         store.runs({"inputs": "TEXT"})
         store.add(1, START, inputs="{}")
     program = (
@@ -309,6 +312,6 @@ def test_reading_imports_neither_pandas_nor_polars(sqlite_store: Store, postgres
         "    source.close()\n"
         "print('pandas' in sys.modules, 'polars' in sys.modules)"
     )
-    command = [sys.executable, "-c", program, PROJECT, sqlite_store.url, postgres_store.url]
+    command = [sys.executable, "-c", program, PROJECT, *(store.url for store in stores)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stderr, done.stdout.split()) == ("", ["1", "1", "1"] * 2 + ["False", "False"])
+    assert (done.stderr, done.stdout.split()) == ("", ["1", "1", "1"] * 3 + ["False", "False"])
