@@ -235,7 +235,8 @@ def mysql_connection(url: str) -> Any:
         database=parts.path.removeprefix("/"),
         charset="utf8mb4",
         autocommit=True,
-        init_command="SET time_zone = '+00:00', sql_mode = 'PIPES_AS_CONCAT,ANSI_QUOTES'",
+        init_command="SET time_zone = '+00:00', sql_mode = 'PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES', "
+        "max_recursive_iterations = 1000000",
     )
 
 

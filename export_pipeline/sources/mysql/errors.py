@@ -19,7 +19,8 @@ _REFUSED = {1044, 1045, 1049, 1130, 1129, 1251, 1698, 1820, 1862, 3118, 4151}
 _TLS_REQUIRED = {3159, 4150}
 # What stays although its class says otherwise: a table that is damaged, a definition that cannot be read.
 _UNUSABLE = {126, 127, 145, 1033, 1052, 1194, 1195, 1356, 1449}
-_OF_VALUES = {1139, 1242, 1365, 1411, 1441, 1644, 1690, 1918}
+_JSON = range(4035, 4047)
+_OF_VALUES = {1139, 1242, 1365, 1411, 1441, 1644, 1690, 1918, *_JSON}
 _CLASSES_OF_VALUES = ("22", "21", "45")
 # What passes although its class is that of wrong statements: limits that others have reached, locks, interrupts.
 _PASSING = {

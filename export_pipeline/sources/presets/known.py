@@ -108,6 +108,7 @@ PRESETS: tuple[Preset, ...] = (
     _PHOENIX(database="postgresql", file="phoenix.postgresql"),
     _MLFLOW(database="sqlite", file="mlflow.sqlite"),
     _MLFLOW(database="postgresql", file="mlflow.postgresql"),
+    _MLFLOW(database="mysql", file="mlflow.mysql"),
     _LANGFUSE_4,
     _LANGFUSE_3,
     _OTEL,

@@ -23,9 +23,11 @@ from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.mysql.session import MysqlSession
 from export_pipeline.sources.postgres.session import PostgresSession
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline.sources.sqlite.session import SqliteSession
+from export_pipeline_tests.sources.stores import mysql_connection
 
 DAY = date(2026, 3, 14)
 NAMES = ["sqlite", "postgresql"]
@@ -72,6 +74,8 @@ class Database:
         """The rows of a query, by column; a statement without rows gives none."""
         if self.name == "sqlite":
             connection: Any = sqlite3.connect(self.url.removeprefix("sqlite:///"))
+        elif self.name == "mysql":
+            connection = mysql_connection(self.url)
         else:
             import psycopg2
 
@@ -181,7 +185,7 @@ def twelve_places(number: float | None) -> Decimal | None:
 
 @dataclass
 class Work:
-    """What reading a day takes: SQLite's steps, in hundreds, by session; PostgreSQL's scans of whole tables."""
+    """What reading a day takes: by session SQLite's steps, in hundreds, or MariaDB's rows; PostgreSQL's whole scans."""
 
     steps: list[int] = field(default_factory=list)
     scans: list[str] = field(default_factory=list)
@@ -195,7 +199,7 @@ class Work:
 def work_of_reading(database: Database, project: str) -> Work:
     """Reads a day, and looks on."""
     work, statements = Work(), list[str]()
-    begin, stream = SqliteSession.__init__, PostgresSession.stream
+    begin, stream, end = SqliteSession.__init__, PostgresSession.stream, MysqlSession.close
 
     def begun(session: SqliteSession, *arguments: Any, **named: Any) -> None:
         begin(session, *arguments, **named)
@@ -211,7 +215,13 @@ def work_of_reading(database: Database, project: str) -> Work:
         statements.append(sql)
         return stream(session, sql)
 
+    def ended(session: MysqlSession) -> None:
+        counted = session.rows("SHOW SESSION STATUS LIKE 'Handler_read%'")
+        work.steps.append(sum(int(count) for _, count in counted))
+        end(session)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MysqlSession, "close", ended)
         patch.setattr(SqliteSession, "__init__", begun)
         patch.setattr(PostgresSession, "stream", streamed)
         source = database.source()

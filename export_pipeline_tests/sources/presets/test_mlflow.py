@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.sources.protocol import DayFingerprint, ProjectKey
+from export_pipeline_tests.servers import MariadbServer
 from export_pipeline_tests.sources.presets import mlflow_process
 from export_pipeline_tests.sources.presets.known_stores import (
     DAY,
@@ -87,16 +88,19 @@ def matches_the_walk(written: Written, project: str) -> int:
     return len(runs)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[*NAMES, "mysql"])
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     folder = tmp_path_factory.mktemp("mlflow")
     url = f"sqlite:///{folder}/mlflow.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").new_database()
+    if request.param == "mysql":
+        server: MariadbServer = request.getfixturevalue("mariadb")
+        url = server.url(server.new_database()).replace("mysql://", "mysql+pymysql://")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         told = answer_of(mlflow_process.__file__, url, folder=folder)
-    made = Written(Database(request.param, url.replace("+psycopg2", "")), told)
+    made = Written(Database(request.param, url.replace("+psycopg2", "").replace("+pymysql", "")), told)
     yield made
     made.source.close()
 
@@ -275,8 +279,8 @@ def test_assessments_are_feedback_one_by_one_and_in_sum(written: Written) -> Non
             id="a span's status",
         ),
         pytest.param(
-            "UPDATE trace_tags SET value = 'test' WHERE key = 'env'",
-            "UPDATE trace_tags SET value = 'prod' WHERE key = 'env'",
+            "UPDATE trace_tags SET value = 'test' WHERE \"key\" = 'env'",
+            "UPDATE trace_tags SET value = 'prod' WHERE \"key\" = 'env'",
             id="a tag of a trace",
         ),
         pytest.param(
@@ -303,7 +307,7 @@ def test_a_span_that_has_not_ended_is_pending(written: Written) -> None:
 
 
 def test_a_trace_whose_payload_was_archived_is_never_exported_without_it(written: Written) -> None:
-    where = f"request_id = '{written.trace}' AND key = 'mlflow.trace.spansLocation'"
+    where = f"request_id = '{written.trace}' AND \"key\" = 'mlflow.trace.spansLocation'"
     for place in ("ARCHIVE_REPO", "ARTIFACT_REPO"):
         with written.changed(
             f"UPDATE trace_tags SET value = '{place}' WHERE {where}",
@@ -334,13 +338,13 @@ def test_what_a_day_costs_does_not_grow_with_the_other_days(written: Written) ->
     )
     before = work_of_reading(database, written.project)
     database.rows(added)
-    database.rows("ANALYZE")
+    database.rows("ANALYZE TABLE spans" if database.name == "mysql" else "ANALYZE")
     try:
         assert len(database.rows("SELECT span_id FROM spans")) > many
         after = work_of_reading(database, written.project)
     finally:
         database.rows("DELETE FROM spans WHERE span_id LIKE 'x%'")
-        database.rows("ANALYZE")
+        database.rows("ANALYZE TABLE spans" if database.name == "mysql" else "ANALYZE")
     before.does_not_grow_to(after, of="spans")
 
 
