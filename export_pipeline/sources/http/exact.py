@@ -1,12 +1,14 @@
 """JSON as it is written: numbers and payloads keep their text, so that no digit is lost."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from json.decoder import JSONDecodeError, JSONDecoder, scanstring  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, TypeVar
 
 from export_pipeline.sources.http.client import BadAnswerError
+
+T = TypeVar("T")
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -29,13 +31,29 @@ def cells_of(answer: str, *, lists: Collection[str]) -> Cells:
 
     Raises `BadAnswerError` where it is none.
     """
+    return _whole(answer, lambda at: _object(answer, at, lists))
+
+
+def objects_of(answer: str) -> list[Cells]:
+    """The list of objects that an answer is; raises `BadAnswerError` where it is none."""
+
+    def read(at: int) -> tuple[list[Cells], int]:
+        if answer[at] != "[":
+            raise BadAnswerError(f"the answer is not a list: {answer[:200]}")
+        return _objects(answer, at)
+
+    return _whole(answer, read)
+
+
+def _whole(answer: str, read: Callable[[int], tuple[T, int]]) -> T:
+    """What is read from its first character on; there must be nothing else in it."""
     try:
-        cells, end = _object(answer, _after_blanks(answer, 0), lists)
+        found, end = read(_after_blanks(answer, 0))
     except (JSONDecodeError, StopIteration, IndexError, RecursionError):
         raise BadAnswerError("the answer is not JSON, or is cut off") from None
     if _after_blanks(answer, end) != len(answer):
         raise BadAnswerError("the answer goes on after its end")
-    return cells
+    return found
 
 
 def listed(cells: Cells, name: str, answer: str) -> list[Cells]:

@@ -1,7 +1,9 @@
 """A run of the API as a raw row, in both shapes that the API has: `v2`, and `v1` while it lives."""
 
+import json
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
@@ -13,26 +15,43 @@ from export_pipeline.sources.http.rows import Row
 Shape = Literal["v1", "v2"]
 
 _WORDS = frozenset({"run_type", "status", "trace_tier"})
+_FEEDBACKS_AT = [field.name for field in RUN_FIELDS].index("feedbacks")
+_ATTACHMENT = "attachment."
+_NOTHING = Cell({}, "{}")
 _EMPTY_OBJECT = re.compile(r"\{\s*\}")
 _V2: dict[str, tuple[str, ...]] = {
     "tenant_id": (),
     "session_id": ("PROJECT_ID",),
     "parent_run_id": ("PARENT_RUN_IDS",),
     "trace_tier": (),
-    "extra": ("EXTRA", "METADATA"),
-    "feedbacks": (),
+    "extra": ("EXTRA", "METADATA", "ATTACHMENTS"),
+    "feedbacks": ("FEEDBACK_STATS",),
 }
-_V1: dict[str, tuple[str, ...]] = {"tenant_id": (), "is_root": (), "feedbacks": ()}
+_V1: dict[str, tuple[str, ...]] = {
+    "tenant_id": (),
+    "is_root": (),
+    "extra": ("extra", "s3_urls"),
+    "feedbacks": ("feedback_stats",),
+}
 """What a field is selected by, where that is not its own name."""
-MISSING: dict[Shape, tuple[str, ...]] = {"v2": ("trace_tier", "feedbacks"), "v1": ("feedbacks",)}
+OPTIONAL = frozenset({"ATTACHMENTS", "s3_urls"})
+"""Selects that not every server knows, and without which a run is whole."""
+MISSING: dict[Shape, tuple[str, ...]] = {"v2": ("trace_tier",), "v1": ()}
 """Fields that the API does not give."""
+_FEEDBACKS = "the API's list of feedback, asked for the runs that have any"
 DERIVED: dict[Shape, dict[str, str]] = {
     "v2": {
         "tenant_id": "the project's workspace",
         "parent_run_id": "the last of parent_run_ids",
-        "extra": "extra, with metadata in it",
+        "extra": "extra, with metadata and the names of attachments in it",
+        "feedbacks": _FEEDBACKS,
     },
-    "v1": {"tenant_id": "the project's workspace", "is_root": "from parent_run_id"},
+    "v1": {
+        "tenant_id": "the project's workspace",
+        "is_root": "from parent_run_id",
+        "extra": "extra, with names and types of attachments in it",
+        "feedbacks": _FEEDBACKS,
+    },
 }
 
 
@@ -63,6 +82,11 @@ def row_of(run: Cells, project: str) -> Row:
     return Row(start, own, tuple(_cell(run, field.name, field.kind) for field in RUN_FIELDS))
 
 
+def with_feedbacks(row: Row, records: str) -> Row:
+    """The row with the records of its feedback, a JSON list."""
+    return replace(row, cells=(*row.cells[:_FEEDBACKS_AT], records, *row.cells[_FEEDBACKS_AT + 1 :]))
+
+
 def _cell(run: Cells, name: str, kind: Kind) -> str | None:
     if name == "start_time":
         return None
@@ -90,12 +114,31 @@ def _last(ancestors: Cell | None) -> str | None:
 
 
 def _extra(run: Cells) -> str | None:
-    """What `v2` gives beside each other and LangSmith's own files have in one."""
+    """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are."""
     extra, metadata = run.get("extra"), run.get("metadata")
-    if metadata is None or not metadata.value:
-        return None if extra is None or extra.value is None else extra.text
-    if extra is None or extra.value is None or _EMPTY_OBJECT.fullmatch(extra.text):
-        return f'{{"metadata":{metadata.text}}}'
-    if not isinstance(extra.value, dict) or "metadata" in extra.value:
+    if extra is None or extra.value is None:
+        extra = _NOTHING
+    if not isinstance(extra.value, dict):
         return extra.text
-    return f'{{"metadata":{metadata.text},{extra.text[1:]}'
+    added = {"metadata": metadata.text} if metadata is not None and metadata.value else {}
+    if attachments := _attachments(run):
+        added["attachments"] = json.dumps(attachments, ensure_ascii=False)
+    members = ",".join(f'"{name}":{text}' for name, text in added.items() if name not in extra.value)
+    if not members:
+        return None if extra is _NOTHING else extra.text
+    rest = "}" if _EMPTY_OBJECT.fullmatch(extra.text) else f",{extra.text[1:]}"
+    return f"{{{members}{rest}"
+
+
+def _attachments(run: Cells) -> list[dict[str, str]]:
+    """Names, and types where they are told; not the addresses, which are others each time and let anybody read."""
+    listed, stored = (run.get(name) for name in ("attachments", "s3_urls"))
+    if listed is not None and isinstance(listed.value, dict):
+        return [{"name": name} for name in sorted(listed.value)]
+    if stored is None or not isinstance(stored.value, dict):
+        return []
+    found = {
+        name.removeprefix(_ATTACHMENT): each for name, each in stored.value.items() if name.startswith(_ATTACHMENT)
+    }
+    types = {name: each.get("mime_type") if isinstance(each, dict) else None for name, each in found.items()}
+    return [{"name": name, **({"mime_type": each} if (each := types[name]) else {})} for name in sorted(types)]
