@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from json.decoder import JSONDecodeError, JSONDecoder, scanstring  # type: ignore[attr-defined]
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from export_pipeline.sources.http.client import BadAnswerError
 
 T = TypeVar("T")
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_NAME = re.compile(r'[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
+"""The name of a member without escapes, which is nearly every one."""
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """A value, and the JSON text that it was read from."""
 
     value: Any
@@ -73,29 +73,39 @@ def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[dict[str, 
     if text[at] != "{":
         raise BadAnswerError(f"the answer is not an object: {text[:200]}")
     cells: dict[str, Cell] = {}
-    at = _after_blanks(text, at + 1)
-    if text[at] == "}":
-        return cells, at + 1
+    at += 1
+    if text[_after_blanks(text, at)] == "}":
+        return cells, _after_blanks(text, at) + 1
     while True:
-        if text[at] != '"':
-            raise BadAnswerError("the answer is not JSON")
-        name, at = scanstring(text, at + 1)
-        at = _after_blanks(text, at)
-        if text[at] != ":":
-            raise BadAnswerError("the answer is not JSON")
-        begin = _after_blanks(text, at + 1)
-        if name in lists and text[begin] == "[":
+        if (member := _NAME.match(text, at)) is not None:
+            name, begin = member[1], member.end()
+        else:
+            name, begin = _name(text, at)
+        if lists and name in lists and text[begin] == "[":
             value, at = _objects(text, begin)
             cells[name] = Cell(value, "")
         else:
             value, at = _scan(text, begin)
             cells[name] = Cell(value, text[begin:at])
-        at = _after_blanks(text, at)
+        if text[at] not in ",}":
+            at = _after_blanks(text, at)
         if text[at] == "}":
             return cells, at + 1
         if text[at] != ",":
             raise BadAnswerError("the answer is not JSON")
-        at = _after_blanks(text, at + 1)
+        at += 1
+
+
+def _name(text: str, at: int) -> tuple[str, int]:
+    """Any name of a member, and the place where its value begins."""
+    at = _after_blanks(text, at)
+    if text[at] != '"':
+        raise BadAnswerError("the answer is not JSON")
+    name, at = scanstring(text, at + 1)
+    at = _after_blanks(text, at)
+    if text[at] != ":":
+        raise BadAnswerError("the answer is not JSON")
+    return name, _after_blanks(text, at + 1)
 
 
 def _objects(text: str, at: int) -> tuple[list[Cells], int]:

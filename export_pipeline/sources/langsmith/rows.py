@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal
 
@@ -79,7 +79,7 @@ def row_of(run: Cells, project: str) -> Row:
     of = _text(run.get("project_id")) or _text(run.get("session_id"))
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
-    return Row(start, own, tuple(_cell(run, field.name, field.kind) for field in RUN_FIELDS))
+    return Row(start, own, tuple([make(run) for make in _COLUMNS]))
 
 
 def with_feedbacks(row: Row, records: str) -> Row:
@@ -87,19 +87,29 @@ def with_feedbacks(row: Row, records: str) -> Row:
     return replace(row, cells=(*row.cells[:_FEEDBACKS_AT], records, *row.cells[_FEEDBACKS_AT + 1 :]))
 
 
-def _cell(run: Cells, name: str, kind: Kind) -> str | None:
+def _column(name: str, kind: Kind) -> Callable[[Cells], str | None]:
+    """Makes the cell of a column."""
     if name == "start_time":
-        return None
+        return lambda run: None
     if name == "extra":
-        return _extra(run)
-    if name == "parent_run_id" and name not in run:
-        return _last(run.get("parent_run_ids"))
-    cell = run.get("project_id") if name == "session_id" and name not in run else run.get(name)
-    if cell is None or cell.value is None:
-        return None
-    if kind is Kind.JSON or kind is Kind.STRINGS or not isinstance(cell.value, str):
-        return cell.text
-    return cell.value.lower() if name in _WORDS else cell.value
+        return _extra
+    if name == "parent_run_id":
+        return lambda run: _last(run.get("parent_run_ids")) if name not in run else _text(run[name])
+    if name == "session_id":
+        return lambda run: _text(run.get(name) or run.get("project_id"))
+    if name in _WORDS:
+        return lambda run: None if (text := _text(run.get(name))) is None else text.lower()
+    if kind is Kind.JSON or kind is Kind.STRINGS:
+        return lambda run: None if (cell := run.get(name)) is None or cell[0] is None else cell[1]
+
+    def made(run: Cells) -> str | None:
+        cell = run.get(name)
+        if cell is None:
+            return None
+        value, text = cell
+        return value if isinstance(value, str) or value is None else text
+
+    return made
 
 
 def _text(cell: Cell | None) -> str | None:
@@ -142,3 +152,6 @@ def _attachments(run: Cells) -> list[dict[str, str]]:
     }
     types = {name: each.get("mime_type") if isinstance(each, dict) else None for name, each in found.items()}
     return [{"name": name, **({"mime_type": each} if (each := types[name]) else {})} for name in sorted(types)]
+
+
+_COLUMNS = [_column(field.name, field.kind) for field in RUN_FIELDS]
