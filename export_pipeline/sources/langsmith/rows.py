@@ -2,22 +2,24 @@
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.client import BadAnswerError
-from export_pipeline.sources.http.exact import Cell, Cells
+from export_pipeline.sources.http.exact import Cells, string_of
 from export_pipeline.sources.http.rows import Row
 
 Shape = Literal["v1", "v2"]
 
 _WORDS = frozenset({"run_type", "status", "trace_tier"})
-_FEEDBACKS_AT = [field.name for field in RUN_FIELDS].index("feedbacks")
+_COLUMNS = [(field.name, field.kind in {Kind.JSON, Kind.STRINGS}) for field in RUN_FIELDS]
+_PLACES = {name: place for place, (name, _) in enumerate(_COLUMNS)}
 _ATTACHMENT = "attachment."
-_NOTHING = Cell({}, "{}")
+_ATTACHMENTS = ("attachments", "s3_urls")
+_NONE = frozenset({None, "null", "{}"})
 _EMPTY_OBJECT = re.compile(r"\{\s*\}")
 _V2: dict[str, tuple[str, ...]] = {
     "tenant_id": (),
@@ -73,76 +75,75 @@ def selected_by(shape: Shape, field: str) -> tuple[str, ...]:
 
 def row_of(run: Cells, project: str) -> Row:
     """The row of a run; raises `BadAnswerError` for one without id or time, or of another project."""
-    own, start = _text(run.get("id")), micros(_text(run.get("start_time")))
+    own, start = _text(run, "id"), micros(_text(run, "start_time"))
     if own is None or start is None:
         raise BadAnswerError("a run has no id or no readable start_time")
-    of = _text(run.get("project_id")) or _text(run.get("session_id"))
+    of = _text(run, "project_id") or _text(run, "session_id")
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
-    return Row(start, own, tuple([make(run) for make in _COLUMNS]))
+    cells = list(_cells(run))
+    cells[_PLACES["start_time"]] = None
+    cells[_PLACES["extra"]] = _extra(run)
+    if "parent_run_id" not in run.texts:
+        cells[_PLACES["parent_run_id"]] = _last(run)
+    cells[_PLACES["session_id"]] = of
+    for place in map(_PLACES.__getitem__, _WORDS):
+        cells[place] = None if (word := cells[place]) is None else word.lower()
+    return Row(start, own, tuple(cells))
 
 
 def with_feedbacks(row: Row, records: str) -> Row:
     """The row with the records of its feedback, a JSON list."""
-    return replace(row, cells=(*row.cells[:_FEEDBACKS_AT], records, *row.cells[_FEEDBACKS_AT + 1 :]))
+    place = _PLACES["feedbacks"]
+    return replace(row, cells=(*row.cells[:place], records, *row.cells[place + 1 :]))
 
 
-def _column(name: str, kind: Kind) -> Callable[[Cells], str | None]:
-    """Makes the cell of a column."""
-    if name == "start_time":
-        return lambda run: None
-    if name == "extra":
-        return _extra
-    if name == "parent_run_id":
-        return lambda run: _last(run.get("parent_run_ids")) if name not in run else _text(run[name])
-    if name == "session_id":
-        return lambda run: _text(run.get(name) or run.get("project_id"))
-    if name in _WORDS:
-        return lambda run: None if (text := _text(run.get(name))) is None else text.lower()
-    if kind is Kind.JSON or kind is Kind.STRINGS:
-        return lambda run: None if (cell := run.get(name)) is None or cell[0] is None else cell[1]
-
-    def made(run: Cells) -> str | None:
-        cell = run.get(name)
-        if cell is None:
-            return None
-        value, text = cell
-        return value if isinstance(value, str) or value is None else text
-
-    return made
+def _cells(run: Cells) -> Iterator[str | None]:
+    texts = run.texts
+    for name, is_json in _COLUMNS:
+        text = texts.get(name)
+        if text is None or text == "null":
+            yield None
+        else:
+            yield text if is_json or text[0] != '"' else string_of(text)
 
 
-def _text(cell: Cell | None) -> str | None:
-    return cell.value if cell is not None and isinstance(cell.value, str) else None
+def _text(run: Cells, name: str) -> str | None:
+    text = run.texts.get(name)
+    return string_of(text) if text is not None and text[0] == '"' else None
 
 
-def _last(ancestors: Cell | None) -> str | None:
-    if ancestors is None or not isinstance(ancestors.value, list) or not ancestors.value:
+def _last(run: Cells) -> str | None:
+    if run.texts.get("parent_run_ids", "[]") in {"[]", "null"}:
         return None
-    last = ancestors.value[-1]
+    ancestors = run["parent_run_ids"].value
+    last = ancestors[-1] if isinstance(ancestors, list) and ancestors else None
     return last if isinstance(last, str) else None
 
 
 def _extra(run: Cells) -> str | None:
     """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are."""
-    extra, metadata = run.get("extra"), run.get("metadata")
-    if extra is None or extra.value is None:
-        extra = _NOTHING
-    if not isinstance(extra.value, dict):
-        return extra.text
-    added = {"metadata": metadata.text} if metadata is not None and metadata.value else {}
+    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
+    added = {} if metadata == "null" or _EMPTY_OBJECT.fullmatch(metadata) else {"metadata": metadata}
     if attachments := _attachments(run):
         added["attachments"] = json.dumps(attachments, ensure_ascii=False)
-    members = ",".join(f'"{name}":{text}' for name, text in added.items() if name not in extra.value)
-    if not members:
-        return None if extra is _NOTHING else extra.text
-    rest = "}" if _EMPTY_OBJECT.fullmatch(extra.text) else f",{extra.text[1:]}"
-    return f"{{{members}{rest}"
+    if not added:
+        return None if extra == "null" else extra
+    if extra == "null" or _EMPTY_OBJECT.fullmatch(extra):
+        return f"{{{_members(added)}}}"
+    if any(f'"{name}"' in extra for name in added):
+        own = run["extra"].value
+        added = {name: text for name, text in added.items() if name not in own}
+    return f"{{{_members(added)},{extra[1:]}" if added and extra[0] == "{" else extra
+
+
+def _members(texts: Mapping[str, str]) -> str:
+    return ",".join(f'"{name}":{text}' for name, text in texts.items())
 
 
 def _attachments(run: Cells) -> list[dict[str, str]]:
     """Names, and types where they are told; not the addresses, which are others each time and let anybody read."""
-    listed, stored = (run.get(name) for name in ("attachments", "s3_urls"))
+    listed, stored = (run.get(name) if run.texts.get(name) not in _NONE else None for name in _ATTACHMENTS)
     if listed is not None and isinstance(listed.value, dict):
         return [{"name": name} for name in sorted(listed.value)]
     if stored is None or not isinstance(stored.value, dict):
@@ -152,6 +153,3 @@ def _attachments(run: Cells) -> list[dict[str, str]]:
     }
     types = {name: each.get("mime_type") if isinstance(each, dict) else None for name, each in found.items()}
     return [{"name": name, **({"mime_type": each} if (each := types[name]) else {})} for name in sorted(types)]
-
-
-_COLUMNS = [_column(field.name, field.kind) for field in RUN_FIELDS]
