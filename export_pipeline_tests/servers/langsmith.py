@@ -50,7 +50,7 @@ _V2_FIELDS = frozenset(
             "COMPLETION_TOKENS",
             "TOTAL_COST",
         ),
-        *("PROMPT_COST", "COMPLETION_COST", "FEEDBACK_STATS", "LATENCY_SECONDS", "THREAD_ID"),
+        *("PROMPT_COST", "COMPLETION_COST", "FEEDBACK_STATS", "LATENCY_SECONDS", "THREAD_ID", "ATTACHMENTS"),
     )
 )
 _V1_FIELDS = frozenset(
@@ -78,7 +78,7 @@ _V1_FIELDS = frozenset(
             "trace_tier",
         ),
         *("reference_example_id", "total_tokens", "prompt_tokens", "completion_tokens", "total_cost"),
-        *("prompt_cost", "completion_cost", "tags", "feedback_stats"),
+        *("prompt_cost", "completion_cost", "tags", "feedback_stats", "s3_urls"),
     )
 )
 _V2_BODY = frozenset({"project_ids", "min_start_time", "max_start_time", "selects", "page_size", "cursor", "filter"})
@@ -98,8 +98,8 @@ class LangSmith:
     """What it holds; a test may change all of it at any time.
 
     `has_v2`: whether it is one of version 0.16 or later. `upper_is_inside`, `lower_is_inside`: whether a run that
-    starts at a bound of a query is listed. `faults` change the next answers of paths that end with a text, one each;
-    `always` changes all of them.
+    starts at a bound of a query is listed. `unknown`: selects that it does not know. `faults` change the next answers
+    of paths that end with a text, one each; `always` changes all of them.
     """
 
     projects: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -110,6 +110,7 @@ class LangSmith:
     has_v2: bool = True
     lower_is_inside: bool = True
     upper_is_inside: bool = False
+    unknown: frozenset[str] = frozenset()
     lock: threading.RLock = field(default_factory=threading.RLock)
     server: HttpServer | None = None
 
@@ -195,6 +196,7 @@ class LangSmith:
             ("POST", "/sessions"): lambda: self._create_session(body),
             ("POST", "/runs"): lambda: self._ingest(body),
             ("POST", "/feedback"): lambda: self._take_feedback(body),
+            ("GET", "/feedback"): lambda: self._list_feedback(parse_qs(urlsplit(asked.path).query)),
         }
         if (asked.method, path) in calls:
             return calls[asked.method, path]()
@@ -219,6 +221,18 @@ class LangSmith:
         self.feedback.append(body)
         return _json(body)
 
+    def _list_feedback(self, query: dict[str, list[str]]) -> Answer:
+        """Newest first."""
+        limit, offset = int(query.get("limit", ["100"])[0]), int(query.get("offset", ["0"])[0])
+        if not 1 <= limit <= 100 or offset < 0:
+            raise _RefusedError(422, "limit must be at most 100")
+        if unknown := sorted(query.keys() - {"run", "limit", "offset", "key", "source"}):
+            raise _RefusedError(422, f"unknown parameters {unknown}")
+        listed = [each for each in self.feedback if each["run_id"] in query.get("run", [])]
+        listed.sort(key=lambda each: str(each.get("created_at") or ""), reverse=True)
+        records = [_object(_feedback_record(each)) for each in listed[offset : offset + limit]]
+        return Answer(200, f"[{', '.join(records)}]".encode(), {"Content-Type": "application/json"})
+
     def _sessions(self, query: dict[str, list[str]]) -> Answer:
         limit, offset = int(query.get("limit", ["100"])[0]), int(query.get("offset", ["0"])[0])
         if not 1 <= limit <= 100:
@@ -237,7 +251,7 @@ class LangSmith:
         size, selects = body.get("page_size", 100), body.get("selects", ["ID"])
         if not 1 <= size <= 1000:
             raise _RefusedError(422, "page_size must be between 1 and 1000")
-        if unknown := sorted(set(selects) - _V2_FIELDS):
+        if unknown := sorted(set(selects) - _V2_FIELDS | (set(selects) & self.unknown)):
             raise _RefusedError(422, f"unknown selects {unknown}")
         first, last = _read(body["min_start_time"]), _read(body["max_start_time"])
         listed, cursor = self._page(self._of(body["project_ids"], first, last, body), body.get("cursor"), size)
@@ -249,7 +263,7 @@ class LangSmith:
         size, selects = body.get("limit", 100), body.get("select", ["id"])
         if not 1 <= size <= 100:
             raise _RefusedError(400, "limit must be at most 100")
-        if unknown := sorted(set(selects) - _V1_FIELDS):
+        if unknown := sorted(set(selects) - _V1_FIELDS | (set(selects) & self.unknown)):
             raise _RefusedError(422, f"unknown select {unknown}")
         first = _read(body["start_time"])
         runs = self._of(body["session"], first, datetime.max.replace(tzinfo=UTC), body)
@@ -313,6 +327,7 @@ class LangSmith:
             "EXTRA": extra,
             "METADATA": metadata,
             "FEEDBACK_STATS": self._feedback_of(run),
+            "ATTACHMENTS": {name: self._signed(name) for name in run.get("attachments") or ()} or None,
         }
         return _object({name.lower(): shown.get(name) for name in selects})
 
@@ -321,9 +336,18 @@ class LangSmith:
         shown = {**run, "status": _status(run), "feedback_stats": self._feedback_of(run)}
         shown["parent_run_ids"] = ancestors
         shown["parent_run_id"] = ancestors[-1] if ancestors else None
+        shown["s3_urls"] = {
+            f"attachment.{name}": {"presigned_url": self._signed(name), "mime_type": kind}
+            for name, kind in (run.get("attachments") or {}).items()
+        }
         for name in _COSTS:
             shown[name] = None if run.get(name) is None else str(run[name])
         return _object({name: shown.get(name) for name in selects})
+
+    @staticmethod
+    def _signed(name: str) -> str:
+        """An address that is another one each time."""
+        return f"https://storage.example/{name}?signature={uuid.uuid4()}"
 
     def _feedback_of(self, run: Run) -> dict[str, Any]:
         return _feedback([each for each in self.feedback if each["run_id"] == run["id"]])
@@ -363,9 +387,17 @@ def _feedback(given: list[dict[str, Any]]) -> dict[str, Any]:
         key: [each["score"] for each in given if each["key"] == key and each.get("score") is not None] for key in keys
     }
     return {
-        key: {"n": sum(each["key"] == key for each in given), "avg": sum(found) / len(found) if found else None}
+        key: {"n": sum(each["key"] == key for each in given), "avg": float(sum(found)) / len(found) if found else None}
         for key, found in scores.items()
     }
+
+
+def _feedback_record(given: dict[str, Any]) -> dict[str, Any]:
+    """A record as it is listed: what was not given is null."""
+    nothing = dict.fromkeys(("score", "value", "comment", "correction", "feedback_source"))
+    own = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{given['run_id']} {given['key']}"))
+    times = dict.fromkeys(("created_at", "modified_at"), "2026-03-14T12:00:00.000000")
+    return {"id": own, **nothing, **times, **given}
 
 
 def _status(run: Run) -> str:

@@ -1,83 +1,151 @@
 """JSON as it is written: numbers and payloads keep their text, so that no digit is lost."""
 
+import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
 from json.decoder import JSONDecodeError, JSONDecoder, scanstring  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+
+from typing_extensions import override
 
 from export_pipeline.sources.http.client import BadAnswerError
 
+T = TypeVar("T")
+
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_WHITE = r"[ \t\n\r]*+"
+_PLAIN = r'"[^"\\\x00-\x1f]*+"'
+"""A text without escapes."""
+_SCALAR = rf"{_PLAIN}|null|true|false|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_NAME = re.compile(rf"{_WHITE}({_PLAIN}){_WHITE}:{_WHITE}")
+_SCALARS = re.compile(rf"(?:{_WHITE}{_PLAIN}{_WHITE}:{_WHITE}(?:{_SCALAR}){_WHITE},)*+")
+"""As many members as there are without objects, lists and escapes, each with the comma behind it."""
+_MEMBER = re.compile(rf'"([^"]*+)"{_WHITE}:{_WHITE}({_SCALAR})')
+"""One of them."""
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """A value, and the JSON text that it was read from."""
 
     value: Any
     text: str
 
 
-Cells = Mapping[str, Cell]
-"""A JSON object."""
+class Cells(Mapping[str, Cell]):
+    """A JSON object. Values are made when they are asked for: most are only passed on, as `texts` has them.
+
+    Members that are lists of objects are in `lists`, where they were asked for so.
+    """
+
+    __slots__ = ("lists", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.lists: dict[str, list[Cells]] = {}
+
+    @override
+    def __getitem__(self, name: str) -> Cell:
+        if name in self.lists:
+            return Cell(self.lists[name], "")
+        text = self.texts[name]
+        return Cell(_scan(text, 0)[0], text)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        yield from self.lists
+        yield from self.texts
+
+    @override
+    def __len__(self) -> int:
+        return len(self.lists) + len(self.texts)
+
+
+def string_of(text: str) -> str:
+    """The value of a JSON string."""
+    return str(json.loads(text)) if "\\" in text else text[1:-1]
 
 
 def cells_of(answer: str, *, lists: Collection[str]) -> Cells:
-    """The object that an answer is; those of its lists that `lists` names are made of cells too, without a text.
+    """The object that an answer is; those of its members that `lists` names are lists of objects.
 
     Raises `BadAnswerError` where it is none.
     """
+    return _whole(answer, lambda at: _object(answer, at, lists))
+
+
+def objects_of(answer: str) -> list[Cells]:
+    """The list of objects that an answer is; raises `BadAnswerError` where it is none."""
+
+    def read(at: int) -> tuple[list[Cells], int]:
+        if answer[at] != "[":
+            raise BadAnswerError(f"the answer is not a list: {answer[:200]}")
+        return _objects(answer, at)
+
+    return _whole(answer, read)
+
+
+def _whole(answer: str, read: Callable[[int], tuple[T, int]]) -> T:
+    """What is read from its first character on; there must be nothing else in it."""
     try:
-        cells, end = _object(answer, _after_blanks(answer, 0), lists)
+        found, end = read(_after_blanks(answer, 0))
     except (JSONDecodeError, StopIteration, IndexError, RecursionError):
         raise BadAnswerError("the answer is not JSON, or is cut off") from None
     if _after_blanks(answer, end) != len(answer):
         raise BadAnswerError("the answer goes on after its end")
-    return cells
+    return found
 
 
 def listed(cells: Cells, name: str, answer: str) -> list[Cells]:
     """The list of objects that an answer must have under a name."""
-    found = cells.get(name)
-    if found is None or not isinstance(found.value, list):
+    if name not in cells.lists:
         raise BadAnswerError(f"the answer has no {name}: {answer[:200]}")
-    return found.value
+    return cells.lists[name]
 
 
 def _after_blanks(text: str, at: int) -> int:
     return _BLANKS.match(text, at).end()  # type: ignore[union-attr]
 
 
-def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[dict[str, Cell], int]:
+def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[Cells, int]:
     """The object that begins at a place, and the place behind it; `lists` names its lists of objects."""
     if text[at] != "{":
         raise BadAnswerError(f"the answer is not an object: {text[:200]}")
-    cells: dict[str, Cell] = {}
-    at = _after_blanks(text, at + 1)
-    if text[at] == "}":
-        return cells, at + 1
+    cells = Cells()
+    at += 1
+    if text[_after_blanks(text, at)] == "}":
+        return cells, _after_blanks(text, at) + 1
     while True:
-        if text[at] != '"':
-            raise BadAnswerError("the answer is not JSON")
-        name, at = scanstring(text, at + 1)
-        at = _after_blanks(text, at)
-        if text[at] != ":":
-            raise BadAnswerError("the answer is not JSON")
-        begin = _after_blanks(text, at + 1)
+        end = _SCALARS.match(text, at).end()  # type: ignore[union-attr]
+        if end > at:
+            cells.texts.update(_MEMBER.findall(text, at, end))
+        name, begin = _name(text, end)
         if name in lists and text[begin] == "[":
-            value, at = _objects(text, begin)
-            cells[name] = Cell(value, "")
+            cells.lists[name], at = _objects(text, begin)
         else:
-            value, at = _scan(text, begin)
-            cells[name] = Cell(value, text[begin:at])
-        at = _after_blanks(text, at)
+            at = _scan(text, begin)[1]
+            cells.texts[name] = text[begin:at]
+        if text[at] not in ",}":
+            at = _after_blanks(text, at)
         if text[at] == "}":
             return cells, at + 1
         if text[at] != ",":
             raise BadAnswerError("the answer is not JSON")
-        at = _after_blanks(text, at + 1)
+        at += 1
+
+
+def _name(text: str, at: int) -> tuple[str, int]:
+    """The name of a member, and the place where its value begins."""
+    if (plain := _NAME.match(text, at)) is not None:
+        return plain[1][1:-1], plain.end()
+    at = _after_blanks(text, at)
+    if text[at] != '"':
+        raise BadAnswerError("the answer is not JSON")
+    name, at = scanstring(text, at + 1)
+    at = _after_blanks(text, at)
+    if text[at] != ":":
+        raise BadAnswerError("the answer is not JSON")
+    return name, _after_blanks(text, at + 1)
 
 
 def _objects(text: str, at: int) -> tuple[list[Cells], int]:

@@ -49,8 +49,15 @@ def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
     for field, column in zip(SCHEMA, columns, strict=True):
         if field.name == "start_time":
             arrays.append(pa.array([row.start for row in rows], pa.int64()).cast(field.type))
-            continue
+        else:
+            arrays.append(_texts(column))
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _texts(column: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(column, pa.string())
+    except UnicodeEncodeError:
         # A lone surrogate, which JSON can write and UTF-8 cannot, goes on as it is: the transform knows it.
         texts = [None if cell is None else cell.encode(errors="surrogatepass") for cell in column]
-        arrays.append(pa.array(texts, pa.binary()).view(pa.string()))
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        return pa.array(texts, pa.binary()).view(pa.string())

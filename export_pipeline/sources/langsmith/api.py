@@ -2,8 +2,8 @@
 
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -17,9 +17,10 @@ from export_pipeline.settings import MIB
 from export_pipeline.sources.http.client import MOST_BYTES, BadAnswerError, Client, MissingError, RefusedError
 from export_pipeline.sources.http.reading import MARGIN, Listing
 from export_pipeline.sources.http.rows import RowPage
+from export_pipeline.sources.langsmith.feedback import NOTHING, expected_of, feedbacks_of
 from export_pipeline.sources.langsmith.filter import between, moment
 from export_pipeline.sources.langsmith.pages import page_of
-from export_pipeline.sources.langsmith.rows import Shape, row_of
+from export_pipeline.sources.langsmith.rows import OPTIONAL, Shape, row_of, with_feedbacks
 from export_pipeline.sources.langsmith.stats import Stats, stats_of
 from export_pipeline.sources.protocol import Project
 
@@ -35,11 +36,15 @@ _LISTINGS = 3
 
 @dataclass(frozen=True)
 class Query:
-    """Runs of a project; `filter` in the API's words, `selects` in those of its version."""
+    """Runs of a project; `filter` in the API's words, `selects` in those of its version.
+
+    `with_feedbacks`: each with the records of its feedback, for which the statistics of feedback must be selected.
+    """
 
     project: str
     filter: str | None = None
     selects: Sequence[str] = ()
+    with_feedbacks: bool = False
     stop: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
@@ -50,6 +55,7 @@ class Api:
         """`rate`: requests a second, where it is not the version's that decides."""
         self._client, self._rate = client, rate
         self._shape: Shape | None = None
+        self._unknown: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
@@ -81,6 +87,17 @@ class Api:
         self, query: Query, window: Window, cursor: str | None, rows: int, *, seconds: float | None = None
     ) -> RowPage:
         """A page of at most so many runs that start within the window or close to it, newest first."""
+        known = [name for name in query.selects if name not in self._unknown]
+        try:
+            return self._page(replace(query, selects=known), window, cursor, rows, seconds=seconds)
+        except RefusedError:
+            optional = OPTIONAL & set(known)
+            if not optional:
+                raise
+            self._unknown |= optional
+            return self.page(query, window, cursor, rows, seconds=seconds)
+
+    def _page(self, query: Query, window: Window, cursor: str | None, rows: int, *, seconds: float | None) -> RowPage:
         first, last = moment(window.start - MARGIN), moment(window.end + MARGIN)
         body: dict[str, Any]
         if self.shape == "v2":
@@ -106,14 +123,25 @@ class Api:
         if cursor is not None:
             body["cursor"] = cursor
 
+        rated: dict[str, int] = {}
+
         def read(text: str) -> RowPage:
             page = page_of(text, runs=name)
-            return RowPage([row_of(run, query.project) for run in page.runs], page.cursor)
+            found = [row_of(run, query.project) for run in page.runs]
+            if query.with_feedbacks:
+                counts = zip(found, map(expected_of, page.runs), strict=True)
+                rated.update({row.id: count for row, count in counts if count})
+            return RowPage(found, page.cursor)
 
         most = MOST_BYTES_OF_ONE if rows == 1 else MOST_BYTES
-        return self._client.ask(
+        page = self._client.ask(
             "POST", path, read, body=json.dumps(body), seconds=seconds, stop=query.stop, most_bytes=most
         )
+        return self._with_feedbacks(query, page, rated) if query.with_feedbacks else page
+
+    def _with_feedbacks(self, query: Query, page: RowPage, rated: Mapping[str, int]) -> RowPage:
+        records = feedbacks_of(self._client, rated, stop=query.stop)
+        return replace(page, rows=[with_feedbacks(row, records.get(row.id, NOTHING)) for row in page.rows])
 
     def stats(
         self, query: Query, start: datetime, end: datetime | None = None, *, seconds: float | None = None

@@ -1,38 +1,59 @@
 """A run of the API as a raw row, in both shapes that the API has: `v2`, and `v1` while it lives."""
 
+import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.client import BadAnswerError
-from export_pipeline.sources.http.exact import Cell, Cells
+from export_pipeline.sources.http.exact import Cells, string_of
 from export_pipeline.sources.http.rows import Row
 
 Shape = Literal["v1", "v2"]
 
 _WORDS = frozenset({"run_type", "status", "trace_tier"})
+_COLUMNS = [(field.name, field.kind in {Kind.JSON, Kind.STRINGS}) for field in RUN_FIELDS]
+_PLACES = {name: place for place, (name, _) in enumerate(_COLUMNS)}
+_ATTACHMENT = "attachment."
+_ATTACHMENTS = ("attachments", "s3_urls")
+_NONE = frozenset({None, "null", "{}"})
 _EMPTY_OBJECT = re.compile(r"\{\s*\}")
 _V2: dict[str, tuple[str, ...]] = {
     "tenant_id": (),
     "session_id": ("PROJECT_ID",),
     "parent_run_id": ("PARENT_RUN_IDS",),
     "trace_tier": (),
-    "extra": ("EXTRA", "METADATA"),
-    "feedbacks": (),
+    "extra": ("EXTRA", "METADATA", "ATTACHMENTS"),
+    "feedbacks": ("FEEDBACK_STATS",),
 }
-_V1: dict[str, tuple[str, ...]] = {"tenant_id": (), "is_root": (), "feedbacks": ()}
+_V1: dict[str, tuple[str, ...]] = {
+    "tenant_id": (),
+    "is_root": (),
+    "extra": ("extra", "s3_urls"),
+    "feedbacks": ("feedback_stats",),
+}
 """What a field is selected by, where that is not its own name."""
-MISSING: dict[Shape, tuple[str, ...]] = {"v2": ("trace_tier", "feedbacks"), "v1": ("feedbacks",)}
+OPTIONAL = frozenset({"ATTACHMENTS", "s3_urls"})
+"""Selects that not every server knows, and without which a run is whole."""
+MISSING: dict[Shape, tuple[str, ...]] = {"v2": ("trace_tier",), "v1": ()}
 """Fields that the API does not give."""
+_FEEDBACKS = "the API's list of feedback, asked for the runs that have any"
 DERIVED: dict[Shape, dict[str, str]] = {
     "v2": {
         "tenant_id": "the project's workspace",
         "parent_run_id": "the last of parent_run_ids",
-        "extra": "extra, with metadata in it",
+        "extra": "extra, with metadata and the names of attachments in it",
+        "feedbacks": _FEEDBACKS,
     },
-    "v1": {"tenant_id": "the project's workspace", "is_root": "from parent_run_id"},
+    "v1": {
+        "tenant_id": "the project's workspace",
+        "is_root": "from parent_run_id",
+        "extra": "extra, with names and types of attachments in it",
+        "feedbacks": _FEEDBACKS,
+    },
 }
 
 
@@ -54,48 +75,81 @@ def selected_by(shape: Shape, field: str) -> tuple[str, ...]:
 
 def row_of(run: Cells, project: str) -> Row:
     """The row of a run; raises `BadAnswerError` for one without id or time, or of another project."""
-    own, start = _text(run.get("id")), micros(_text(run.get("start_time")))
+    own, start = _text(run, "id"), micros(_text(run, "start_time"))
     if own is None or start is None:
         raise BadAnswerError("a run has no id or no readable start_time")
-    of = _text(run.get("project_id")) or _text(run.get("session_id"))
+    of = _text(run, "project_id") or _text(run, "session_id")
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
-    return Row(start, own, tuple(_cell(run, field.name, field.kind) for field in RUN_FIELDS))
+    cells = list(_cells(run))
+    cells[_PLACES["start_time"]] = None
+    cells[_PLACES["extra"]] = _extra(run)
+    if "parent_run_id" not in run.texts:
+        cells[_PLACES["parent_run_id"]] = _last(run)
+    cells[_PLACES["session_id"]] = of
+    for place in map(_PLACES.__getitem__, _WORDS):
+        cells[place] = None if (word := cells[place]) is None else word.lower()
+    return Row(start, own, tuple(cells))
 
 
-def _cell(run: Cells, name: str, kind: Kind) -> str | None:
-    if name == "start_time":
+def with_feedbacks(row: Row, records: str) -> Row:
+    """The row with the records of its feedback, a JSON list."""
+    place = _PLACES["feedbacks"]
+    return replace(row, cells=(*row.cells[:place], records, *row.cells[place + 1 :]))
+
+
+def _cells(run: Cells) -> Iterator[str | None]:
+    texts = run.texts
+    for name, is_json in _COLUMNS:
+        text = texts.get(name)
+        if text is None or text == "null":
+            yield None
+        else:
+            yield text if is_json or text[0] != '"' else string_of(text)
+
+
+def _text(run: Cells, name: str) -> str | None:
+    text = run.texts.get(name)
+    return string_of(text) if text is not None and text[0] == '"' else None
+
+
+def _last(run: Cells) -> str | None:
+    if run.texts.get("parent_run_ids", "[]") in {"[]", "null"}:
         return None
-    if name == "extra":
-        return _extra(run)
-    if name == "parent_run_id" and name not in run:
-        return _last(run.get("parent_run_ids"))
-    cell = run.get("project_id") if name == "session_id" and name not in run else run.get(name)
-    if cell is None or cell.value is None:
-        return None
-    if kind is Kind.JSON or kind is Kind.STRINGS or not isinstance(cell.value, str):
-        return cell.text
-    return cell.value.lower() if name in _WORDS else cell.value
-
-
-def _text(cell: Cell | None) -> str | None:
-    return cell.value if cell is not None and isinstance(cell.value, str) else None
-
-
-def _last(ancestors: Cell | None) -> str | None:
-    if ancestors is None or not isinstance(ancestors.value, list) or not ancestors.value:
-        return None
-    last = ancestors.value[-1]
+    ancestors = run["parent_run_ids"].value
+    last = ancestors[-1] if isinstance(ancestors, list) and ancestors else None
     return last if isinstance(last, str) else None
 
 
 def _extra(run: Cells) -> str | None:
-    """What `v2` gives beside each other and LangSmith's own files have in one."""
-    extra, metadata = run.get("extra"), run.get("metadata")
-    if metadata is None or not metadata.value:
-        return None if extra is None or extra.value is None else extra.text
-    if extra is None or extra.value is None or _EMPTY_OBJECT.fullmatch(extra.text):
-        return f'{{"metadata":{metadata.text}}}'
-    if not isinstance(extra.value, dict) or "metadata" in extra.value:
-        return extra.text
-    return f'{{"metadata":{metadata.text},{extra.text[1:]}'
+    """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are."""
+    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
+    added = {} if metadata == "null" or _EMPTY_OBJECT.fullmatch(metadata) else {"metadata": metadata}
+    if attachments := _attachments(run):
+        added["attachments"] = json.dumps(attachments, ensure_ascii=False)
+    if not added:
+        return None if extra == "null" else extra
+    if extra == "null" or _EMPTY_OBJECT.fullmatch(extra):
+        return f"{{{_members(added)}}}"
+    if any(f'"{name}"' in extra for name in added):
+        own = run["extra"].value
+        added = {name: text for name, text in added.items() if name not in own}
+    return f"{{{_members(added)},{extra[1:]}" if added and extra[0] == "{" else extra
+
+
+def _members(texts: Mapping[str, str]) -> str:
+    return ",".join(f'"{name}":{text}' for name, text in texts.items())
+
+
+def _attachments(run: Cells) -> list[dict[str, str]]:
+    """Names, and types where they are told; not the addresses, which are others each time and let anybody read."""
+    listed, stored = (run.get(name) if run.texts.get(name) not in _NONE else None for name in _ATTACHMENTS)
+    if listed is not None and isinstance(listed.value, dict):
+        return [{"name": name} for name in sorted(listed.value)]
+    if stored is None or not isinstance(stored.value, dict):
+        return []
+    found = {
+        name.removeprefix(_ATTACHMENT): each for name, each in stored.value.items() if name.startswith(_ATTACHMENT)
+    }
+    types = {name: each.get("mime_type") if isinstance(each, dict) else None for name, each in found.items()}
+    return [{"name": name, **({"mime_type": each} if (each := types[name]) else {})} for name in sorted(types)]

@@ -108,6 +108,7 @@ class LangSmithSource(RunSource):
         filter: Filter | None = None,
     ) -> Iterator[WindowReading]:
         query = _query(project, filter, selects(self._api.shape, fields))
+        query = replace(query, with_feedbacks=fields is not None and "feedbacks" in fields)
         try:
             before = _fingerprint(self._api, query, window)
             yield WindowReading(Runs(self._api, query), window, before, at_once=self._at_once)

@@ -82,7 +82,15 @@ def write(client: Any, project: str) -> None:
             dotted_order=segment(start, number),
         )
     client.create_feedback(run_id(2), key="helpful", score=1, trace_id=run_id(1))
-    client.create_feedback(run_id(2), key="helpful", score=0.5, trace_id=run_id(1))
+    client.create_feedback(
+        run_id(2),
+        key="helpful",
+        score=0.5,
+        value="so, so ✈",
+        comment='it said "no"',
+        correction={"text": "yes", "n": 12345678901234567890},
+        trace_id=run_id(1),
+    )
 
 
 async def read(client: Any, project: str) -> list[dict[str, Any]]:
@@ -109,7 +117,8 @@ def main(address: str, key: str, name: str) -> None:
     client = Client(api_url=address, api_key=key, auto_batch_tracing=False)
     write(client, name)
     (project,) = [each for each in client.list_projects() if each.name == name]
-    told = asyncio.run(read(client, str(project.id)))
+    feedback = [each.model_dump(mode="json") for each in client.list_feedback(run_ids=[run_id(2)])]
+    told = {"runs": asyncio.run(read(client, str(project.id))), "feedback": feedback}
     sys.stdout.write(f"{json.dumps(told)}\n")
 
 

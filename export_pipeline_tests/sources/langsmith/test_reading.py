@@ -1,6 +1,7 @@
 """A day through the API is whole and in order, or fails: whatever the server and the way to it do."""
 
 import json
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -268,6 +269,47 @@ def test_runs_that_are_written_while_a_day_is_read_displace_none(
     assert before <= set(found) <= before | set(added)
     assert found == sorted(set(found))
     assert len(added) > 10
+
+
+@pytest.mark.parametrize("has_v2", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_day_that_is_written_and_patched_while_it_is_read_has_whole_rows_and_loses_none(
+    server: LangSmith, project: str, small_intervals: None, seed: int, has_v2: bool
+) -> None:
+    """Between any two requests runs come anywhere in the day, and others get another name and inputs at once."""
+    server.has_v2, chance = has_v2, random.Random(seed)
+    before = set(add_day(server, project, 300, inputs={"is": "a run"}))
+    versions = {(key, "a run") for _, key in before}
+    left = 150
+
+    def changes(asked: Asked, answer: Answer) -> Answer:
+        nonlocal left
+        with server.lock:
+            for number in range(chance.randrange(4) if left > 0 else 0):
+                left -= 1
+                name = f"version {left} {number}"
+                key = chance.choice(list(server.runs))
+                if chance.random() < 0.4:
+                    at = MIDNIGHT + timedelta(microseconds=chance.randrange(86_400_000_000))
+                    key = server.add_run(project, at, name=name, inputs={"is": name})
+                server.runs[key].update(name=name, inputs={"is": name})
+                versions.add((key, name))
+        return answer
+
+    server.always[QUERY] = server.always[STATS] = changes
+    starts, rows = [], []
+    with source_of(server).open(ProjectKey(project), Window.of_day(DAY)) as snapshot:
+        for batch in snapshot.batches():
+            columns = (batch.column(name).to_pylist() for name in ("start_time", "id", "name", "inputs"))
+            for start, key, name, inputs in zip(*columns, strict=True):
+                assert json.loads(inputs) == {"is": name}
+                starts.append((start, key))
+                rows.append((key, name))
+
+    assert starts == sorted(set(starts))
+    assert before <= set(starts)
+    assert set(rows) <= versions
+    assert left < 130
 
 
 def test_pages_that_are_too_large_are_asked_for_in_smaller_ones(

@@ -50,9 +50,12 @@ def test_every_column_that_the_api_gives_is_exported(server: LangSmith, has_v2: 
     )
     server.feedback.append({"run_id": CHILD, "key": "helpful", "score": 0.5})
 
-    row = exported(source_of(server), project)[1]
+    root, row = exported(source_of(server), project)
+    assert root["feedbacks"] == "[]"
 
     texts = {name: json.loads(row.pop(name)) for name in ("inputs", "outputs", "extra", "events", "feedback_stats")}
+    (record,) = json.loads(row.pop("feedbacks"))
+    assert (record["run_id"], record["key"], record["score"], record["comment"]) == (CHILD, "helpful", 0.5, None)
     assert texts == {
         "inputs": {"text": "hello"},
         "outputs": {"text": "world"},
@@ -83,7 +86,6 @@ def test_every_column_that_the_api_gives_is_exported(server: LangSmith, has_v2: 
         "total_cost": Decimal("0.123456789012"),
         "prompt_cost": Decimal("0.000000120000"),
         "completion_cost": Decimal("0.100000000000"),
-        "feedbacks": None,
     }
 
 
@@ -128,12 +130,40 @@ def test_payloads_are_kept_byte_for_byte(text: str) -> None:
         ('{"metadata": {"c": 3}}', '{"b": 2}', '{"metadata": {"c": 3}}'),
         ("{ }", '{"b": 2}', '{"metadata":{"b": 2}}'),
         ("null", '{"b": 2}', '{"metadata":{"b": 2}}'),
+        ('"text"', '{"b": 2}', '"text"'),
         ('{"a": 1}', "{}", '{"a": 1}'),
         ('{"a": 1}', "null", '{"a": 1}'),
     ],
 )
 def test_metadata_stand_in_extra_as_in_langsmiths_own_files(extra: str, metadata: str, expected: str) -> None:
     assert expected in row_of(cells(extra=extra, metadata=metadata), "p").cells
+
+
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_attachments_are_named_in_extra_without_their_addresses(server: LangSmith, has_v2: bool) -> None:
+    server.has_v2 = has_v2
+    project = server.add_project("chat", start=MIDNIGHT)
+    server.add_run(project, MIDNIGHT, attachments={"zoé.png": "image/png", 'a"b': "text/plain"}, extra={"x": 1})
+    server.add_run(project, MIDNIGHT + timedelta(seconds=1), extra={})
+
+    row, other = exported(source_of(server), project)
+
+    named = [{"name": 'a"b', "mime_type": "text/plain"}, {"name": "zoé.png", "mime_type": "image/png"}]
+    if has_v2:
+        named = [{"name": each["name"]} for each in named]
+    assert json.loads(row["extra"]) == {"x": 1, "attachments": named}
+    assert other["extra"] == "{}"
+    assert "storage.example" not in str(row)
+
+
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_a_server_that_knows_no_attachments_gives_the_runs_all_the_same(server: LangSmith, has_v2: bool) -> None:
+    server.has_v2, server.unknown = has_v2, frozenset({"ATTACHMENTS", "s3_urls"})
+    project = server.add_project("chat", start=MIDNIGHT)
+    for number in range(3):
+        server.add_run(project, MIDNIGHT + timedelta(hours=number), attachments={"a": "b"}, extra={"x": 1})
+
+    assert [row["extra"] for row in exported(source_of(server), project)] == ['{"x": 1}'] * 3
 
 
 def test_null_is_nothing() -> None:

@@ -35,9 +35,24 @@ def test_the_source_and_the_sdk_tell_the_same_runs(written: tuple[LangSmith, Any
 
     found = exported(source, project.key)
 
-    expected = sorted((expected_of(run) for run in told), key=lambda run: (run["start_time"], run["id"]))
+    expected = sorted((expected_of(run) for run in told["runs"]), key=lambda run: (run["start_time"], run["id"]))
     assert [run["id"][-1] for run in expected] == ["4", "1", "2", "3", "5"]
     assert [comparable(row, expected[0]) for row in found] == expected
+
+
+def test_the_source_and_the_sdk_tell_the_same_feedback(written: tuple[LangSmith, Any]) -> None:
+    server, told = written
+    source = source_of(server)
+    (project,) = source.projects()
+
+    texts = {row["id"]: row["feedbacks"] for row in exported(source, project.key)}
+
+    (rated,) = {each["run_id"] for each in told["feedback"]}
+    assert {run for run, text in texts.items() if text != "[]"} == {rated}
+    names = ("id", "run_id", "key", "score", "value", "comment", "correction")
+    found = [[each[name] for name in names] for each in json.loads(texts[rated])]
+    assert sorted(found) == sorted([each[name] for name in names] for each in told["feedback"])
+    assert [each["comment"] for each in told["feedback"] if each["correction"]] == ['it said "no"']
 
 
 def expected_of(run: dict[str, Any]) -> dict[str, Any]:

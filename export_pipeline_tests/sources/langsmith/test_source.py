@@ -296,7 +296,7 @@ def test_the_check_says_where_each_column_comes_from(server: LangSmith, source: 
 
     origins = {column.field: (column.origin, column.detail) for column in report.columns}
     assert origins["trace_tier"] == ("missing", "the API does not give it")
-    assert origins["extra"] == ("derived", "extra, with metadata in it")
+    assert origins["extra"] == ("derived", "extra, with metadata and the names of attachments in it")
     assert origins["total_cost"] == ("mapped", "TOTAL_COST")
     assert report.sample is not None
     assert report.sample["name"] == "the newest"
