@@ -24,7 +24,7 @@ from export_pipeline_tests.exports.round_trip import NAMES, Published, Rows, cel
 from export_pipeline_tests.runs import reference
 from export_pipeline_tests.runs.rows import NOON, ORDINARY, table
 from export_pipeline_tests.servers import ClickhouseServer, Postgres, Weed
-from export_pipeline_tests.sources.sql.test_failing import EXTRACT, expected
+from export_pipeline_tests.sources.sql.expressions import EXTRACT, expected
 from export_pipeline_tests.sources.stores import PROJECT as MAPPED
 from export_pipeline_tests.sources.stores import Store, clickhouse_literal, execute
 

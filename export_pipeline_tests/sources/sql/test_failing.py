@@ -12,24 +12,11 @@ from export_pipeline.runs.schema import select_fields
 from export_pipeline.runs.transform import RunTransform
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import ProjectKey, RunSource
-from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, execute, uuid
+from export_pipeline_tests.sources.sql.expressions import DIVIDE, EXTRACT, expected
+from export_pipeline_tests.sources.stores import DAY, EVERYWHERE, PROJECT, Store, uuid
 
 START = "2026-03-14 10:00:00+00:00"
 REASON = "the mapping's expression fails"
-EXTRACT = {
-    "sqlite": "json_extract(inputs, '$.q')",
-    "postgresql": "CAST(inputs AS json) ->> 'q'",
-    "clickhouse": "if(throwIf(NOT isValidJSON(assumeNotNull(inputs)), 'JSON') = 0, JSONExtractString(inputs, 'q'), '')",
-    # MariaDB's functions of JSON give null and a warning; a number that is too large is an error.
-    "mysql": "CASE WHEN JSON_VALID(inputs) THEN JSON_VALUE(inputs, '$.q') "
-    "ELSE CAST(9223372036854775807 + LENGTH(inputs) AS CHAR) END",
-}
-DIVIDE = {
-    "sqlite": "abs(CASE tokens WHEN 0 THEN -9223372036854775807 - 1 ELSE tokens END)",
-    "postgresql": "6 / tokens",
-    "clickhouse": "intDiv(6, tokens)",
-    "mysql": "CASE tokens WHEN 0 THEN 9223372036854775807 + LENGTH(name) ELSE tokens END",
-}
 RELATIONS = {"table": "", "view": "table: shown, ", "query": "query: SELECT * FROM runs, "}
 
 
@@ -56,16 +43,6 @@ def exported(source: RunSource, fields: list[str] | None = None) -> tuple[dict[i
         assert snapshot.fingerprint.rows == len(rows) + len(rejected)
     assert source.days(ProjectKey(PROJECT))[DAY].rows == len(rows) + len(rejected)
     return rows, rejected
-
-
-def expected(store: Store, good: str) -> dict[int, str | None]:
-    """The same by plain SQL, of the rows that a condition chooses."""
-    asked = f"SELECT id, {EXTRACT[store.dialect]} FROM runs WHERE {good}"
-    if store.dialect == "clickhouse":
-        return {UUID(id_).int: text for id_, text in map(str.split, execute(store.url, asked).splitlines())}
-    cursor = store.connection.cursor()
-    cursor.execute(asked)
-    return {UUID(str(id_)).int: text for id_, text in cursor.fetchall()}
 
 
 @EVERYWHERE
