@@ -10,7 +10,7 @@ are in no window and are counted by `outside`. Parsing, checking and setting bad
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -172,6 +172,18 @@ class SourceReport:
     extra: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How quickly a store may be read that has a limit.
+
+    `rate` is how many requests a second all workers together may make, `requests` the least that a day of so many rows
+    takes.
+    """
+
+    rate: float
+    requests: Callable[[int], int]
+
+
 class RunSnapshot(Protocol):
     """The rows of one project and window, read in one read-only snapshot of the store."""
 
@@ -194,6 +206,11 @@ class RunSource(Protocol):
 
     epoch_unit: EpochUnit
     """The unit of epoch numbers in raw columns."""
+
+    @property
+    def pace(self) -> Pace | None:
+        """How quickly it may be read; None where it has no limit."""
+        return None
 
     def check(self) -> SourceReport:
         """Everything that is wrong with the store, at once; raises only where it cannot be reached."""

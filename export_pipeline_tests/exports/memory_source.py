@@ -17,6 +17,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.protocol import (
     DayFingerprint,
     OutsideRows,
+    Pace,
     Project,
     ProjectKey,
     SourceReport,
@@ -77,6 +78,7 @@ class MemorySource:
 
     rows: list[Row] = field(default_factory=list)
     listed: list[Project] = field(default_factory=lambda: [Project(PROJECT, PROJECT)])
+    pace: Pace | None = None
     broken: bool = False
     batch_rows: int = 10
     miscount: int = 0

@@ -43,9 +43,14 @@ def is_asset(project: ProjectRecord, settings: Settings) -> bool:
 
     Patterns are shell patterns of names in which upper and lower case differ.
     """
-    if project.removed_at is not None or (project.is_experiment and not settings.include_experiments):
+    return project.removed_at is None and is_wanted(project.name, settings, is_experiment=project.is_experiment)
+
+
+def is_wanted(name: str, settings: Settings, *, is_experiment: bool) -> bool:
+    """Whether the settings make an asset of a project of that name."""
+    if is_experiment and not settings.include_experiments:
         return False
-    return _matches(project.name, settings.projects_include) and not _matches(project.name, settings.projects_exclude)
+    return _matches(name, settings.projects_include) and not _matches(name, settings.projects_exclude)
 
 
 def find_project(control: ControlDatabase, name_or_id: str) -> ProjectRecord:

@@ -146,7 +146,7 @@ def _first_start(source: RunSource, listed: Sequence[Project], settings: Setting
     if settings.start_date is not None:
         return settings.start_date
     window = Window.of_days(earliest_start(today), today)
-    firsts = [min(days) for key in dict.fromkeys(map(_widest, listed)) if (days := source.days(key, window))]
+    firsts = [min(days) for key in dict.fromkeys(map(widest_key, listed)) if (days := source.days(key, window))]
     return min(firsts, default=None)
 
 
@@ -159,7 +159,7 @@ def earliest_start(today: date) -> date:
         return today.replace(year=year, day=28)
 
 
-def _widest(project: Project) -> ProjectKey:
+def widest_key(project: Project) -> ProjectKey:
     """The rows that may be the project's: whatever is decided of those that say no tenant."""
     return ProjectKey(project.key, project.tenant_key, untold=project.untold)
 
@@ -168,7 +168,9 @@ def _outside(
     source: RunSource, listed: Sequence[Project], *, start: date | None, today: date
 ) -> tuple[RowsOutside, ...]:
     covered = Window.of_days(today if start is None else min(start, today), today)
-    counted = [RowsOutside(project.name, project.key, source.outside(_widest(project), covered)) for project in listed]
+    counted = [
+        RowsOutside(project.name, project.key, source.outside(widest_key(project), covered)) for project in listed
+    ]
     return tuple(item for item in counted if item.rows.total)
 
 

@@ -16,11 +16,13 @@ _BLANKS = re.compile(r"[ \t\n\r]*")
 _WHITE = r"[ \t\n\r]*+"
 _PLAIN = r'"[^"\\\x00-\x1f]*+"'
 """A text without escapes."""
-_SCALAR = rf"{_PLAIN}|null|true|false|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_TEXTS = rf"\[{_PLAIN}(?:,{_WHITE}{_PLAIN})*+\]"
+_SIMPLE = rf"{_PLAIN}|null|true|false|{_NUMBER}|\[\]|\{{\}}|{_TEXTS}"
 _NAME = re.compile(rf"{_WHITE}({_PLAIN}){_WHITE}:{_WHITE}")
-_SCALARS = re.compile(rf"(?:{_WHITE}{_PLAIN}{_WHITE}:{_WHITE}(?:{_SCALAR}){_WHITE},)*+")
-"""As many members as there are without objects, lists and escapes, each with the comma behind it."""
-_MEMBER = re.compile(rf'"([^"]*+)"{_WHITE}:{_WHITE}({_SCALAR})')
+_MEMBERS = re.compile(rf"(?:{_WHITE}{_PLAIN}{_WHITE}:{_WHITE}(?:{_SIMPLE}){_WHITE},)*+")
+"""As many simple members as there are one behind the other, each with its comma: most of an answer, found at once."""
+_MEMBER = re.compile(rf'"([^"]*+)"{_WHITE}:{_WHITE}({_SIMPLE})')
 """One of them."""
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]
 
@@ -116,10 +118,10 @@ def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[Cells, int
     if text[_after_blanks(text, at)] == "}":
         return cells, _after_blanks(text, at) + 1
     while True:
-        end = _SCALARS.match(text, at).end()  # type: ignore[union-attr]
-        if end > at:
-            cells.texts.update(_MEMBER.findall(text, at, end))
-        name, begin = _name(text, end)
+        if not lists:
+            begin, at = at, _MEMBERS.match(text, at).end()  # type: ignore[union-attr]
+            cells.texts.update(_MEMBER.findall(text, begin, at))
+        name, begin = _name(text, at)
         if name in lists and text[begin] == "[":
             cells.lists[name], at = _objects(text, begin)
         else:

@@ -38,10 +38,22 @@ class Interval:
         return replace(self, end=border), replace(self, start=border, most_bytes=2 * self.most_bytes)
 
 
+def parts_of(rows: int) -> int:
+    """How many intervals a window with so many rows is cut into at first."""
+    return max(1, -(-rows // ROWS))
+
+
+def least_requests(rows: int, *pages: int) -> int:
+    """The requests that reading a window takes at least, where each interval is listed in pages of these sizes."""
+    parts = parts_of(rows)
+    an_interval = -(-rows // parts)
+    return parts * sum(max(1, -(-an_interval // page)) for page in pages)
+
+
 def cut(window: Window, rows: int) -> Iterator[Interval]:
     """The window in equal parts, oldest first, as many as its rows need if they are spread evenly."""
     start, end = microseconds(window.start), microseconds(window.end)
-    parts = max(1, -(-rows // ROWS))
+    parts = parts_of(rows)
     borders = {_whole(start + (end - start) * number // parts) for number in range(1, parts)}
     inside = sorted(border for border in borders if start < border < end)
     for first, last in zip([start, *inside], [*inside, end], strict=True):

@@ -27,7 +27,7 @@ class Row:
     @property
     def size(self) -> int:
         """Its characters."""
-        return sum(len(cell) for cell in self.cells if cell is not None)
+        return sum(map(len, filter(None, self.cells)))
 
     def is_in(self, window: Window) -> bool:
         """Whether it starts there."""

@@ -73,6 +73,11 @@ class Api:
         """What errors call it."""
         return self._client.service
 
+    @property
+    def rate(self) -> float:
+        """Requests a second that all workers together may make of it, metrics aside."""
+        return self._client.rate
+
     def usage(self) -> str:
         """A sentence on how near the limit is."""
         return self._client.usage()

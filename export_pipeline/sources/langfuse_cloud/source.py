@@ -12,9 +12,10 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.http.intervals import least_requests
 from export_pipeline.sources.http.reading import Listing, WindowReading
 from export_pipeline.sources.http.rows import Row, RowPage
-from export_pipeline.sources.langfuse_cloud.api import Api, Query
+from export_pipeline.sources.langfuse_cloud.api import SPANS_A_PAGE, Api, Query
 from export_pipeline.sources.langfuse_cloud.check import report
 from export_pipeline.sources.langfuse_cloud.filter import conditions_of
 from export_pipeline.sources.langfuse_cloud.rows import Span, groups, span_of_row, with_cells
@@ -23,6 +24,7 @@ from export_pipeline.sources.langfuse_cloud.tree import Paths
 from export_pipeline.sources.protocol import (
     DayFingerprint,
     OutsideRows,
+    Pace,
     Project,
     ProjectKey,
     RunSource,
@@ -55,6 +57,12 @@ class LangfuseCloudSource(RunSource):
     def connect(self) -> None:
         """Asks one question, so that a wrong address or key is told at once."""
         self._api.projects()
+
+    @property
+    @override
+    def pace(self) -> Pace:
+        """The day's figures, its pages, and the same by id alone; what else depends on the traces is not among it."""
+        return Pace(self._api.rate, lambda rows: 1 + least_requests(rows, PAGE_ROWS, SPANS_A_PAGE))
 
     @override
     def check(self) -> SourceReport:

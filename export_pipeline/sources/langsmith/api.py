@@ -68,6 +68,16 @@ class Api:
         return self._client.service
 
     @property
+    def rate(self) -> float:
+        """Requests a second that all workers together may make of it."""
+        return self._rate or RATES[self.shape]
+
+    @property
+    def page_rows(self) -> int:
+        """The largest page that it gives."""
+        return PAGE_ROWS[self.shape]
+
+    @property
     def shape(self) -> Shape:
         """The version that runs are listed by: `v1` where the server does not know the later one."""
         if self._shape is None:
@@ -80,7 +90,7 @@ class Api:
                 self._shape = "v2"
             else:
                 self._shape = "v2"
-            self._client.rate = self._rate or RATES[self._shape]
+            self._client.rate = self.rate
         return self._shape
 
     def page(
@@ -199,7 +209,7 @@ class Runs(Listing):
     def __init__(self, api: Api, query: Query) -> None:
         self._api, self._query = api, query
         self.service, self.project = api.service, query.project
-        self.page_rows, self.stop = PAGE_ROWS[api.shape], query.stop
+        self.page_rows, self.stop = api.page_rows, query.stop
 
     @override
     def page(self, window: Window, cursor: str | None, rows: int) -> RowPage:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -14,9 +14,13 @@ from export_pipeline.sources.http.rows import Row
 
 Shape = Literal["v1", "v2"]
 
-_WORDS = frozenset({"run_type", "status", "trace_tier"})
 _COLUMNS = [(field.name, field.kind in {Kind.JSON, Kind.STRINGS}) for field in RUN_FIELDS]
 _PLACES = {name: place for place, (name, _) in enumerate(_COLUMNS)}
+_START_TIME, _EXTRA, _SESSION_ID, _PARENT_RUN_ID = (
+    _PLACES[name] for name in ("start_time", "extra", "session_id", "parent_run_id")
+)
+_WORDS = [_PLACES[name] for name in ("run_type", "status", "trace_tier")]
+"""Columns whose case is another one in v2."""
 _ATTACHMENT = "attachment."
 _ATTACHMENTS = ("attachments", "s3_urls")
 _NONE = frozenset({None, "null", "{}"})
@@ -81,14 +85,13 @@ def row_of(run: Cells, project: str) -> Row:
     of = _text(run, "project_id") or _text(run, "session_id")
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
-    cells = list(_cells(run))
-    cells[_PLACES["start_time"]] = None
-    cells[_PLACES["extra"]] = _extra(run)
+    cells = _cells(run.texts)
+    cells[_START_TIME], cells[_EXTRA], cells[_SESSION_ID] = None, _extra(run), of
     if "parent_run_id" not in run.texts:
-        cells[_PLACES["parent_run_id"]] = _last(run)
-    cells[_PLACES["session_id"]] = of
-    for place in map(_PLACES.__getitem__, _WORDS):
-        cells[place] = None if (word := cells[place]) is None else word.lower()
+        cells[_PARENT_RUN_ID] = _last(run)
+    for place in _WORDS:
+        if (word := cells[place]) is not None:
+            cells[place] = word.lower()
     return Row(start, own, tuple(cells))
 
 
@@ -98,14 +101,19 @@ def with_feedbacks(row: Row, records: str) -> Row:
     return replace(row, cells=(*row.cells[:place], records, *row.cells[place + 1 :]))
 
 
-def _cells(run: Cells) -> Iterator[str | None]:
-    texts = run.texts
-    for name, is_json in _COLUMNS:
-        text = texts.get(name)
-        if text is None or text == "null":
-            yield None
-        else:
-            yield text if is_json or text[0] != '"' else string_of(text)
+def _cells(texts: Mapping[str, str]) -> list[str | None]:
+    """The cells of all columns as far as a member's own text gives them: it is the whole of what a day costs."""
+    get = texts.get
+    return [
+        None
+        if (text := get(name)) is None or text == "null"
+        else text
+        if is_json or text[0] != '"'
+        else text[1:-1]
+        if "\\" not in text
+        else string_of(text)
+        for name, is_json in _COLUMNS
+    ]
 
 
 def _text(run: Cells, name: str) -> str | None:

@@ -15,6 +15,7 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.http.client import IN_FLIGHT
+from export_pipeline.sources.http.intervals import least_requests, parts_of
 from export_pipeline.sources.http.reading import WindowReading
 from export_pipeline.sources.langsmith.api import Api, Query, Runs
 from export_pipeline.sources.langsmith.check import report
@@ -24,6 +25,7 @@ from export_pipeline.sources.langsmith.stats import Stats
 from export_pipeline.sources.protocol import (
     DayFingerprint,
     OutsideRows,
+    Pace,
     Project,
     ProjectKey,
     RunSource,
@@ -52,6 +54,13 @@ class LangSmithSource(RunSource):
     def connect(self) -> None:
         """Asks one question, so that a wrong address or key is told at once."""
         self._api.shape  # noqa: B018 - what it is does not matter here
+
+    @property
+    @override
+    def pace(self) -> Pace:
+        """Two questions about the day, its pages, and a count of each interval."""
+        page = self._api.page_rows
+        return Pace(self._api.rate, lambda rows: 2 + least_requests(rows, page) + parts_of(rows))
 
     @override
     def check(self) -> SourceReport:

@@ -91,6 +91,26 @@ def test_a_day_is_published_and_read_again_when_it_has_changed(server: LangSmith
     assert [path for path in kept if KEY.encode() in path.read_bytes()] == []
 
 
+def test_an_estimate_says_what_a_backfill_brings_before_there_is_a_control_database(
+    server: LangSmith, house: House
+) -> None:
+    add_day(server, server.add_project("chat", start=MIDNIGHT), 6)
+    settings = {**settings_of(house), "SOURCE_RATE": "0.5"}
+
+    told = run("source", "estimate", "--to", str(NEXT), folder=house.folder, settings=settings)
+    assert (told.status, told.err) == (0, "")
+    assert "1 days with 6 rows; 1 MiB of text" in told.out
+    assert "At 0.5 requests a second this takes at least 0:00:08" in told.out
+    found = run("source", "estimate", "chat", "--to", str(NEXT), "--json", folder=house.folder, settings=settings)
+    (project,) = json.loads(found.out)["projects"]
+    assert (project["days"], project["rows"], project["requests"], project["seconds"]) == (1, 6, 4, 8.0)
+
+    wrong = run("source", "estimate", "--to", "2026-01-01", folder=house.folder, settings=settings)
+    assert (wrong.status, "lies behind the last one" in wrong.err) == (2, True)
+    unknown = run("source", "estimate", "chart", folder=house.folder, settings=settings)
+    assert (unknown.status, "the trace store has no project 'chart'" in unknown.err) == (1, True)
+
+
 def test_a_run_that_ends_is_exported_anew_though_it_changes_no_sum(server: LangSmith, house: House) -> None:
     project = server.add_project("chat", start=MIDNIGHT)
     add_day(server, project, 6)

@@ -289,7 +289,7 @@ def test_a_day_that_is_written_and_patched_while_it_is_read_has_whole_rows_and_l
                 left -= 1
                 name = f"version {left} {number}"
                 key = chance.choice(list(server.runs))
-                if chance.random() < 0.4:
+                if chance.random() < 0.1:
                     at = MIDNIGHT + timedelta(microseconds=chance.randrange(86_400_000_000))
                     key = server.add_run(project, at, name=name, inputs={"is": name})
                 server.runs[key].update(name=name, inputs={"is": name})
