@@ -2,10 +2,10 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
@@ -19,6 +19,8 @@ from export_pipeline.sources.langfuse_cloud.metrics import Mark, marks_of
 from export_pipeline.sources.langfuse_cloud.rows import CORE, Span, cut_metadata, row_of, span_of
 from export_pipeline.sources.langfuse_cloud.scores import Score, score_of
 from export_pipeline.sources.protocol import Project
+
+T = TypeVar("T")
 
 RATE = 1.5
 """Requests a second: the plan Core allows 100 a minute, Hobby 30, Pro 1,000."""
@@ -90,12 +92,13 @@ class Api:
         """A page of at most so many observations that start within the window or close to it, newest first."""
         keys: frozenset[str] = frozenset()
         while True:
-            found, following = self._observations(query, window, cursor, rows, keys)
-            cut = frozenset[str]().union(*(cut_metadata(each, most=CUT_AT) for each in found))
-            # A key with a comma in it cannot be asked for.
-            wanted = keys | {key for key in cut if "," not in key}
+            asked = {"expandMetadata": ",".join(sorted(keys))} if keys else {}
+            found, following = self._observations(
+                query, window, cursor, rows, lambda each: (row_of(each, query.project), _cut_keys(each)), **asked
+            )
+            wanted = keys.union(*(cut for _, cut in found))
             if wanted == keys:
-                return RowPage([row_of(each, query.project) for each in found], following)
+                return RowPage([row for row, _ in found], following)
             if len(",".join(wanted)) > MOST_KEYS:
                 raise TooLargeError
             keys = wanted
@@ -105,8 +108,9 @@ class Api:
         cursor: str | None = None
         cursors: set[str] = set()
         while True:
-            found, cursor = self._observations(query, window, cursor, SPANS_A_PAGE, frozenset(), trace=trace)
-            yield from map(span_of, found)
+            asked = {} if trace is None else {"traceId": trace}
+            found, cursor = self._observations(query, window, cursor, SPANS_A_PAGE, span_of, **asked)
+            yield from found
             if cursor is None:
                 return
             if cursor in cursors:
@@ -121,8 +125,8 @@ class Api:
             cursors: set[str] = set()
             while True:
                 path = f"/api/public/v3/scores?{urlencode(given if cursor is None else {**given, 'cursor': cursor})}"
-                found, cursor = self._client.ask("GET", path, _page, stop=stop)
-                yield from (score for score in map(score_of, found) if score is not None)
+                found, cursor = self._client.ask("GET", path, _reader(score_of), stop=stop)
+                yield from (score for score in found if score is not None)
                 if cursor is None:
                     break
                 if cursor in cursors:
@@ -154,19 +158,16 @@ class Api:
         window: Window,
         cursor: str | None,
         rows: int,
-        keys: frozenset[str],
-        *,
-        trace: str | None = None,
-    ) -> tuple[list[Cells], str | None]:
-        given = {"fields": query.groups, "limit": str(rows)}
+        made: Callable[[Cells], T],
+        **asked: str,
+    ) -> tuple[list[T], str | None]:
+        given = {"fields": query.groups, "limit": str(rows), **asked}
         given |= _within(window, query.conditions)
-        given |= {} if trace is None else {"traceId": trace}
         given |= {} if cursor is None else {"cursor": cursor}
-        given |= {"expandMetadata": ",".join(sorted(keys))} if keys else {}
         most = MOST_BYTES_OF_ONE if rows == 1 else MOST_BYTES
         path = f"/api/public/v2/observations?{urlencode(given)}"
         try:
-            return self._client.ask("GET", path, _page, stop=query.stop, most_bytes=most)
+            return self._client.ask("GET", path, _reader(made), stop=query.stop, most_bytes=most)
         except MissingError:
             raise SourceUnusableError(
                 f"{self.service} at {self.address} has no second version of the observations API: it comes with "
@@ -203,16 +204,25 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[list[str]]:
         yield piece
 
 
-def _page(answer: str) -> tuple[list[Cells], str | None]:
-    """What an answer lists, and the cursor of the next page; None after the last one."""
-    cells = cells_of(answer, lists={"data"})
-    meta = cells.get("meta")
-    if meta is None or not isinstance(meta.value, dict):
-        raise BadAnswerError(f"the answer has no meta: {answer[:200]}")
-    cursor = meta.value.get("cursor")
-    if cursor is not None and not isinstance(cursor, str):
-        raise BadAnswerError("the answer's cursor is not a text")
-    return listed(cells, "data", answer), cursor or None
+def _reader(made: Callable[[Cells], T]) -> Callable[[str], tuple[list[T], str | None]]:
+    """Reads what an answer lists, and the cursor of the next page, None after the last one."""
+
+    def read(answer: str) -> tuple[list[T], str | None]:
+        cells = cells_of(answer, lists={"data"})
+        meta = cells.get("meta")
+        if meta is None or not isinstance(meta.value, dict):
+            raise BadAnswerError(f"the answer has no meta: {answer[:200]}")
+        cursor = meta.value.get("cursor")
+        if cursor is not None and not isinstance(cursor, str):
+            raise BadAnswerError("the answer's cursor is not a text")
+        return list(map(made, listed(cells, "data", answer))), cursor or None
+
+    return read
+
+
+def _cut_keys(observation: Cells) -> set[str]:
+    """The keys of metadata that have to be asked for; one with a comma in it cannot be."""
+    return {key for key in cut_metadata(observation, most=CUT_AT) if "," not in key}
 
 
 def _projects(answer: str) -> list[Project]:

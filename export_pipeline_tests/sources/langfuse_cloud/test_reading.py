@@ -98,6 +98,12 @@ def repeats_one(asked: Asked, answer: Answer) -> Answer:
     return replace(answer, body=json.dumps({**body, "data": [body["data"][0], *body["data"]]}).encode())
 
 
+def without_start(asked: Asked, answer: Answer) -> Answer:
+    """An observation lacks what it must have."""
+    body = json.loads(answer.body)
+    return replace(answer, body=json.dumps({**body, "data": [{**body["data"][0], "startTime": None}]}).encode())
+
+
 def turns_around(asked: Asked, answer: Answer) -> Answer:
     body = json.loads(answer.body)
     return replace(answer, body=json.dumps({**body, "data": body["data"][::-1]}).encode())
@@ -113,7 +119,7 @@ def first_page_again(server: Langfuse) -> Fault:
 
 @pytest.mark.parametrize(
     "fault",
-    [short, error_body, busy, down, ends_early, loses_one, repeats_one, turns_around],
+    [short, error_body, busy, down, ends_early, loses_one, repeats_one, turns_around, without_start],
     ids=lambda each: each.__name__,
 )
 @pytest.mark.parametrize("place", range(4))
