@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".export_pipeline"), description="Folder of the embedded parts.")
     source_url: SecretStr | None = Field(
         None,
-        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `clickhouse://…`, `clickhouses://…`, or "
-        "`langsmith://` and the host of a LangSmith's API.",
+        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `mysql://…`, `mariadb://…`, "
+        "`clickhouse://…`, `clickhouses://…`, or `langsmith://` and the host of a LangSmith's API.",
     )
     source_api_key: SecretStr | None = Field(None, description="Key of the API that `SOURCE_URL` names.")
     source_workspace_id: uuid.UUID | None = Field(
