@@ -60,12 +60,13 @@ dev: $(STAMP) ## The Dagster UI and the HTTP API on the demo's data, until Ctrl-
 	@$(BIN)/export-pipeline dev
 
 # With ARGS it may be a few tests only; the browser test then says by itself what it lacks.
-test: $(STAMP) $(if $(ARGS),,engines stores) ## All tests; installs a Chromium for the browser test where there is none
+test: $(STAMP) $(if $(ARGS),,engines stores) ## All tests; installs a Chromium and a MariaDB where there is none
 	@$(if $(ARGS),,$(BIN)/python -m export_pipeline_tests.live.browser)
+	@$(if $(ARGS),,$(BIN)/python -m export_pipeline_tests.servers.mariadb)
 	@$(PYTEST) $(ARGS)
 
 test-quick: JOBS = 2
-test-quick: $(STAMP) ## The tests that need no PostgreSQL, no daemon, no browser and not many processes
+test-quick: $(STAMP) ## The tests that need no PostgreSQL, no MariaDB, no daemon, no browser and not many processes
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 sql: $(STAMP) ## Renew the files that show the SQL made for each database (read the difference before you commit)

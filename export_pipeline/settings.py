@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".export_pipeline"), description="Folder of the embedded parts.")
     source_url: SecretStr | None = Field(
         None,
-        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `clickhouse://…`, `clickhouses://…`, or "
-        "`langsmith://` or `langfuse-cloud://` and the host of the API.",
+        description="URL of the trace store: `sqlite:///…`, `postgresql://…`, `mysql://…`, `mariadb://…`, "
+        "`clickhouse://…`, `clickhouses://…`, or `langsmith://` or `langfuse-cloud://` and the host of the API.",
     )
     source_api_key: SecretStr | None = Field(None, description="Key of the API that `SOURCE_URL` names.")
     source_workspace_id: uuid.UUID | None = Field(

@@ -46,12 +46,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the files first that take longest; marks what starts PostgreSQL as slow.
+    """Puts the files first that take longest; marks what starts PostgreSQL or MariaDB as slow.
 
-    Tests that ask for PostgreSQL by a parameter mark that themselves.
+    Tests that ask for them by a parameter mark that themselves.
     """
     for item in items:
-        if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
+        if isinstance(item, pytest.Function) and {"postgres", "mariadb"} & {*item.fixturenames}:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _LONGEST.index(name) if (name := _file(item.nodeid)) in _LONGEST else len(_LONGEST))
 
@@ -186,9 +186,11 @@ def postgres_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S
     store.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow), "mysql"])
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow), pytest.param("mysql", marks=pytest.mark.slow)]
+)
 def store(request: pytest.FixtureRequest) -> Store:
-    """SQLite and PostgreSQL in turn; with `stores.EVERYWHERE` ClickHouse and MariaDB too."""
+    """SQLite, PostgreSQL and MariaDB in turn; with `stores.EVERYWHERE` ClickHouse too."""
     name = "postgres" if request.param == "postgresql" else request.param
     found = request.getfixturevalue(f"{name}_store")
     assert isinstance(found, Store)

@@ -109,7 +109,9 @@ class MariadbServer:
             shutil.chown(self.folder, self.user)
         command = [program, "--no-defaults", f"--datadir={self.folder / 'data'}", "--skip-test-db"]
         command += ["--auth-root-authentication-method=normal", *([f"--user={self.user}"] if self.user else [])]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        # Servers that start remove the temporary tables of others in the same folder.
+        environment = {**os.environ, "TMPDIR": str(self.folder)}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         (self.folder / "first.sql").write_text(f"ALTER USER root@localhost IDENTIFIED BY '{self.password}';\n")
 

@@ -38,7 +38,8 @@ class MysqlCatalog(Catalog):
             if error.number in {NO_SUCH_TABLE, UNKNOWN_DATABASE} and mapping.query is None:
                 return None
             if error.number in NOT_PERMITTED:
-                return f"no right to read {mapping}; grant SELECT on it to the user of the URL: {_reason(error)}"
+                told = "no right to read {}, or there is none; grant SELECT on it to the user of the URL: {}"
+                return told.format(mapping, _reason(error))
             return f"{mapping} fails: {_reason(error)}"
 
     def _query(self, mapping: RelationMapping) -> Relation | str:

@@ -197,11 +197,10 @@ class Mysql:
             ended = True  # the answer ended with it
             raise
         finally:
-            if ended:
-                with suppress(Exception):
-                    cursor.close()
+            if ended and connection.open:
+                cursor.close()
             else:
-                hang_up(connection)
+                hang_up(connection, cursor)
 
     def explained(self, connection: Any, sql: str) -> list[str]:
         """The query as the server has understood it, with the full names of its tables."""
@@ -241,11 +240,12 @@ def is_mariadb(connection: Any) -> bool:
     return "mariadb" in connection.get_server_info().lower()
 
 
-def hang_up(connection: Any) -> None:
-    """Ends a connection at once, whatever it is doing; safe from another thread."""
-    result, connection._result = connection._result, None  # noqa: SLF001 - else the driver reads all that is to come
-    if result is not None:
-        result.unbuffered_active = False
+def hang_up(connection: Any, cursor: Any = None) -> None:
+    """Ends a connection at once, whatever it is doing; safe from another thread. `cursor` is the one that reads."""
+    for result in (connection._result, getattr(cursor, "_result", None)):  # noqa: SLF001
+        if result is not None:
+            result.unbuffered_active = False  # else the driver reads all that is to come
+    connection._result = None  # noqa: SLF001
     if (line := connection._sock) is not None:  # noqa: SLF001 - closing it alone does not wake who reads from it
         with suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)

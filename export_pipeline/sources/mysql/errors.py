@@ -16,6 +16,7 @@ CUT = {1153, 1260, 1301}
 
 # Who is refused: user, password, database, host, expired passwords, locked accounts, an unknown way to log in.
 _REFUSED = {1044, 1045, 1049, 1130, 1129, 1251, 1698, 1820, 1862, 3118, 4151}
+_ACCESS_DENIED = 1045
 _TLS_REQUIRED = {3159, 4150}
 # What stays although its class says otherwise: a table that is damaged, a definition that cannot be read.
 _UNUSABLE = {126, 127, 145, 1033, 1052, 1194, 1195, 1356, 1449}
@@ -71,9 +72,9 @@ class MysqlErrors:
         if "SSL is required but the server doesn't support it" in words:
             return SourceUnusableError(f"{place}: the server has no TLS, which ssl_mode asks for")
         if number in _REFUSED:
-            return RefusedByServerError(
-                f"{place}: the server refuses the connection: {words} ({number})", number=number
-            )
+            hint = "; correct them, or add ?ssl_mode=REQUIRED where the account may log in with TLS only"
+            told = f"{words} ({number}){hint if number == _ACCESS_DENIED else ''}"
+            return RefusedByServerError(f"{place}: the server refuses the connection: {told}", number=number)
         if number is not None and not _FIRST_OF_CLIENT <= number <= _LAST_OF_CLIENT:
             return SourceUnreachableError(f"{place}: the server lets nobody in: {words} ({number})")
         return SourceUnreachableError(f"{place}: no MySQL or MariaDB answers: {words}")

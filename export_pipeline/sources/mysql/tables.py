@@ -40,7 +40,7 @@ def tables_of(plan: Plan) -> Tables:
         sections.append((projects.relation, "s", [*projects.columns.values()]))
     if plan.feedbacks is not None:
         sections.append((plan.feedbacks.relation, "f", [*plan.feedbacks.columns.values()]))
-    named = ", ".join(_selected(relation, alias, columns) for relation, alias, columns in sections)
+    named = ", ".join(_selected(plan, relation, alias, columns) for relation, alias, columns in sections)
     small = projects.relation or runs.relation
     return Tables(
         lock=f"SELECT * FROM {named} LIMIT 0",
@@ -49,11 +49,13 @@ def tables_of(plan: Plan) -> Tables:
     )
 
 
-def _selected(relation: Relation, alias: str, columns: list[Column]) -> str:
+def _selected(plan: Plan, relation: Relation, alias: str, columns: list[Column]) -> str:
     """Everything of a relation and the expressions over it, whose names are its own only by themselves."""
     expressions = dict.fromkeys(column.sql for column in columns if column.detail == "expression")
     named = [f'{sql} AS "expression {place}"' for place, sql in enumerate(expressions)]
-    return f"(SELECT {', '.join([f'{alias}.*', *named])} FROM {relation.from_(alias)}) AS all_of_{alias}"
+    quote = plan.dialect.quote
+    readable = [f"{alias}.{quote(name)}" for name in relation.columns if name not in relation.forbidden]
+    return f"(SELECT {', '.join([*readable, *named])} FROM {relation.from_(alias)}) AS all_of_{alias}"
 
 
 def _keys(sources: list[str]) -> str | None:

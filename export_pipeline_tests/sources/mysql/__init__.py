@@ -1,0 +1,1 @@
+"""Tests of what MySQL and MariaDB alone do."""
