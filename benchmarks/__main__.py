@@ -15,6 +15,7 @@ from benchmarks.exports import small_exports
 from benchmarks.location import location
 from benchmarks.program import environment_python
 from benchmarks.servers import Servers
+from benchmarks.sources import sources
 from benchmarks.stores import Sample, open_sample
 from benchmarks.through_dagster import through_dagster, week_through_dagster
 
@@ -95,6 +96,11 @@ class Bench:
         """The HTTP API while clients poll."""
         answers_under_load(self.servers, rows=self.preset.rows)
 
+    def sources(self) -> None:
+        """One day out of each known store in ClickHouse."""
+        sizes = self.preset.sample.rows, self.preset.rows
+        sources(self.servers, rows=sizes[0], many_rows=sizes[1], rounds=min(self.rounds, 3))
+
     def exports(self) -> None:
         """Small bulk exports with the daemon."""
         small_exports(self.servers, rounds=self.rounds)
@@ -116,6 +122,7 @@ SUBJECTS: dict[str, Callable[[Bench], None]] = {
     "dagster": Bench.dagster,
     "location": Bench.location,
     "api": Bench.api,
+    "sources": Bench.sources,
     "exports": Bench.exports,
     "backfill": Bench.backfill,
 }

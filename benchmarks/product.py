@@ -3,6 +3,7 @@
 What the path imports late is imported before the measured time begins, as the imports of the other programs are.
 """
 
+import os
 import sys
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ import botocore.session  # noqa: F401
 from measured import options, run
 
 import export_pipeline.sources.postgres.source
-import export_pipeline.sources.sqlite.source  # noqa: F401
+import export_pipeline.sources.sqlite.source
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
@@ -32,6 +33,10 @@ from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
 
 given = options()
+if os.environ["EXPORT_PIPELINE_SOURCE_URL"].startswith("clickhouse"):
+    import clickhouse_connect  # noqa: F401
+
+    import export_pipeline.sources.clickhouse.source  # noqa: F401
 
 
 def work() -> dict[str, Any]:

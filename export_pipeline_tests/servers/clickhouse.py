@@ -68,6 +68,12 @@ class ClickhouseServer:
             raise AssertionError(error.read().decode()) from None
 
     @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None

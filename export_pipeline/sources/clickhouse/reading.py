@@ -25,6 +25,8 @@ from export_pipeline.sources.sql.queries import Output
 from export_pipeline.sources.sql.source import Counted as SnapshotCounts
 from export_pipeline.sources.sql.source import Reading
 
+BATCH_BYTES = 4 * 1024 * 1024
+
 
 class Session(failing.Session, Protocol):
     """What is needed of a session."""
@@ -121,7 +123,7 @@ class ClickhouseReading(Reading):
             raw = _raw(batch, self._day.outputs)
             del batch
             raw = raw if kept is None else raw.filter(kept)
-            yield from [raw] if not marks else _marked(raw, marks)
+            yield from _parts(raw) if not marks else _marked(raw, marks)
             del raw
         if self._told is not None and self._told != counted:
             raise SourceUnreachableError("the trace store changed between two statements that read it; try again")
@@ -194,6 +196,13 @@ class _Choice:
         counts = is_newest and not self._has_one
         self._has_one = self._has_one or (counts and key is not None)
         return counts
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The rows in order, in batches of about `BATCH_BYTES`: a block of the server has many rows, however large."""
+    rows = max(batch.num_rows * BATCH_BYTES // max(batch.nbytes, 1), 1)
+    for first in range(0, batch.num_rows, rows):
+        yield batch.slice(first, rows)
 
 
 def _marked(batch: pa.RecordBatch, marks: Mapping[int, list[str]]) -> Iterator[pa.RecordBatch]:

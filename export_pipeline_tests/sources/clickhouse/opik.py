@@ -32,12 +32,16 @@ def add(store: Store, table: str, **values: Any) -> None:
     store.insert(table, **{**basic, **values})
 
 
-def make(store: Store) -> None:
-    """The tables, with a trace of two spans and their scores."""
+def make_tables(store: Store) -> None:
+    """The tables, empty."""
     for name, (columns, key) in TABLES.items():
         engine = f"ReplacingMergeTree(last_updated_at) ORDER BY ({key})"
         execute(store.url, f"CREATE TABLE {name} ({columns}) ENGINE = {engine}", nullable=False)
 
+
+def make(store: Store) -> None:
+    """The tables, with a trace of two spans and their scores."""
+    make_tables(store)
     trace = {"id": uuid(1), "name": "chat", "start_time": "2026-03-14 10:00:00.000000001", "thread_id": "thread"}
     add(store, "traces", **trace, input="hi", last_updated_at="2026-03-14 00:00:00")
     add(store, "traces", **trace, input='{"q": 1}', end_time="2026-03-14 10:00:02", tags=["a"], metadata='{"k": 1}')
