@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from export_pipeline.object_store.protocol import ObjectStore
     from export_pipeline.object_store.s3.store import S3Store
     from export_pipeline.settings import Settings
-    from export_pipeline.sources.http.budget import Budget
     from export_pipeline.sources.protocol import RunSource
 
 
@@ -61,28 +60,14 @@ def in_workspace(
 @contextmanager
 def open_source(settings: "Settings") -> Iterator["RunSource"]:
     """The trace store; the limits of an API are shared with the workers."""
-    from export_pipeline.exports.control.database import open_control as connect_control
+    from export_pipeline.exports.budget import shared_budgets
     from export_pipeline.sources.factory import open_source as connect
 
-    with closing(connect_control(settings)) as control:
-        source = connect(settings, budgets=lambda budget_id: _budget(control, budget_id))
-        try:
-            yield source
-        finally:
-            source.close()
-
-
-def _budget(control: "ControlDatabase", budget_id: str) -> "Budget":
-    """The shared one; that of this process where there is no control database yet, or it is away."""
-    from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
-    from export_pipeline.exports.budget import SharedBudget
-    from export_pipeline.sources.http.budget import OwnBudget
-
-    try:
-        control.check_schema()
-    except (ControlSchemaError, ControlUnreachableError):
-        return OwnBudget()
-    return SharedBudget(control, budget_id)
+    with (
+        open_control(settings, check=False) as control,
+        closing(connect(settings, budgets=shared_budgets(control))) as source,
+    ):
+        yield source
 
 
 PATIENCE = 20.0

@@ -5,10 +5,11 @@ from dataclasses import asdict, fields
 import sqlalchemy as sa
 from typing_extensions import override
 
+from export_pipeline.errors import ControlSchemaError, ControlUnreachableError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import request_budgets
 from export_pipeline.exports.control.transaction import Transaction
-from export_pipeline.sources.http.budget import Bucket, Budget, Budgets, Turn, Usage
+from export_pipeline.sources.http.budget import Bucket, Budget, Budgets, OwnBudget, Turn, Usage
 
 _STATE = [request_budgets.c[field.name] for field in fields(Bucket)]
 
@@ -55,5 +56,16 @@ class SharedBudget(Budget):
 
 
 def shared_budgets(control: ControlDatabase) -> Budgets:
-    """The budgets that a control database keeps."""
-    return lambda budget_id: SharedBudget(control, budget_id)
+    """The budgets that a control database keeps; before there is one, and where it is away, a process has its own.
+
+    So a trace store can be looked at without it. Whatever exports days fails without it anyway.
+    """
+
+    def budget(budget_id: str) -> Budget:
+        try:
+            control.check_schema()
+        except (ControlSchemaError, ControlUnreachableError):
+            return OwnBudget()
+        return SharedBudget(control, budget_id)
+
+    return budget

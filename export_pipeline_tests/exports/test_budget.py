@@ -8,11 +8,14 @@ import sqlalchemy as sa
 from export_pipeline.exports.budget import SharedBudget, shared_budgets
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.control.tables import request_budgets
+from export_pipeline.exports.projects.sync import sync_projects
 from export_pipeline.sources.http.budget import LONGEST_PAUSE
 from export_pipeline.sources.protocol import RunSource
+from export_pipeline_tests.exports.conftest import MakeSettings
 from export_pipeline_tests.servers.http import Answer
 from export_pipeline_tests.servers.langsmith import KEY, langsmith
-from export_pipeline_tests.sources.langsmith.runs import source_of
+from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, source_of
+from export_pipeline_tests.sources.presets.known_stores import DAY
 
 RATE = 20.0
 WORKERS = 10
@@ -57,6 +60,23 @@ def test_what_one_worker_is_told_all_keep_to(any_control: ControlDatabase) -> No
     assert other.take(RATE).given
     assert second.usage().refused_at is not None
     assert other.usage().refused_at is None
+
+
+def test_a_process_has_its_own_budget_until_there_is_a_control_database(
+    empty_url: str, make_settings: MakeSettings
+) -> None:
+    """The first sync reads the projects before it makes the control database."""
+    with langsmith() as server, closing(ControlDatabase(empty_url)) as control:
+        project = server.add_project("chat", start=MIDNIGHT)
+        with closing(source_of(server, shared_budgets(control))) as source:
+            report = sync_projects(control, source, make_settings(start_date=DAY))
+            assert (report.added, source.check().projects) == (("chat",), 1)
+        with control.read() as transaction:
+            assert transaction.execute(sa.select(request_budgets)).all() == []
+        with closing(source_of(server, shared_budgets(control))) as source:
+            assert [each.key for each in source.projects()] == [project]
+        with control.read() as transaction:
+            assert transaction.execute(sa.select(request_budgets.c.requests + request_budgets.c.before)).scalar() == 2
 
 
 def test_sources_count_their_requests_together_and_tell_no_key(control: ControlDatabase) -> None:
