@@ -17,7 +17,7 @@ from benchmarks.servers import SCRIPTS, Servers
 from benchmarks.span_stores import mlflow_days, phoenix_days
 from export_pipeline_tests.servers import ClickhouseServer
 from export_pipeline_tests.sources.clickhouse import langfuse, opik
-from export_pipeline_tests.sources.clickhouse.test_otel import TABLE as OTEL_TRACES
+from export_pipeline_tests.sources.clickhouse.otel import TABLE as OTEL_TRACES
 from export_pipeline_tests.sources.stores import Store, execute
 
 DAY = date(2026, 3, 14)
