@@ -12,7 +12,6 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.clickhouse.client import Clickhouse
 from export_pipeline.sources.clickhouse.queries import ClickhouseQueries
 from export_pipeline.sources.clickhouse.reading import ClickhouseReading
-from export_pipeline.sources.sql.failing import ExpressionError
 from export_pipeline.sources.sql.queries import RunQueries
 from export_pipeline.sources.sql.source import Session
 
@@ -41,14 +40,6 @@ class ClickhouseSession(Session):
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Text comes as bytes."""
         return self._clickhouse.rows(sql, query_id=self._next_id())
-
-    @override
-    def failure(self, sql: str) -> ExpressionError | None:
-        try:
-            self.rows(sql)
-        except ExpressionError as error:
-            return error
-        return None
 
     def stream(self, sql: str, *, fails_early: bool = False) -> Generator[pa.RecordBatch]:
         """The batches of a query as they come; `fails_early`: with the first one all values have been computed."""

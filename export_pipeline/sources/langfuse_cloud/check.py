@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.http.rows import batch_of
+from export_pipeline.sources.http.source import shown
 from export_pipeline.sources.langfuse_cloud.api import Api, Query
 from export_pipeline.sources.langfuse_cloud.rows import ORIGINS, groups
 from export_pipeline.sources.protocol import ColumnReport, Project, SourceReport
@@ -39,9 +39,5 @@ def _sample(api: Api, projects: list[Project]) -> dict[str, str | None] | None:
     for project in projects:
         page = api.page(Query(project.key, groups=groups(None)), Window(now - _LOOK_BACK, now), None, 1)
         if page.rows:
-            batch = batch_of(page.rows[:1])
-            return {
-                name: None if (cell := batch.column(name)[0].as_py()) is None else str(cell)
-                for name in batch.schema.names
-            }
+            return shown(page.rows[0])
     return None

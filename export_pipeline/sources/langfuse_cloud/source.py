@@ -10,11 +10,11 @@ from typing_extensions import override
 from export_pipeline.errors import SourceSlowError
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import DEFAULT_FIELDS
-from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.http.intervals import least_requests
 from export_pipeline.sources.http.reading import Listing, WindowReading
 from export_pipeline.sources.http.rows import Row, RowPage
+from export_pipeline.sources.http.source import ApiSource
 from export_pipeline.sources.langfuse_cloud.api import SPANS_A_PAGE, Api, Query
 from export_pipeline.sources.langfuse_cloud.check import report
 from export_pipeline.sources.langfuse_cloud.filter import conditions_of
@@ -27,9 +27,7 @@ from export_pipeline.sources.protocol import (
     Pace,
     Project,
     ProjectKey,
-    RunSource,
     SourceReport,
-    UnassignedRows,
 )
 
 PAGE_ROWS = 400
@@ -45,10 +43,8 @@ _PART = timedelta(days=900)
 _FEEDBACK = frozenset({"feedback_stats", "feedbacks"})
 
 
-class LangfuseCloudSource(RunSource):
+class LangfuseCloudSource(ApiSource):
     """The trace store of one project."""
-
-    epoch_unit: EpochUnit = "s"
 
     def __init__(self, api: Api, *, at_once: int) -> None:
         """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
@@ -85,18 +81,6 @@ class LangfuseCloudSource(RunSource):
         return self._counted(query, window or whole, PATIENCE if seconds is None else seconds)
 
     @override
-    def changed(
-        self,
-        project: ProjectKey,
-        window: Window,
-        since: datetime,
-        *,
-        filter: Filter | None = None,
-    ) -> int | None:
-        """None: the API cannot be asked when an observation was written."""
-        return None
-
-    @override
     def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         days = self.days(project)
         return OutsideRows(
@@ -104,11 +88,6 @@ class LangfuseCloudSource(RunSource):
             after=sum(each.rows for day, each in days.items() if day >= window.end.date()),
             unreadable=0,
         )
-
-    @override
-    def unassigned(self) -> UnassignedRows:
-        """None: every observation is one of the key's project."""
-        return UnassignedRows()
 
     @override
     @contextmanager

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.http.rows import batch_of
+from export_pipeline.sources.http.source import shown
 from export_pipeline.sources.langsmith.api import Api, Query
 from export_pipeline.sources.langsmith.rows import DERIVED, MISSING, Shape, selected_by, selects
 from export_pipeline.sources.protocol import ColumnReport, Project, SourceReport
@@ -57,9 +57,5 @@ def _sample(api: Api, projects: list[Project]) -> dict[str, str | None] | None:
         query = Query(project.key, selects=tuple(selects(api.shape, None)))
         page = api.page(query, Window(now - _LOOK_BACK, now), None, 1)
         if page.rows:
-            batch = batch_of(page.rows[:1])
-            return {
-                name: None if (cell := batch.column(name)[0].as_py()) is None else str(cell)
-                for name in batch.schema.names
-            }
+            return shown(page.rows[0])
     return None

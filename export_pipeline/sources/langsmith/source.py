@@ -12,11 +12,11 @@ from typing_extensions import override
 
 from export_pipeline.errors import SourceSlowError, SourceUnreachableError
 from export_pipeline.runs.filter_tree import Filter
-from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.http.client import IN_FLIGHT
 from export_pipeline.sources.http.intervals import least_requests, parts_of
 from export_pipeline.sources.http.reading import WindowReading
+from export_pipeline.sources.http.source import ApiSource
 from export_pipeline.sources.langsmith.api import Api, Query, Runs
 from export_pipeline.sources.langsmith.check import report
 from export_pipeline.sources.langsmith.filter import filter_text
@@ -28,9 +28,7 @@ from export_pipeline.sources.protocol import (
     Pace,
     Project,
     ProjectKey,
-    RunSource,
     SourceReport,
-    UnassignedRows,
 )
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,10 +40,8 @@ _DAYS_ONE_BY_ONE = 8
 """Longer windows are halved first: most of them have no rows in most of their days."""
 
 
-class LangSmithSource(RunSource):
+class LangSmithSource(ApiSource):
     """The trace store of one workspace."""
-
-    epoch_unit: EpochUnit = "s"
 
     def __init__(self, api: Api, *, at_once: int) -> None:
         """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
@@ -84,27 +80,10 @@ class LangSmithSource(RunSource):
         return _Days(self._api, query, seconds).counted(window or Window(_FIRST, _LAST))
 
     @override
-    def changed(
-        self,
-        project: ProjectKey,
-        window: Window,
-        since: datetime,
-        *,
-        filter: Filter | None = None,
-    ) -> int | None:
-        """None: the API does not tell when a run was written."""
-        return None
-
-    @override
     def outside(self, project: ProjectKey, window: Window) -> OutsideRows:
         query = _query(project, None)
         before = self._api.stats(query, _FIRST, window.start).rows if window.start > _FIRST else 0
         return OutsideRows(before=before, after=self._api.stats(query, window.end).rows, unreadable=0)
-
-    @override
-    def unassigned(self) -> UnassignedRows:
-        """None: every run is one of a project, and all projects are listed."""
-        return UnassignedRows()
 
     @override
     @contextmanager

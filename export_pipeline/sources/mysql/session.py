@@ -13,7 +13,6 @@ from export_pipeline.sources.mysql.queries import MysqlQueries
 from export_pipeline.sources.mysql.reading import MysqlReading
 from export_pipeline.sources.mysql.tables import NO_TABLES, Tables
 from export_pipeline.sources.protocol import ProjectKey
-from export_pipeline.sources.sql.failing import ExpressionError
 from export_pipeline.sources.sql.queries import RunQueries
 from export_pipeline.sources.sql.source import Session
 
@@ -74,14 +73,6 @@ class MysqlSession(Session):
         self.run(
             f"SET @export_pipeline_project = {project}, @export_pipeline_start = {start}, @export_pipeline_end = {end}"
         )
-
-    @override
-    def failure(self, sql: str) -> ExpressionError | None:
-        try:
-            self.rows(sql)
-        except ExpressionError as error:
-            return error
-        return None
 
     @override
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> MysqlReading:

@@ -93,6 +93,11 @@ class Session(Protocol):
 
     def failure(self, sql: str) -> ExpressionError | None:
         """How a small query fails on the values that it meets; the session stays usable."""
+        try:
+            self.rows(sql)
+        except ExpressionError as error:
+            return error
+        return None
 
     def read(self, queries: RunQueries, window: Window, fields: Collection[str] | None) -> Reading:
         """Makes ready to read the rows of the window; once in a session."""

@@ -18,7 +18,6 @@ from export_pipeline.runs.window import Window
 from export_pipeline.settings import PREFIX
 from export_pipeline.sources.protocol import ProjectKey
 from export_pipeline.sources.sql import unpack
-from export_pipeline.sources.sql.failing import ExpressionError
 from export_pipeline.sources.sql.projects import as_key, unescaped
 from export_pipeline.sources.sql.queries import RunQueries
 from export_pipeline.sources.sql.source import Session
@@ -98,14 +97,6 @@ class SqliteSession(Session):
         """Text comes as bytes."""
         with self._translated():
             return self._connection.execute(sql, self._parameters).fetchall()
-
-    @override
-    def failure(self, sql: str) -> ExpressionError | None:
-        try:
-            self.rows(sql)
-        except ExpressionError as error:
-            return error
-        return None
 
     @override
     def bind(self, values: Sequence[str | int]) -> None:
