@@ -127,7 +127,7 @@ class MariadbServer:
             "init-file": self.folder / "first.sql",
             "port": self.port,
             "bind-address": "127.0.0.1",
-            "innodb-flush-log-at-trx-commit": 0,
+            "innodb-flush-log-at-trx-commit": 2,  # what is committed outlives a kill
             "innodb-buffer-pool-size": "64M",
             **self.options,
         }
