@@ -60,7 +60,7 @@ CASES = {
     "an owner that is none": Bad(("EXPORT_PIPELINE_OWNERS", "'ann'", "team:"), {"OWNERS": "team:traces, ann"}),
     "a start in the future": Bad(("EXPORT_PIPELINE_START_DATE", "2999-01-01"), {"START_DATE": "2999-01-01"}),
     "another kind of store": Bad(
-        ("EXPORT_PIPELINE_SOURCE_URL", "mysql", "sqlite", "postgresql"), {"SOURCE_URL": "mysql://u:canary-secret@h/d"}
+        ("EXPORT_PIPELINE_SOURCE_URL", "oracle", "sqlite", "postgresql"), {"SOURCE_URL": "oracle://u:canary-secret@h/d"}
     ),
     "a store that is no URL": Bad(("EXPORT_PIPELINE_SOURCE_URL",), {"SOURCE_URL": "traces"}),
     "a store that is not there": Bad(
