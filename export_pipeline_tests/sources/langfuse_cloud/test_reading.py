@@ -31,7 +31,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_large_day_comes_once_and_in_order(server: Langfuse, source: RunSource, small_pages: None) -> None:
-    expected = add_day(server, 600)
+    expected = add_day(server, 240)
 
     assert ids(source) == expected
 
