@@ -23,6 +23,8 @@ from export_pipeline_tests.sources.stores import Store, execute
 DAY = date(2026, 3, 14)
 LIMIT_MB = 500
 """Of the worker, whatever the size of the day."""
+_A_STATEMENT = 100_000
+"""Rows that are written at once: a statement of the tests' server is waited for for a minute."""
 PRODUCT, OWN_PARQUET = "export-pipeline", "ClickHouse FORMAT Parquet"
 HERE = Path(__file__).parent
 
@@ -141,7 +143,9 @@ class _Filled:
         texts = {name: _JSON.format(text=_TEXT.format(salt=name, words=words)) for name in ("input", "output")}
         values = ", ".join(value.format(start=start, **ids, **texts) for value in known.columns.values())
         known.make(self._store)
-        self._store.run(f"INSERT INTO {known.table} ({', '.join(known.columns)}) SELECT {values} FROM numbers({rows})")
+        for first in range(0, rows, _A_STATEMENT):
+            numbers = f"numbers({first}, {min(_A_STATEMENT, rows - first)})"
+            self._store.run(f"INSERT INTO {known.table} ({', '.join(known.columns)}) SELECT {values} FROM {numbers}")
         command = [str(SCRIPTS / "export-pipeline"), "projects", "sync"]
         subprocess.run(command, env=self._settings("sync"), cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
 
