@@ -4,6 +4,7 @@ Everything lies in `HOME`, is kept, and is used again by the next demo and by de
 """
 
 import json
+import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
@@ -15,8 +16,9 @@ from export_pipeline.local.dagster_home import DEFINITIONS, DagsterHome
 from export_pipeline.local.embedded import EmbeddedStore
 from export_pipeline.local.prepare import refuse_own_settings, sync, write_traces
 from export_pipeline.local.processes import Child, interruptible
+from export_pipeline.local.real_store import Name, write_real_traces
 from export_pipeline.local.screen import Screen, shown
-from export_pipeline.settings import Settings
+from export_pipeline.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from export_pipeline.exports.control.database import ControlDatabase
@@ -25,18 +27,24 @@ JOB = "export_runs"
 _POLL_SECONDS = 0.25
 
 
-def run_demo(settings: Settings, screen: Screen) -> None:
+def run_demo(settings: Settings, screen: Screen, *, store: Name | None = None, python: str = sys.executable) -> None:
     """Runs the whole demo; comes back when it is done and nothing of it runs any more.
 
+    With a `store` the traces are those of a real one, which `python` can run, in a `HOME` of its own below the other.
     Raises `SettingsError` where the settings are not embedded, `EmbeddedError` where a part cannot run, the export
     failed or its check found something wrong.
     """
     refuse_own_settings(settings, "demo")
     if find_spec("duckdb") is None:
         raise EmbeddedError("the demo needs DuckDB: pip install 'export-pipeline[demo]'")
+    if store is not None:
+        settings = settings.model_copy(update={"home": settings.home / store})
     with interruptible(), private_files(), EmbeddedStore(settings) as embedded:
         resolved = embedded.resolved
-        write_traces(resolved, screen)
+        if store is None:
+            write_traces(resolved, screen)
+        else:
+            write_real_traces(store, resolved, python, screen)
         start = sync(resolved)
         embedded.wait_ready()
         screen.say(f"S3: SeaweedFS at {resolved.endpoint_url}, bucket {resolved.bucket}.")
@@ -46,7 +54,10 @@ def run_demo(settings: Settings, screen: Screen) -> None:
         show_bucket(resolved, screen)
         show_check(resolved, screen)
         show_query(resolved, screen)
-    screen.say("Nothing is left running. `export-pipeline dev` (or `make dev`) opens the Dagster UI on this data.")
+    command = "`export-pipeline dev` (or `make dev`)"
+    if store is not None:
+        command = f"`{PREFIX}HOME={shown(settings.home)} export-pipeline dev`"
+    screen.say(f"Nothing is left running. {command} opens the Dagster UI on this data.")
 
 
 def _materialize(resolved: Settings, start: date, screen: Screen) -> None:

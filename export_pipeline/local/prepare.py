@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from export_pipeline.errors import EmbeddedError, SettingsError
+from export_pipeline.local.real_store import spans_of
 from export_pipeline.local.screen import Screen, shown
 from export_pipeline.settings import PREFIX, Settings
 
@@ -29,7 +30,7 @@ def write_traces(resolved: Settings, screen: Screen) -> None:
     from export_pipeline_sample.write import write_sample
 
     path = resolved.home / "traces.db"
-    if _holds_runs(path):
+    if _holds_runs(path) or spans_of(path):
         screen.say(f"Trace store: {shown(path)} is there already and is used as it is.")
         return
     with screen.progress("writing traces") as on_progress:

@@ -9,9 +9,8 @@ import stat
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Thread
@@ -29,28 +28,10 @@ from export_pipeline.local.demo import failures, run_demo
 from export_pipeline.local.dev import run_dev
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.clock import half_a_day_away, on_one_day
+from export_pipeline_tests.local.screens import Screen
 from export_pipeline_tests.servers import wait_for
 
 DAYS = 4
-
-
-@dataclass
-class Screen:
-    """Keeps what would be shown."""
-
-    lines: list[str] = field(default_factory=list)
-    tables: list[tuple[Sequence[str], list[Sequence[object]]]] = field(default_factory=list)
-    seen: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        self.tables.append((columns, list(rows)))
-
-    @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        yield lambda done, total: self.seen.setdefault(what, []).append((done, total))
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,7 @@ def test_days_that_cannot_be_counted_even_alone_are_large_ones_and_soon_no_furth
 NEVER = {
     "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c)",
     "postgresql": "pg_sleep(3600)::text",
+    "mysql": "SLEEP(3600)",
 }
 
 
