@@ -1,0 +1,264 @@
+"""Attachments of LangSmith's runs, copied into the bucket and proven there."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
+from export_pipeline.exports.proof.verify.report import What
+from export_pipeline_tests.servers import Weed
+from export_pipeline_tests.servers.http import Answer, Asked
+from export_pipeline_tests.servers.langsmith import TENANT, LangSmith
+from export_pipeline_tests.sources.langsmith.copies import Copies
+
+pytestmark = pytest.mark.slow
+
+PHOTO, OTHER = b"\x89PNG" + bytes(range(256)) * 20_000, b"another one"
+
+Made = Callable[..., Copies]
+
+
+@pytest.fixture
+def made(server: LangSmith, seaweedfs: Weed, tmp_path: Path) -> Iterator[Made]:
+    """Makes the one of a test, with these settings of the trace store."""
+    opened: list[Copies] = []
+
+    def make(**settings: Any) -> Copies:
+        opened.append(Copies(server, seaweedfs, tmp_path, **settings))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def key_of(copies: Copies, content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    return f"a/b/attachments/tenant_id={TENANT}/session_id={copies.project}/{digest[:2]}/{digest}"
+
+
+def entry_of(copies: Copies, name: str, content: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    told = {"name": name, "mime_type": "image/png", "key": key_of(copies, content)}
+    return {**told, "sha256": digest, "size": len(content)}
+
+
+def fetched(server: LangSmith) -> int:
+    assert server.server is not None
+    return sum(each.path.startswith("/files/") for each in list(server.server.asked))
+
+
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_attachments_lie_in_the_bucket_by_their_content_and_their_runs_name_them(
+    made: Made, server: LangSmith, has_v2: bool
+) -> None:
+    server.has_v2 = has_v2
+    copies = made()
+    run = copies.add({"zoé.png": PHOTO, "b": OTHER, "empty": b""}, extra={"x": 1, "metadata": {"y": 2}})
+    same = copies.add({"again": PHOTO})
+    none = copies.add({})
+
+    assert copies.published().outcome == "committed"
+
+    assert copies.copied() == {key_of(copies, content): content for content in (PHOTO, OTHER, b"")}
+    extras = copies.extras()
+    expected = [("b", OTHER), ("empty", b""), ("zoé.png", PHOTO)]
+    assert extras[run].pop("attachments") == [entry_of(copies, name, content) for name, content in expected]
+    assert extras == {
+        run: {"x": 1, "metadata": {"y": 2}},
+        same: {"attachments": [entry_of(copies, "again", PHOTO)]},
+        none: {},
+    }
+    assert copies.verify(deep=True).problems == ()
+
+
+def test_a_second_export_writes_no_attachment_again_and_leaves_the_day_as_it_is(made: Made, server: LangSmith) -> None:
+    copies = made()
+    copies.add({"a": PHOTO, "b": OTHER})
+    copies.published()
+    written = copies.puts()
+    assert copies.published().outcome == "unchanged"
+    assert (copies.puts(), fetched(server)) == (written, 4)
+    assert len(copies.copied()) == 2
+
+
+def test_without_the_setting_no_attachment_is_asked_for(made: Made, server: LangSmith) -> None:
+    copies = made()
+    run = copies.add({"a": PHOTO})
+    copies.published(attachments=False)
+    assert (fetched(server), copies.copied()) == (0, {})
+    assert copies.extras() == {run: {"attachments": [{"name": "a"}]}}
+
+
+@pytest.mark.parametrize("there", [PHOTO[:-1], bytes(len(PHOTO)), b""])
+def test_an_object_with_other_bytes_is_written_anew(made: Made, there: bytes) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    copies.world.put(key_of(copies, PHOTO), there)
+    copies.published()
+    assert copies.copied() == {key_of(copies, PHOTO): PHOTO}
+
+
+def test_what_the_store_gives_no_md5_of_is_read_before_it_is_written_again(made: Made) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    client, place = copies.world.server.client(), {"Bucket": copies.world.store.config.bucket}
+    place["Key"] = key_of(copies, PHOTO)
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    part = client.upload_part(**place, UploadId=upload, PartNumber=1, Body=PHOTO)["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+    client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload=parts)
+    assert client.head_object(**place)["ETag"].strip('"') != hashlib.md5(PHOTO, usedforsecurity=False).hexdigest()
+    before = copies.puts()
+    copies.published()
+    assert copies.puts() - before == 1  # the manifest
+
+
+def test_an_address_that_has_ended_is_asked_for_once_more(made: Made, server: LangSmith) -> None:
+    copies = made()
+    run = copies.add({"a": PHOTO, "b": OTHER})
+
+    def end_all(_: Asked, answer: Answer) -> Answer:
+        server.signatures.clear()
+        return Answer(403, b"Request has expired")
+
+    server.play("/a", end_all)
+    copies.published()
+    assert copies.extras()[run]["attachments"] == [entry_of(copies, "a", PHOTO), entry_of(copies, "b", OTHER)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings", "why"),
+    [
+        (Answer(404, b"gone"), {}, "HTTP 404"),
+        (Answer(403, b"expired"), {}, "HTTP 403"),
+        (Answer(200, b"x", {"Content-Encoding": "gzip"}), {}, "it is sent with the encoding 'gzip'"),
+        (None, {"attachment_mib": 1}, "it has more than 1,048,576 bytes"),
+    ],
+)
+def test_an_attachment_that_is_not_to_be_had_is_named_and_counted(
+    made: Made, server: LangSmith, fault: Answer | None, settings: dict[str, Any], why: str
+) -> None:
+    copies = made(**settings)
+    run = copies.add({"a": PHOTO, "b": OTHER})
+    if fault is not None:
+        server.always["/a"] = lambda _asked, _answer: fault
+    outcome = copies.published()
+    assert outcome.replaced == 1
+    missing, there = copies.extras()[run]["attachments"]
+    assert (missing, there) == ({"name": "a", "missing": why}, entry_of(copies, "b", OTHER))
+    assert copies.copied() == {key_of(copies, OTHER): OTHER}
+    assert copies.verify(deep=True).problems == ()
+    assert copies.published().outcome == "unchanged"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Answer(200, PHOTO[:100], {"Content-Length": str(len(PHOTO))}),
+        Answer(200, PHOTO[:-1], {"Content-Length": str(len(PHOTO))}),
+        Answer(200, b"5\r\nhello\r\n", {"Transfer-Encoding": "chunked", "Content-Length": "10"}),
+        Answer(503, b"later"),
+        Answer(429, b"slowly"),
+    ],
+)
+def test_an_attachment_that_came_cut_or_not_at_all_is_fetched_again(
+    made: Made, server: LangSmith, broken: Answer
+) -> None:
+    copies = made()
+    run = copies.add({"a": PHOTO})
+    server.play("/a", lambda _asked, _answer: broken)
+    copies.published()
+    assert copies.copied() == {key_of(copies, PHOTO): PHOTO}
+    assert copies.extras()[run] == {"attachments": [entry_of(copies, "a", PHOTO)]}
+
+
+def test_a_day_fails_while_an_attachment_never_comes_whole_and_keeps_what_was_copied(
+    made: Made, server: LangSmith
+) -> None:
+    copies = made(source_minutes=0.01)
+    copies.add({"a": PHOTO, "b": OTHER})
+    cut = Answer(200, PHOTO[:100], {"Content-Length": str(len(PHOTO))})
+    server.always["/a"] = lambda _asked, _answer: cut
+    failed = copies.publish()
+    assert isinstance(failed, SourceUnreachableError)
+    assert "100 of 5,120,004 bytes came" in str(failed)
+    assert "signature" not in str(failed)
+    assert not [key for key in copies.world.objects() if key.endswith((".parquet", ".json")) and "day=" in key]
+    del server.always["/a"]
+    copies.published()
+    assert copies.copied().keys() == {key_of(copies, PHOTO), key_of(copies, OTHER)}
+
+
+def test_a_redirect_is_not_followed_and_says_so(made: Made, server: LangSmith) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    server.always["/a"] = lambda _asked, _answer: Answer(302, b"", {"Location": f"{server.storage}/elsewhere"})
+    failed = copies.publish()
+    assert isinstance(failed, SourceUnusableError)
+    assert "leads elsewhere (HTTP 302), which is not followed" in str(failed)
+    assert server.asked("/elsewhere") == []
+
+
+def test_an_address_in_this_network_needs_the_setting(made: Made, server: LangSmith) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    server.storage = "http://169.254.169.254"
+    failed = copies.publish()
+    assert isinstance(failed, SourceUnusableError)
+    assert "169.254.169.254, a link-local or metadata address, which is never allowed" in str(failed)
+
+
+def test_an_address_without_a_host_is_one_of_the_api_itself(made: Made, server: LangSmith) -> None:
+    copies = made()
+    run = copies.add({"a": PHOTO})
+    server.storage = ""
+    copies.published()
+    assert copies.extras()[run] == {"attachments": [entry_of(copies, "a", PHOTO)]}
+
+
+def test_a_run_s_own_attachments_stay_beside_those_that_were_copied(made: Made) -> None:
+    copies = made()
+    run = copies.add({"a": PHOTO}, extra={"attachments": ["mine"]})
+    copies.published()
+    entry = entry_of(copies, "a", PHOTO)
+    assert copies.extras() == {run: {"attachments": ["mine"], "export_attachments": [entry]}}
+    assert copies.verify(deep=True).problems == ()
+
+
+def test_a_server_that_tells_no_attachments_fails_the_day(made: Made, server: LangSmith) -> None:
+    server.unknown = frozenset({"ATTACHMENTS"})
+    copies = made()
+    copies.add({"a": PHOTO})
+    failed = copies.publish()
+    assert isinstance(failed, SourceUnusableError)
+    assert "unknown selects ['ATTACHMENTS']" in str(failed)
+
+
+def test_verify_names_attachments_that_are_missing_or_damaged(made: Made) -> None:
+    copies = made()
+    copies.add({"a": PHOTO, "b": OTHER, "c": b"c"})
+    copies.published()
+    lost, cut, changed = (key_of(copies, content) for content in (PHOTO, OTHER, b"c"))
+    copies.world.delete(lost)
+    copies.world.put(cut, OTHER[:-1])
+    copies.world.put(changed, b"d")
+    quick = {(each.key, each.what) for each in copies.verify().problems}
+    assert quick == {(lost, What.ATTACHMENT_MISSING), (cut, What.ATTACHMENT_DAMAGED)}
+    deep = {(each.key, each.what) for each in copies.verify(deep=True).problems}
+    assert deep == {*quick, (changed, What.ATTACHMENT_DAMAGED)}
+    copies.published()
+    assert copies.verify(deep=True).problems == ()
+    assert set(copies.copied().values()) == {PHOTO, OTHER, b"c"}
+
+
+def test_no_key_is_sent_to_where_attachments_lie(made: Made, server: LangSmith) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    copies.published()
+    assert server.server is not None
+    (asked,) = [each for each in server.server.asked if each.path.startswith("/files/")]
+    assert {name.lower() for name in asked.headers} == {"host", "accept-encoding", "user-agent"}
