@@ -8,11 +8,12 @@ stays: nothing names it, and the next attempt finds it. Nothing deletes attachme
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import IO
 
 from typing_extensions import override
 
-from export_pipeline.errors import AccessDeniedError, DestinationUnavailableError
+from export_pipeline.errors import AccessDeniedError, DestinationUnavailableError, RetryableError
 from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.files.paths import attachment_key
 from export_pipeline.object_store.protocol import Digest, ObjectMissingError, ObjectStore
@@ -23,6 +24,10 @@ MISSING = "extra: an attachment is missing"
 """What the manifest counts attachments by that were not to be had."""
 _IN_MEMORY = MIB
 _BLOCK = 4 * MIB
+
+
+class AttachmentSpoolError(RetryableError):
+    """This machine has no room for an attachment on its way."""
 
 
 class NamedAttachments(AttachmentSink):
@@ -62,7 +67,7 @@ class CopiedAttachments(NamedAttachments):
     def keep(self, pieces: Iterable[bytes]) -> KeptAttachment:
         self._check()
         with SpooledTemporaryFile(_IN_MEMORY, prefix="attachment-") as spool:
-            digest = _digest(pieces, spool.write)
+            digest = _digest(pieces, lambda piece: _spooled(spool, piece))
             kept = self._named(digest)
             if not self._is_there(kept.key, digest, unreadable=False):
                 self._check()
@@ -94,6 +99,16 @@ def sha256_of(store: ObjectStore, key: str, size: int) -> str:
     for start in range(0, size, _BLOCK):
         found.update(store.read(key, start, min(start + _BLOCK, size)))
     return found.hexdigest()
+
+
+def _spooled(spool: IO[bytes], piece: bytes) -> None:
+    try:
+        spool.write(piece)
+    except OSError as error:
+        raise AttachmentSpoolError(
+            f"an attachment cannot be held in {gettempdir()} on its way: {error.strerror}; make room there, or name "
+            "another folder in TMPDIR"
+        ) from None
 
 
 def _digest(pieces: Iterable[bytes], take: Callable[[bytes], object]) -> Digest:

@@ -91,8 +91,8 @@ def _told(connection: GuardedConnection) -> Iterator[None]:
         yield
     except BlockedAddressError as error:
         raise SourceUnusableError(
-            f"attachments lie at {connection.host}, which leads to {error}; in a network of one's own set "
-            f"{PREFIX}ALLOW_PRIVATE_ENDPOINTS=true"
+            f"attachments lie at {connection.host}, which leads to {error} "
+            f"({PREFIX}ALLOW_PRIVATE_ENDPOINTS=true allows private addresses)"
         ) from None
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         cause = "it took too long" if connection.is_late else getattr(error, "strerror", None) or type(error).__name__

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from typing_extensions import override
+
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.client import BadAnswerError
@@ -78,6 +80,12 @@ class AttachedRow(Row):
     attachments: tuple[Attachment, ...]
     extra: str
     metadata: str
+
+    @property
+    @override
+    def size(self) -> int:
+        addresses = sum(len(each.address or "") for each in self.attachments)
+        return sum(map(len, filter(None, self.cells))) + len(self.extra) + len(self.metadata) + addresses
 
 
 def selects(shape: Shape, fields: Collection[str] | None) -> list[str]:
@@ -200,10 +208,8 @@ def attachments_of(run: Cells) -> list[Attachment]:
 
 
 def _attachment(name: str, told: Any) -> Attachment:
-    if not isinstance(told, dict):
-        return Attachment(name, None, told if isinstance(told, str) else None)
-    address, kind = told.get("presigned_url"), told.get("mime_type")
-    return Attachment(name, kind if isinstance(kind, str) and kind else None, str(address) if address else None)
+    address, kind = (told.get("presigned_url"), told.get("mime_type")) if isinstance(told, dict) else (told, None)
+    return Attachment(name, *(each if isinstance(each, str) and each else None for each in (kind, address)))
 
 
 def named(attachment: Attachment) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urljoin
 
 from typing_extensions import override
 
@@ -90,7 +89,8 @@ class Runs(Listing):
         if address is None:
             raise RefusedFileError("the API gives no address of it")
         # Some servers give the path alone, on their own host.
-        with fetched(urljoin(f"{self._api.address}/", address), self._files, stop=self.stop) as file:
+        whole = address if "://" in address else f"{self._api.address}/{address.lstrip('/')}"
+        with fetched(whole, self._files, stop=self.stop) as file:
             kept = sink.keep(file.pieces)
         kind = attachment.mime_type or file.mime_type
         told = named(replace(attachment, mime_type=kind))

@@ -1,14 +1,25 @@
 """Attachments of LangSmith's runs, copied into the bucket and proven there."""
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 import pytest
 
-from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
+from export_pipeline.errors import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    SourceUnreachableError,
+    SourceUnusableError,
+)
+from export_pipeline.exports.commit import attachments
 from export_pipeline.exports.proof.verify.report import What
+from export_pipeline.object_store.protocol import Digest, ObjectInfo
+from export_pipeline.object_store.s3.store import S3Store
 from export_pipeline_tests.servers import Weed
 from export_pipeline_tests.servers.http import Answer, Asked
 from export_pipeline_tests.servers.langsmith import TENANT, LangSmith
@@ -117,7 +128,9 @@ def test_what_the_store_gives_no_md5_of_is_read_before_it_is_written_again(made:
     assert copies.puts() - before == 1  # the manifest
 
 
-def test_an_address_that_has_ended_is_asked_for_once_more(made: Made, server: LangSmith) -> None:
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_an_address_that_has_ended_is_asked_for_once_more(made: Made, server: LangSmith, has_v2: bool) -> None:
+    server.has_v2 = has_v2
     copies = made()
     run = copies.add({"a": PHOTO, "b": OTHER})
 
@@ -262,3 +275,47 @@ def test_no_key_is_sent_to_where_attachments_lie(made: Made, server: LangSmith) 
     assert server.server is not None
     (asked,) = [each for each in server.server.asked if each.path.startswith("/files/")]
     assert {name.lower() for name in asked.headers} == {"host", "accept-encoding", "user-agent"}
+
+
+def test_a_store_that_does_not_keep_what_it_took_fails_the_day(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    write = S3Store.put_file
+
+    def cut(self: S3Store, key: str, file: IO[bytes], digest: Digest) -> None:
+        write(self, key, file, digest)
+        self.put(key, PHOTO[:-1])
+
+    monkeypatch.setattr(S3Store, "put_file", cut)
+    failed = copies.publish()
+    assert isinstance(failed, DestinationUnavailableError)
+    assert f"taken {key_of(copies, PHOTO)} and does not give back what was written" in str(failed)
+
+
+def test_without_the_right_to_read_an_answer_is_believed(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    look = S3Store.stat
+
+    def stat(self: S3Store, key: str) -> ObjectInfo | None:
+        if "/attachments/" in key:
+            raise AccessDeniedError("no right", code="403")
+        return look(self, key)
+
+    monkeypatch.setattr(S3Store, "stat", stat)
+    copies.published()
+    assert copies.copied() == {key_of(copies, PHOTO): PHOTO}
+
+
+def test_a_machine_without_room_says_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+
+    class Full(SpooledTemporaryFile[bytes]):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(attachments, "SpooledTemporaryFile", Full)
+    failed = copies.publish()
+    assert isinstance(failed, attachments.AttachmentSpoolError)
+    assert "on its way: No space left on device; make room there" in str(failed)
