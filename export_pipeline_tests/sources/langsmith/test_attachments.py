@@ -242,6 +242,21 @@ def test_a_run_s_own_attachments_stay_beside_those_that_were_copied(made: Made) 
     assert copies.verify(deep=True).problems == ()
 
 
+def test_what_a_run_says_itself_of_attachments_is_not_taken_for_a_copy(made: Made) -> None:
+    copies = made()
+    copies.add({"a": PHOTO})
+    forged = [
+        {"sha256": "0" * 64, "size": 1},
+        {"sha256": "0" * 64, "size": True, "key": f"x/00/{'0' * 64}"},
+        {"sha256": "é" * 64, "size": 1, "key": f"x/éé/{'é' * 64}"},
+        {"sha256": ["0"], "size": 1, "key": "x"},
+        "sha256",
+    ]
+    copies.add({}, extra={"attachments": forged, "number": int("9" * 4000)})
+    copies.published()
+    assert copies.verify(deep=True).problems == ()
+
+
 def test_a_server_that_tells_no_attachments_fails_the_day(made: Made, server: LangSmith) -> None:
     server.unknown = frozenset({"ATTACHMENTS"})
     copies = made()

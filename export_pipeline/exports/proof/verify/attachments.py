@@ -15,6 +15,8 @@ from export_pipeline.files.paths import attachment_key
 from export_pipeline.object_store.protocol import ObjectMissingError, ObjectStore
 from export_pipeline.sources.protocol import COPIED_ATTACHMENTS
 
+_MOST_DIGITS = 16
+
 Finding = tuple[What, str | None, str | None, str]
 """What is wrong, what was expected, what was found, and the key."""
 
@@ -55,7 +57,10 @@ class AttachmentNames:
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
     """What is said of the copied ones: a run that has members of its own by that name may say anything there."""
-    extra = json.loads(text)
+    try:
+        extra = json.loads(text, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return  # nothing that was copied is named so
     for name in COPIED_ATTACHMENTS:
         listed = extra.get(name) if isinstance(extra, dict) else None
         for entry in listed if isinstance(listed, list) else ():
@@ -63,8 +68,13 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
+def _whole(digits: str) -> int:
+    """A number of JSON; one that is longer than any size, which Python may refuse to read, is none."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else -1
+
+
 def _is_copied(entry: dict[str, Any]) -> bool:
     sha256, size, key = (entry.get(name) for name in ("sha256", "size", "key"))
     if not isinstance(sha256, str) or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         return False
-    return isinstance(size, int) and size >= 0 and isinstance(key, str) and key.endswith(f"/{sha256[:2]}/{sha256}")
+    return type(size) is int and size >= 0 and isinstance(key, str) and key.endswith(f"/{sha256[:2]}/{sha256}")
