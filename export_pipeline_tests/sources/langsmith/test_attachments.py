@@ -2,8 +2,10 @@
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -17,9 +19,14 @@ from export_pipeline.errors import (
     SourceUnusableError,
 )
 from export_pipeline.exports.commit import attachments
+from export_pipeline.exports.commit.day import DayRequest
+from export_pipeline.exports.commit.publish import publish_day
+from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
 from export_pipeline.exports.proof.verify.report import What
 from export_pipeline.object_store.protocol import Digest, ObjectInfo
 from export_pipeline.object_store.s3.store import S3Store
+from export_pipeline.runs.window import DayWindow, Window
+from export_pipeline_tests.exports.world import FIRST, ROWS, World
 from export_pipeline_tests.servers import Weed
 from export_pipeline_tests.servers.http import Answer, Asked
 from export_pipeline_tests.servers.langsmith import TENANT, LangSmith
@@ -255,6 +262,25 @@ def test_what_a_run_says_itself_of_attachments_is_not_taken_for_a_copy(made: Mad
     copies.add({}, extra={"attachments": forged, "number": int("9" * 4000)})
     copies.published()
     assert copies.verify(deep=True).problems == ()
+
+
+def test_a_store_without_attachments_is_exported_as_ever(seaweedfs: Weed, tmp_path: Path) -> None:
+    with closing(World.make(seaweedfs, tmp_path)) as world:
+        parts: dict[str, Any] = {"control": world.control, "store": world.store, "source": world.source}
+        publisher = Publisher(limits=PublishLimits(attachments=True), **parts)
+        request = DayRequest(world.export, DayWindow(FIRST, Window.of_day(FIRST)), owner="process:test:1")
+        outcome = publish_day(publisher, request)
+        assert (outcome.outcome, outcome.rows) == ("committed", ROWS)
+        assert json.loads(world.get(world.manifest(FIRST)))["attachments"] is None
+
+
+def test_the_manifest_counts_attachments_once_for_each_run_that_has_them(made: Made) -> None:
+    copies = made()
+    for _ in range(3):
+        copies.add({"a": PHOTO, "b": b""})
+    copies.published()
+    (manifest,) = [key for key in copies.world.objects() if "/day=" in key and key.endswith(".json")]
+    assert json.loads(copies.world.get(manifest))["attachments"] == {"count": 6, "bytes": 3 * len(PHOTO)}
 
 
 def test_a_server_that_tells_no_attachments_fails_the_day(made: Made, server: LangSmith) -> None:
