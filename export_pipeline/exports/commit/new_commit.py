@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports.commit import transitions
-from export_pipeline.exports.commit.attachments import CopiedAttachments
+from export_pipeline.exports.commit.attachments import MISSING, CopiedAttachments
 from export_pipeline.exports.commit.claim import StaleUpload
 from export_pipeline.exports.commit.complete import carry_out
 from export_pipeline.exports.commit.day import DayRequest
@@ -14,7 +14,13 @@ from export_pipeline.exports.commit.fence import abandon, abort_others
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit.manifest import day_manifest, with_upload
 from export_pipeline.exports.commit.publisher import Attempt
-from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, refuse_vanishing, unchanged
+from export_pipeline.exports.commit.rules import (
+    Committed,
+    refuse_losing_attachments,
+    refuse_shrinking,
+    refuse_vanishing,
+    unchanged,
+)
 from export_pipeline.exports.commit.stream import DuplicateFilter, StreamedDay, footer_of, stream_day
 from export_pipeline.exports.commit.transitions import FinishedCommit
 from export_pipeline.files.manifest import Manifest
@@ -236,6 +242,13 @@ class NewCommit:
                 committed=committed.rows,
                 rows=manifest.rows,
                 rejected=manifest.rejected.by_reason,
+                allow_shrink=allow_shrink,
+            )
+            refuse_losing_attachments(
+                day,
+                committed=committed.manifest.get("attachments"),
+                copied=manifest.attachments.count if manifest.attachments else 0,
+                missing=manifest.replaced.get(MISSING, 0),
                 allow_shrink=allow_shrink,
             )
 

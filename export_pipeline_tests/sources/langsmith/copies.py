@@ -51,11 +51,13 @@ class Copies:
         control = self.world.control
         return standing_table(control, find_project(control, "chat"), self.world.settings)
 
-    def publish(self, *, attachments: bool = True) -> DayOutcome | ExportPipelineError:
+    def publish(self, *, attachments: bool = True, allow_shrink: bool = False) -> DayOutcome | ExportPipelineError:
         """Exports the day."""
         limits = PublishLimits(lease_seconds=5.0, patience=5.0, settle=0.3, attachments=attachments)
         publisher = Publisher(control=self.world.control, store=self.world.store, source=self.source, limits=limits)
-        request = DayRequest(self.table, DayWindow(DAY, Window.of_day(DAY)), owner="process:test:1")
+        request = DayRequest(
+            self.table, DayWindow(DAY, Window.of_day(DAY)), owner="process:test:1", allow_shrink=allow_shrink
+        )
         return dict(publish_days(publisher, [request]))[DAY]
 
     def published(self, **options: bool) -> DayOutcome:

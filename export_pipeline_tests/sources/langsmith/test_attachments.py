@@ -15,6 +15,7 @@ import pytest
 from export_pipeline.errors import (
     AccessDeniedError,
     DestinationUnavailableError,
+    ShrunkError,
     SourceUnreachableError,
     SourceUnusableError,
 )
@@ -262,6 +263,20 @@ def test_what_a_run_says_itself_of_attachments_is_not_taken_for_a_copy(made: Mad
     copies.add({}, extra={"attachments": forged, "number": int("9" * 4000)})
     copies.published()
     assert copies.verify(deep=True).problems == ()
+
+
+def test_a_day_keeps_the_attachments_that_are_not_to_be_had_any_more(made: Made, server: LangSmith) -> None:
+    copies = made()
+    run = copies.add({"a": PHOTO, "b": OTHER})
+    copies.published()
+    before = copies.extras()
+    del server.files[run, "a"]
+    kept = copies.publish()
+    assert isinstance(kept, ShrunkError)
+    assert "1 attachments are not to be had any more, and 1 are; 2 are committed" in str(kept)
+    assert copies.extras() == before
+    assert copies.published(allow_shrink=True).outcome == "committed"
+    assert copies.extras()[run]["attachments"][0] == {"name": "a", "missing": "HTTP 404"}
 
 
 def test_a_store_without_attachments_is_exported_as_ever(seaweedfs: Weed, tmp_path: Path) -> None:
