@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     source_intervals: int = Field(
         4, ge=1, le=16, description="Intervals of a day that are read at once from a trace store behind an API."
     )
+    export_attachments: bool = Field(
+        False, description="Copies the attachments of LangSmith's runs into the bucket, beside the days."
+    )
+    attachment_mib: int = Field(
+        256, ge=1, le=4096, description="Largest attachment that is copied, MiB; a larger one is named as missing."
+    )
     tenant_id: uuid.UUID = Field(
         uuid.UUID("5f0c1c5e-6a5b-4c1d-9f3e-0b7e6d2a4c11"),
         description="Workspace where the store has none, and that commands work in; "

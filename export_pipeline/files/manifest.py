@@ -162,6 +162,13 @@ class ManifestFile(_Part):
     last_id: Label | None = None
 
 
+class ManifestAttachments(_Part):
+    """The attachments that the day's runs name, once for each run that has them."""
+
+    count: Count
+    bytes: Count
+
+
 class Signature(_Part):
     """Who vouches for a commit: an Ed25519 signature of the manifest's canonical JSON without `sha256` and this."""
 
@@ -203,6 +210,9 @@ class Manifest(_Part):
     )
     replaced: dict[Text, Count] = Field(
         default_factory=dict, description="Cells that were changed, counted by column and kind of change."
+    )
+    attachments: ManifestAttachments | None = Field(
+        default=None, description="What was copied of the runs' attachments; null where they are not copied."
     )
     file: ManifestFile | None = Field(default=None, description="Null where there are no rows.")
     schema_fingerprint: Sha256 = Field(description="SHA-256 of the file's columns and types.")

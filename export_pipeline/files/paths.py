@@ -1,8 +1,8 @@
 """Where things lie in the bucket: every key is built here and taken apart here, and nowhere else.
 
 Below `<prefix>/export_id=…/` lie Parquet files only, because readers glob there. Manifests lie in a sibling tree,
-`<prefix>/_export_pipeline/`. Keys hold ids, dates and numbers, never names: ids are written again from their
-`UUID`, so nothing that a trace store holds can reach a path.
+`<prefix>/_export_pipeline/`, attachments in `<prefix>/attachments/`. Keys hold ids, dates, numbers and hashes, never
+names: ids are written again from their `UUID`, so nothing that a trace store holds can reach a path.
 """
 
 import re
@@ -194,6 +194,12 @@ def _base(prefix: str) -> str:
     if "=" in prefix or any(part in {"", ".", ".."} for part in prefix.split("/")):
         raise ValueError(f"{prefix!r} is not a valid prefix: parts must not be empty, '.' or '..', nor contain '='")
     return f"{prefix}/"
+
+
+def attachment_key(prefix: str, tenant_id: uuid.UUID, session_id: uuid.UUID, sha256: str) -> str:
+    """The key of an attachment of a project's runs, by its content: all days and exports share it."""
+    folder = f"{_base(prefix)}attachments/tenant_id={tenant_id}/session_id={session_id}"
+    return _checked(f"{folder}/{sha256[:2]}/{sha256}")
 
 
 def _project(root: str, export_id: uuid.UUID, tenant_id: uuid.UUID, session_id: uuid.UUID) -> str:

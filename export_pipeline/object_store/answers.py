@@ -14,7 +14,7 @@ from xml.parsers import expat
 from botocore import awsrequest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from export_pipeline.object_store.deadline import Deadline
+from export_pipeline.deadline import Deadline
 
 SMALL_BYTES = 64 * 1024
 LISTING_BYTES = 8 * 1024 * 1024

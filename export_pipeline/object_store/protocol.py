@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import IO, Protocol
 
 from export_pipeline.errors import DestinationRefusedError, RetryableError
 from export_pipeline.object_store.config import DestinationConfig
@@ -25,6 +25,15 @@ class ObjectInfo:
     etag: str
     version_id: str | None
     modified: datetime
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What the bytes of a file come to; hashes in hexadecimal. MD5 is what stores compare."""
+
+    size: int
+    sha256: str
+    md5: str
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,9 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, body: bytes) -> None:
         """Writes an object, whatever is there."""
+
+    def put_file(self, key: str, file: IO[bytes], digest: Digest) -> None:
+        """Writes an object of any size out of a seekable file, whatever is there."""
 
     def put_once(self, key: str, body: bytes) -> bool:
         """Writes an object unless another one is there: True where `body` is there now, False where other bytes are.

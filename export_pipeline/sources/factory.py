@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.errors import SettingsError
-from export_pipeline.settings import PREFIX, Settings
+from export_pipeline.settings import MIB, PREFIX, Settings
 from export_pipeline.sources.http.address import Address
 from export_pipeline.sources.http.budget import Budgets, OwnBudget, budget_id
 from export_pipeline.sources.mapping import DEFAULT_MAPPING, load_mapping
@@ -71,6 +71,7 @@ def open_source(settings: Settings, *, budgets: Budgets | None = None) -> RunSou
 
 def _langsmith(settings: Settings, budgets: Budgets | None) -> RunSource:
     from export_pipeline.sources.http.client import Access
+    from export_pipeline.sources.http.files import FileLimits
     from export_pipeline.sources.langsmith.api import RATES, Api
     from export_pipeline.sources.langsmith.source import LangSmithSource
 
@@ -82,7 +83,8 @@ def _langsmith(settings: Settings, budgets: Budgets | None) -> RunSource:
     access = Access(service="LangSmith", headers=headers, secrets=(key,), advice=advice)
     clients = _Clients(settings, _LANGSMITH, access, budgets)
     api = Api(clients.made(key, rate=settings.source_rate or RATES["v2"]), rate=settings.source_rate)
-    return _connected(LangSmithSource(api, at_once=settings.source_intervals))
+    files = FileLimits(settings.attachment_mib * MIB, settings.private_endpoints)
+    return _connected(LangSmithSource(api, at_once=settings.source_intervals, files=files))
 
 
 def _langfuse_cloud(settings: Settings, budgets: Budgets | None) -> RunSource:

@@ -10,7 +10,7 @@ are in no window and are counted by `outside`. Parsing, checking and setting bad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -184,6 +184,29 @@ class Pace:
     requests: Callable[[int], int]
 
 
+COPIED_ATTACHMENTS = ("attachments", "export_attachments")
+"""What copied attachments are called in `extra`; the second where a run has a member of its own by the first name."""
+
+
+@dataclass(frozen=True)
+class KeptAttachment:
+    """Where the bytes of a run's attachment lie in the bucket, or would; `sha256` in hexadecimal."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+class AttachmentSink(Protocol):
+    """Takes the attachments of a day's runs. Its methods may be called from several threads at once."""
+
+    def keep(self, pieces: Iterable[bytes]) -> KeptAttachment:
+        """Takes one to its end; where `pieces` raises, nothing is kept."""
+
+    def miss(self) -> None:
+        """Counts one that is not to be had; its run says why."""
+
+
 class RunSnapshot(Protocol):
     """The rows of one project and window, read in one read-only snapshot of the store."""
 
@@ -193,6 +216,13 @@ class RunSnapshot(Protocol):
 
         To be asked for before the batches are begun, or after their end.
         """
+
+    def keep_attachments(self, sink: AttachmentSink) -> bool:  # noqa: ARG002 - none are given to it
+        """Before the batches: lets them give attachments to the sink and name in `extra` what came of them.
+
+        False where the store has none.
+        """
+        return False
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batches in the raw schema, ordered by start_time and then id; to be iterated once."""

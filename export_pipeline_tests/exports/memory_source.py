@@ -20,6 +20,7 @@ from export_pipeline.sources.protocol import (
     Pace,
     Project,
     ProjectKey,
+    RunSnapshot,
     SourceReport,
     UnassignedRows,
 )
@@ -160,7 +161,7 @@ class MemorySource:
 
 
 @dataclass
-class MemorySnapshot:
+class MemorySnapshot(RunSnapshot):
     """What `open` gives."""
 
     rows: Sequence[Row]

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from export_pipeline.addresses import why_blocked
 from export_pipeline.errors import DestinationRefusedError, DestinationUnavailableError
 from export_pipeline.object_store import endpoint as endpoint_module
 from export_pipeline.object_store.config import SETTING_NAMES, Credentials, DestinationConfig
-from export_pipeline.object_store.endpoint import Endpoint, check_addresses, parse_endpoint, why_blocked
+from export_pipeline.object_store.endpoint import Endpoint, check_addresses, parse_endpoint
 from export_pipeline.object_store.s3.client import make_client
 from export_pipeline.object_store.s3.store import S3Store
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -54,7 +54,8 @@ def http_server(answer: Callable[[Asked], Answer]) -> Iterator[HttpServer]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(found.body)
+                with suppress(ConnectionError):  # the other side may have heard enough
+                    self.wfile.write(found.body)
 
         do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 -- the base class wants these names
 

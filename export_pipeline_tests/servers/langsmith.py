@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from export_pipeline.runs.filter import read_filter
 from export_pipeline.runs.filter_tree import And, Compare, Filter, Has, Or
@@ -99,7 +99,8 @@ class LangSmith:
 
     `has_v2`: whether it is one of version 0.16 or later. `upper_is_inside`, `lower_is_inside`: whether a run that
     starts at a bound of a query is listed. `unknown`: selects that it does not know. `faults` change the next answers
-    of paths that end with a text, one each; `always` changes all of them.
+    of paths that end with a text, one each; `always` changes all of them. `files` are the bytes of attachments by run
+    and name; their addresses lie at `storage`, and hold while their signatures are among `signatures`.
     """
 
     projects: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -113,6 +114,9 @@ class LangSmith:
     unknown: frozenset[str] = frozenset()
     lock: threading.RLock = field(default_factory=threading.RLock)
     server: HttpServer | None = None
+    storage: str = "https://storage.example"
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    signatures: set[str] = field(default_factory=set)
 
     @property
     def port(self) -> int:
@@ -178,6 +182,8 @@ class LangSmith:
         return found
 
     def _answer(self, asked: Asked) -> Answer:
+        if _path(asked).startswith("/files/"):
+            return self._file(asked)
         headers = {name.lower(): value for name, value in asked.headers.items()}
         if headers.get("x-api-key") != KEY:
             raise _RefusedError(401 if "x-api-key" not in headers else 403, f"no such key: {headers.get('x-api-key')}")
@@ -327,7 +333,7 @@ class LangSmith:
             "EXTRA": extra,
             "METADATA": metadata,
             "FEEDBACK_STATS": self._feedback_of(run),
-            "ATTACHMENTS": {name: self._signed(name) for name in run.get("attachments") or ()} or None,
+            "ATTACHMENTS": {name: self._signed(run, name) for name in run.get("attachments") or ()} or None,
         }
         return _object({name.lower(): shown.get(name) for name in selects})
 
@@ -337,17 +343,29 @@ class LangSmith:
         shown["parent_run_ids"] = ancestors
         shown["parent_run_id"] = ancestors[-1] if ancestors else None
         shown["s3_urls"] = {
-            f"attachment.{name}": {"presigned_url": self._signed(name), "mime_type": kind}
+            f"attachment.{name}": {"presigned_url": self._signed(run, name), "mime_type": kind}
             for name, kind in (run.get("attachments") or {}).items()
         }
         for name in _COSTS:
             shown[name] = None if run.get(name) is None else str(run[name])
         return _object({name: shown.get(name) for name in selects})
 
-    @staticmethod
-    def _signed(name: str) -> str:
-        """An address that is another one each time."""
-        return f"https://storage.example/{name}?signature={uuid.uuid4()}"
+    def _signed(self, run: Run, name: str) -> str:
+        """An address that is another one each time, and good until it ends."""
+        signature = str(uuid.uuid4())
+        self.signatures.add(signature)
+        return f"{self.storage}/files/{run['id']}/{quote(name)}?signature={signature}"
+
+    def _file(self, asked: Asked) -> Answer:
+        """An attachment, to whoever has an address of it that has not ended: no key is asked for, or taken."""
+        if "x-api-key" in {name.lower() for name in asked.headers}:
+            raise _RefusedError(400, "the key is nobody's business here")
+        if parse_qs(urlsplit(asked.path).query).get("signature", [""])[0] not in self.signatures:
+            raise _RefusedError(403, "Request has expired")
+        _, _, run, name = _path(asked).split("/")
+        if (content := self.files.get((run, unquote(name)))) is None:
+            raise _RefusedError(404, "no such file")
+        return Answer(200, content, {"Content-Type": "image/png"})
 
     def _feedback_of(self, run: Run) -> dict[str, Any]:
         return _feedback([each for each in self.feedback if each["run_id"] == run["id"]])

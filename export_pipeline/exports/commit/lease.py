@@ -139,6 +139,10 @@ class Lease:
     def progress(self, *, rows_read: int, bytes_uploaded: int) -> None:
         """What the next heartbeat writes; raises what the last one met: `LeaseLostError` or `DayCancelledError`."""
         self._rows_read, self._bytes_uploaded = rows_read, bytes_uploaded
+        self.check()
+
+    def check(self) -> None:
+        """Raises what the last heartbeat met, as `progress` does."""
         if self._failure is not None:
             raise self._failure
 

@@ -90,6 +90,7 @@ def day_manifest(
             rows=tuple(RejectedRun(**dataclasses.asdict(row)) for row in counters.rejected),
         ),
         replaced=dict(counters.replaced),
+        attachments=streamed.attachments,
         file=file if facts.rows else None,
         schema_fingerprint=schema_fingerprint(schema),
         fields=table.fields,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from export_pipeline.errors import DayCancelledError, RowCountError, ShrunkError
 from export_pipeline.exports.commit import transitions
+from export_pipeline.exports.commit.attachments import MISSING, CopiedAttachments
 from export_pipeline.exports.commit.claim import StaleUpload
 from export_pipeline.exports.commit.complete import carry_out
 from export_pipeline.exports.commit.day import DayRequest
@@ -13,7 +14,13 @@ from export_pipeline.exports.commit.fence import abandon, abort_others
 from export_pipeline.exports.commit.intent import Intent, PlannedDelete, PlannedUpload
 from export_pipeline.exports.commit.manifest import day_manifest, with_upload
 from export_pipeline.exports.commit.publisher import Attempt
-from export_pipeline.exports.commit.rules import Committed, refuse_shrinking, refuse_vanishing, unchanged
+from export_pipeline.exports.commit.rules import (
+    Committed,
+    refuse_losing_attachments,
+    refuse_shrinking,
+    refuse_vanishing,
+    unchanged,
+)
 from export_pipeline.exports.commit.stream import DuplicateFilter, StreamedDay, footer_of, stream_day
 from export_pipeline.exports.commit.transitions import FinishedCommit
 from export_pipeline.files.manifest import Manifest
@@ -23,7 +30,7 @@ from export_pipeline.object_store.upload import BufferedUpload, PartUpload, Uplo
 from export_pipeline.runs.schema import arrow_schema, select_fields
 from export_pipeline.runs.times import microseconds
 from export_pipeline.runs.transform import RunTransform
-from export_pipeline.sources.protocol import RunSource
+from export_pipeline.sources.protocol import RunSnapshot, RunSource
 
 _READINGS = 4
 """How often a day is read at most: once more than needed where ids come twice, and again where new ones turn up."""
@@ -133,6 +140,7 @@ class NewCommit:
         )
         with source.open(table.project_key, self._day.window, table.fields, filter=table.tree) as snapshot:
             attempt.on_step("snapshot")
+            attachments = self._attachments(snapshot)
             streamed = stream_day(
                 snapshot,
                 day=self._day.day,
@@ -142,7 +150,15 @@ class NewCommit:
                 duplicates=duplicates,
             )
         attempt.on_step("streamed")
-        return streamed
+        return streamed if streamed is None or attachments is None else streamed.with_attachments(attachments)
+
+    def _attachments(self, snapshot: RunSnapshot) -> CopiedAttachments | None:
+        """What copies the attachments of a reading, where they are wanted."""
+        attempt = self._attempt
+        if not attempt.limits.attachments:
+            return None
+        copies = CopiedAttachments(attempt.table, attempt.store, attempt.lease.check)
+        return copies if snapshot.keep_attachments(copies) else None
 
     def _on_batch(self, rows: int, size: int) -> None:
         self._attempt.lease.progress(rows_read=rows, bytes_uploaded=self._upload_buffer.bytes)
@@ -226,6 +242,13 @@ class NewCommit:
                 committed=committed.rows,
                 rows=manifest.rows,
                 rejected=manifest.rejected.by_reason,
+                allow_shrink=allow_shrink,
+            )
+            refuse_losing_attachments(
+                day,
+                committed=committed.manifest.get("attachments"),
+                copied=manifest.attachments.count if manifest.attachments else 0,
+                missing=manifest.replaced.get(MISSING, 0),
                 allow_shrink=allow_shrink,
             )
 

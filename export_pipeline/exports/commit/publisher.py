@@ -39,6 +39,7 @@ class PublishLimits:
     `patience`: how long an unreachable store or control database is ridden out in the middle of a day. `settle`: how
     long an object is looked for after its upload has gone, before the upload counts as removed by somebody else.
     `small_rows` and `small_bytes`: days below both may be published side by side, at most `side_by_side` of them.
+    `attachments`: whether attachments of runs are copied.
     """
 
     part_bytes: int = 16 * MIB
@@ -49,6 +50,7 @@ class PublishLimits:
     side_by_side: int = 8
     small_rows: int = 2000
     small_bytes: int = 8 * MIB
+    attachments: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "PublishLimits":
@@ -57,6 +59,7 @@ class PublishLimits:
             part_bytes=settings.part_size_mib * MIB,
             row_group_bytes=settings.row_group_mib * MIB,
             lease_seconds=settings.lease_seconds,
+            attachments=settings.export_attachments,
         )
 
 

@@ -73,6 +73,20 @@ def refuse_vanishing(
         )
 
 
+def refuse_losing_attachments(
+    day: date, *, committed: Mapping[str, Any] | None, copied: int, missing: int, allow_shrink: bool
+) -> None:
+    """Raises `ShrunkError` where attachments are missing now and fewer are copied than the committed runs name.
+
+    `committed` is what its manifest says of them.
+    """
+    if committed is not None and missing and copied < committed["count"] and not allow_shrink:
+        raise ShrunkError(
+            f"{day}: {missing:,} attachments are not to be had any more, and {copied:,} are; {committed['count']:,} "
+            "are committed, and that file is kept. If fewer are right, export the day again with `allow_shrink`"
+        )
+
+
 _SAME = ("rows", "rejected", "replaced", "fields", "format_version", "compression", "schema_fingerprint")
 
 

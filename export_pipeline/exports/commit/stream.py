@@ -12,7 +12,8 @@ import polars as pl
 import pyarrow as pa
 
 from export_pipeline.errors import RowCountError
-from export_pipeline.files.manifest import MAX_REJECTED_LISTED
+from export_pipeline.exports.commit.attachments import MISSING, NamedAttachments
+from export_pipeline.files.manifest import MAX_REJECTED_LISTED, ManifestAttachments
 from export_pipeline.files.parquet import DayFile, FileFacts
 from export_pipeline.runs.arrays import flags_array
 from export_pipeline.runs.rejected import RejectedRow
@@ -101,11 +102,21 @@ class Counters:
 
 @dataclass(frozen=True)
 class StreamedDay:
-    """A day that was read to its end and written as a file that nobody sees yet."""
+    """A day that was read to its end and written as a file that nobody sees yet.
+
+    `attachments` are those of its runs, where they were copied.
+    """
 
     facts: FileFacts
     counters: Counters
     fingerprint: DayFingerprint
+    attachments: ManifestAttachments | None = None
+
+    def with_attachments(self, copied: NamedAttachments) -> "StreamedDay":
+        """The same with its attachments, of which those that are missing count as replaced."""
+        if copied.missing:
+            self.counters.replaced[MISSING] += copied.missing
+        return replace(self, attachments=ManifestAttachments(count=copied.count, bytes=copied.bytes))
 
 
 def stream_day(

@@ -9,28 +9,23 @@ The body is JSON: `id`, `kind`, `at`, `text`, `detail`. Three headers come with 
 
 Any status from 200 to 299 counts as received; anything else, a redirect too, is tried again with growing pauses for
 three days; so is a notice whose answer has not come within ten seconds. The address obeys the rules of endpoints
-(`object_store.endpoint`): none that the name resolves to may be private unless ALLOW_PRIVATE_ENDPOINTS says so, and
+(`addresses`): none that the name resolves to may be private unless ALLOW_PRIVATE_ENDPOINTS says so, and
 those are the ones that are connected to. No proxy is used.
 """
 
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import json
-import socket
-import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.database import ControlDatabase
 from export_pipeline.exports.watch.notices import Notice, due_notices, mark_failed, mark_sent
-from export_pipeline.object_store.deadline import Deadline
-from export_pipeline.object_store.endpoint import why_blocked
+from export_pipeline.guarded import BlockedAddressError, GuardedConnection
 from export_pipeline.runs.times import SECOND, instant
 from export_pipeline.settings import PREFIX, Settings
 
@@ -139,12 +134,16 @@ def post(webhook: Webhook, notice: Notice) -> None:
         TIMESTAMP_HEADER: timestamp,
         SIGNATURE_HEADER: signature(webhook.key, timestamp=timestamp, body=body),
     }
-    transaction = _Guarded(webhook)
+    transaction = GuardedConnection(
+        webhook.scheme, webhook.host, webhook.port, allow_private=webhook.allow_private, seconds=ANSWER_SECONDS
+    )
     try:
         transaction.request("POST", webhook.target, body=body, headers=headers)
         status = transaction.getresponse().status  # of the body nothing is read
         if transaction.is_late:
             raise TimeoutError  # headers that break off count as whole ones there
+    except BlockedAddressError as error:
+        raise NotDeliveredError(f"{PREFIX}WEBHOOK_URL leads to {error}") from None
     except (OSError, http.client.HTTPException) as error:
         cause = "no answer in time" if transaction.is_late else _cause(error)
         raise NotDeliveredError(f"{webhook.host} does not take notices: {cause}") from None
@@ -152,67 +151,6 @@ def post(webhook: Webhook, notice: Notice) -> None:
         transaction.close()
     if not 200 <= status < 300:
         raise NotDeliveredError(f"{webhook.host} answers notices with status {status}")
-
-
-class _Guarded(http.client.HTTPConnection):
-    """A connection that looks at its peer before anything is sent, TLS included."""
-
-    def __init__(self, webhook: Webhook) -> None:
-        super().__init__(webhook.host, webhook.port, timeout=ANSWER_SECONDS)
-        self._webhook = webhook
-        self._deadline: Deadline | None = None
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it was ended because the whole took too long."""
-        return self._deadline is not None and self._deadline.passed
-
-    def connect(self) -> None:
-        """Connects to the first of the host's addresses, all of which must be allowed; from then on time is counted."""
-        webhook = self._webhook
-        addresses = socket.getaddrinfo(webhook.host, webhook.port, type=socket.SOCK_STREAM)
-        for _, _, _, _, place in addresses:
-            self._check(str(place[0]))
-        plain = _connected([(family, place) for family, _, _, _, place in addresses])
-        # TLS takes the socket's descriptor over; a copy shuts the same connection down.
-        self._deadline = Deadline(plain.dup(), ANSWER_SECONDS)
-        try:
-            secure = webhook.scheme == "https"
-            self.sock = (
-                ssl.create_default_context().wrap_socket(plain, server_hostname=webhook.host) if secure else plain
-            )
-        except BaseException:
-            plain.close()
-            raise
-
-    def close(self) -> None:
-        """Closes the connection."""
-        if self._deadline is not None:
-            self._deadline.close()
-        super().close()
-
-    def _check(self, text: str) -> None:
-        address = ipaddress.ip_address(text.partition("%")[0])
-        if reason := why_blocked(address, self._webhook.scheme, allow_private=self._webhook.allow_private):
-            raise NotDeliveredError(f"{PREFIX}WEBHOOK_URL leads to {address}, {reason}")
-
-
-def _connected(places: Sequence[tuple[int, Any]]) -> socket.socket:
-    """A connection to the first of the addresses that takes one; the name is not asked again."""
-    failure: OSError | None = None
-    end = time.monotonic() + ANSWER_SECONDS
-    for family, place in places:
-        plain = socket.socket(family, socket.SOCK_STREAM)
-        plain.settimeout(max(0.1, end - time.monotonic()))
-        try:
-            plain.connect(place)
-        except OSError as error:
-            plain.close()
-            failure = error
-        else:
-            plain.settimeout(ANSWER_SECONDS)
-            return plain
-    raise failure or OSError("the name has no address")
 
 
 def _cause(error: Exception) -> str:

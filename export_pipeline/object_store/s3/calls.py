@@ -10,6 +10,7 @@ from typing import Any
 from export_pipeline.backoff import Backoff
 from export_pipeline.errors import DestinationError, DestinationUnavailableError
 from export_pipeline.object_store.config import DestinationConfig
+from export_pipeline.object_store.protocol import Digest
 from export_pipeline.object_store.s3.classify import classify, not_s3
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -60,6 +61,13 @@ def digest_of(body: bytes | bytearray, config: DestinationConfig) -> dict[str, A
     if config.endpoint_url is None:
         return {}
     return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
+
+
+def digest_known(digest: Digest, config: DestinationConfig) -> dict[str, Any]:
+    """The same for a body whose digests are known; its SHA-256 for AWS."""
+    if config.endpoint_url is None:
+        return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(digest.sha256)).decode()}
+    return {"ContentMD5": base64.b64encode(bytes.fromhex(digest.md5)).decode()}
 
 
 class Calls:

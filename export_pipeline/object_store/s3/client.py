@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from export_pipeline.addresses import is_private
 from export_pipeline.errors import AccessDeniedError
 from export_pipeline.object_store.config import Credentials, DestinationConfig
-from export_pipeline.object_store.endpoint import check_addresses, guard_client, is_private, parse_endpoint
+from export_pipeline.object_store.endpoint import check_addresses, guard_client, parse_endpoint
 from export_pipeline.object_store.s3.roles import assume
 
 CONNECT_SECONDS = 5

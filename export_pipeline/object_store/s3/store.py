@@ -9,7 +9,7 @@ The two calls whose repetition would hide what happened are made once: CompleteM
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 from typing_extensions import override
 
@@ -17,6 +17,7 @@ from export_pipeline.errors import DestinationError, DestinationRefusedError, De
 from export_pipeline.object_store.config import Credentials, DestinationConfig
 from export_pipeline.object_store.protocol import (
     Completed,
+    Digest,
     ObjectInfo,
     ObjectMissingError,
     ObjectStore,
@@ -25,7 +26,7 @@ from export_pipeline.object_store.protocol import (
     ReaderAccess,
     UploadGoneError,
 )
-from export_pipeline.object_store.s3.calls import Calls, body_of, digest_of, etag_of, version_of
+from export_pipeline.object_store.s3.calls import Calls, body_of, digest_known, digest_of, etag_of, version_of
 from export_pipeline.object_store.s3.client import make_client, upload_options
 from export_pipeline.object_store.s3.listing import listed
 from export_pipeline.object_store.s3.reader_access import reader_access
@@ -214,6 +215,26 @@ class S3Store(ObjectStore):
             "PutObject", Key=key, Body=body, ContentType=content_type(key), **digest_of(body, self.config)
         )
         self._calls.required(answer, "ETag", "PutObject")
+
+    @override
+    def put_file(self, key: str, file: IO[bytes], digest: Digest) -> None:
+        backoff = self._calls.backoff()
+        sent: dict[str, Any] = {
+            "Key": key,
+            "ContentType": content_type(key),
+            "ContentLength": digest.size,
+            **digest_known(digest, self.config),
+        }
+        while True:
+            file.seek(0)
+            try:
+                answer = self._calls.once("PutObject", Body=file, **sent)
+            except DestinationUnavailableError:
+                if not backoff.wait():
+                    raise
+            else:
+                self._calls.required(answer, "ETag", "PutObject")
+                return
 
     @override
     def put_once(self, key: str, body: bytes) -> bool:

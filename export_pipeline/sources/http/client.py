@@ -28,7 +28,8 @@ FIRST_PAUSE = 0.5
 """Before a request is repeated, in seconds; each further one is twice as long."""
 _BAD_ANSWERS = 4
 """Answers to one request that may be unreadable before it counts as failed."""
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+"""Statuses after which asking again may help."""
 _SHOWN_CHARACTERS = 300
 _LOOK_SECONDS = 0.1
 """How often somebody who waits for others looks whether it is to stop."""
@@ -83,6 +84,11 @@ class Client:
         self._pool = _pool(base)
 
     @property
+    def patience(self) -> float:
+        """How long any answer is waited for, in seconds."""
+        return self._patience
+
+    @property
     def service(self) -> str:
         """What errors call the API."""
         return self._access.service
@@ -117,7 +123,7 @@ class Client:
                     return read(text)
                 if status == 413:
                     raise TooLargeError
-                if status not in _AGAIN:
+                if status not in AGAIN:
                     raise self._refusal(status, text)
                 failure, pause = f"HTTP {status}: {self._shown(text)}", self._wait_for(status, headers)
                 is_slow = status == 429

@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Protocol
 
 import pyarrow as pa
+from typing_extensions import override
 
 from export_pipeline.backoff import Backoff
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
@@ -28,7 +29,7 @@ from export_pipeline.runs.window import Window
 from export_pipeline.sources.http.client import TooLargeError
 from export_pipeline.sources.http.intervals import Interval, cut
 from export_pipeline.sources.http.rows import Row, RowPage, batch_of
-from export_pipeline.sources.protocol import DayFingerprint, RunSnapshot
+from export_pipeline.sources.protocol import AttachmentSink, DayFingerprint, RunSnapshot
 
 BATCH_ROWS = 1_000
 FIRST_PAUSE = 0.5
@@ -68,6 +69,10 @@ class Listing(Protocol):
         """The rows of the next interval, with what has to be asked for apart from pages; asked in order."""
         return rows
 
+    def keep_attachments(self, sink: AttachmentSink) -> bool:  # noqa: ARG002 - none are given to it
+        """Whether there are any, which `completed` gives to the sink from now on."""
+        return False
+
 
 class _UnsteadyError(Exception):
     """The pages of an interval do not fit together."""
@@ -87,6 +92,10 @@ class WindowReading(RunSnapshot):
     def fingerprint(self) -> DayFingerprint:
         """After the end the rows that the API counted interval by interval, with the other figures from before."""
         return self._before if self._counted is None else replace(self._before, rows=self._counted)
+
+    @override
+    def keep_attachments(self, sink: AttachmentSink) -> bool:
+        return self._listing.keep_attachments(sink)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Rows of an interval at a time."""

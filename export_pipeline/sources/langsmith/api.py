@@ -4,23 +4,29 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
-
-from typing_extensions import override
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.times import instant, micros
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import MIB
 from export_pipeline.sources.http.client import MOST_BYTES, BadAnswerError, Client, MissingError, RefusedError
-from export_pipeline.sources.http.reading import MARGIN, Listing
+from export_pipeline.sources.http.reading import MARGIN
 from export_pipeline.sources.http.rows import RowPage
 from export_pipeline.sources.langsmith.feedback import NOTHING, expected_of, feedbacks_of
 from export_pipeline.sources.langsmith.filter import between, moment
 from export_pipeline.sources.langsmith.pages import page_of
-from export_pipeline.sources.langsmith.rows import OPTIONAL, Shape, row_of, with_feedbacks
+from export_pipeline.sources.langsmith.rows import (
+    OPTIONAL,
+    AttachedRow,
+    Attachment,
+    Shape,
+    row_of,
+    selected_by,
+    with_feedbacks,
+)
 from export_pipeline.sources.langsmith.stats import Stats, stats_of
 from export_pipeline.sources.protocol import Project
 
@@ -39,12 +45,14 @@ class Query:
     """Runs of a project; `filter` in the API's words, `selects` in those of its version.
 
     `with_feedbacks`: each with the records of its feedback, for which the statistics of feedback must be selected.
+    `with_addresses`: with the addresses of attachments, which the server must know then.
     """
 
     project: str
     filter: str | None = None
     selects: Sequence[str] = ()
     with_feedbacks: bool = False
+    with_addresses: bool = False
     stop: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
@@ -66,6 +74,11 @@ class Api:
     def service(self) -> str:
         """What errors call it."""
         return self._client.service
+
+    @property
+    def patience(self) -> float:
+        """How long any answer is waited for, in seconds."""
+        return self._client.patience
 
     @property
     def rate(self) -> float:
@@ -97,12 +110,12 @@ class Api:
         self, query: Query, window: Window, cursor: str | None, rows: int, *, seconds: float | None = None
     ) -> RowPage:
         """A page of at most so many runs that start within the window or close to it, newest first."""
-        known = [name for name in query.selects if name not in self._unknown]
+        optional = frozenset() if query.with_addresses else OPTIONAL
+        known = [name for name in query.selects if name not in self._unknown & optional]
         try:
             return self._page(replace(query, selects=known), window, cursor, rows, seconds=seconds)
         except RefusedError:
-            optional = OPTIONAL & set(known)
-            if not optional:
+            if not (optional := optional & set(known)):
                 raise
             self._unknown |= optional
             return self.page(query, window, cursor, rows, seconds=seconds)
@@ -137,7 +150,7 @@ class Api:
 
         def read(text: str) -> RowPage:
             page = page_of(text, runs=name)
-            found = [row_of(run, query.project) for run in page.runs]
+            found = [row_of(run, query.project, with_addresses=query.with_addresses) for run in page.runs]
             if query.with_feedbacks:
                 counts = zip(found, map(expected_of, page.runs), strict=True)
                 rated.update({row.id: count for row, count in counts if count})
@@ -152,6 +165,16 @@ class Api:
     def _with_feedbacks(self, query: Query, page: RowPage, rated: Mapping[str, int]) -> RowPage:
         records = feedbacks_of(self._client, rated, stop=query.stop)
         return replace(page, rows=[with_feedbacks(row, records.get(row.id, NOTHING)) for row in page.rows])
+
+    def attachments(self, query: Query, row: AttachedRow) -> tuple[Attachment, ...]:
+        """A run's attachments with new addresses; none where it is not there any more."""
+        names = dict.fromkeys(
+            name for field in ("id", "start_time", "extra") for name in selected_by(self.shape, field)
+        )
+        only = replace(query, filter=f"eq(id, {json.dumps(row.id)})", selects=tuple(names), with_feedbacks=False)
+        start = instant(row.start)
+        found = self.page(only, Window(start, start + timedelta(microseconds=1)), None, 1).rows
+        return next((each.attachments for each in found if isinstance(each, AttachedRow) and each.id == row.id), ())
 
     def stats(
         self, query: Query, start: datetime, end: datetime | None = None, *, seconds: float | None = None
@@ -201,23 +224,6 @@ class Api:
     def close(self) -> None:
         """Gives back the connections."""
         self._client.close()
-
-
-class Runs(Listing):
-    """The runs of a query, to be read interval by interval."""
-
-    def __init__(self, api: Api, query: Query) -> None:
-        self._api, self._query = api, query
-        self.service, self.project = api.service, query.project
-        self.page_rows, self.stop = api.page_rows, query.stop
-
-    @override
-    def page(self, window: Window, cursor: str | None, rows: int) -> RowPage:
-        return self._api.page(self._query, window, cursor, rows)
-
-    @override
-    def count(self, window: Window) -> int:
-        return self._api.stats(self._query, window.start, window.end).rows
 
 
 def _listing(offset: int) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from typing_extensions import override
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.http.exact import Cells, string_of
 from export_pipeline.sources.http.rows import Row
+from export_pipeline.sources.protocol import COPIED_ATTACHMENTS
 
 Shape = Literal["v1", "v2"]
 
@@ -61,6 +64,30 @@ DERIVED: dict[Shape, dict[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Attachment:
+    """A file at a run; `address` is where the API gives it, for some hours."""
+
+    name: str
+    mime_type: str | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedRow(Row):
+    """A row whose attachments are to be copied, and what its `extra` is made of."""
+
+    attachments: tuple[Attachment, ...]
+    extra: str
+    metadata: str
+
+    @property
+    @override
+    def size(self) -> int:
+        addresses = sum(len(each.address or "") for each in self.attachments)
+        return sum(map(len, filter(None, self.cells))) + len(self.extra) + len(self.metadata) + addresses
+
+
 def selects(shape: Shape, fields: Collection[str] | None) -> list[str]:
     """What is asked of the API so that an export of the fields has all that there is."""
     wanted = DEFAULT_FIELDS if fields is None else fields
@@ -77,8 +104,11 @@ def selected_by(shape: Shape, field: str) -> tuple[str, ...]:
     return _V2.get(field, (field.upper(),)) if shape == "v2" else _V1.get(field, (field,))
 
 
-def row_of(run: Cells, project: str) -> Row:
-    """The row of a run; raises `BadAnswerError` for one without id or time, or of another project."""
+def row_of(run: Cells, project: str, *, with_addresses: bool = False) -> Row:
+    """The row of a run; raises `BadAnswerError` for one without id or time, or of another project.
+
+    `with_addresses`: one with attachments is an `AttachedRow`.
+    """
     own, start = _text(run, "id"), micros(_text(run, "start_time"))
     if own is None or start is None:
         raise BadAnswerError("a run has no id or no readable start_time")
@@ -86,13 +116,24 @@ def row_of(run: Cells, project: str) -> Row:
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
     cells = _cells(run.texts)
-    cells[_START_TIME], cells[_EXTRA], cells[_SESSION_ID] = None, _extra(run), of
+    attachments = attachments_of(run)
+    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
+    cells[_START_TIME], cells[_SESSION_ID] = None, of
+    cells[_EXTRA] = _extra(extra, metadata, list(map(named, attachments)), taken=None)
     if "parent_run_id" not in run.texts:
         cells[_PARENT_RUN_ID] = _last(run)
     for place in _WORDS:
         if (word := cells[place]) is not None:
             cells[place] = word.lower()
+    if attachments and with_addresses:
+        return AttachedRow(start, own, tuple(cells), tuple(attachments), extra, metadata)
     return Row(start, own, tuple(cells))
+
+
+def with_attachments(row: AttachedRow, entries: Sequence[Mapping[str, Any]]) -> Row:
+    """The row with these words on its attachments."""
+    extra = _extra(row.extra, row.metadata, entries, taken=COPIED_ATTACHMENTS[1])
+    return Row(row.start, row.id, (*row.cells[:_EXTRA], extra, *row.cells[_EXTRA + 1 :]))
 
 
 def with_feedbacks(row: Row, records: str) -> Row:
@@ -129,18 +170,22 @@ def _last(run: Cells) -> str | None:
     return last if isinstance(last, str) else None
 
 
-def _extra(run: Cells) -> str | None:
-    """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are."""
-    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
+def _extra(extra: str, metadata: str, attachments: Sequence[Mapping[str, Any]], *, taken: str | None) -> str | None:
+    """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are.
+
+    A member that the run has itself stays; attachments are called `taken` then, where that is given.
+    """
     added = {} if metadata == "null" or _EMPTY_OBJECT.fullmatch(metadata) else {"metadata": metadata}
-    if attachments := _attachments(run):
+    if attachments:
         added["attachments"] = json.dumps(attachments, ensure_ascii=False)
     if not added:
         return None if extra == "null" else extra
     if extra == "null" or _EMPTY_OBJECT.fullmatch(extra):
         return f"{{{_members(added)}}}"
     if any(f'"{name}"' in extra for name in added):
-        own = run["extra"].value
+        own = json.loads(extra)
+        if taken is not None and attachments and "attachments" in own:
+            added[taken] = added["attachments"]
         added = {name: text for name, text in added.items() if name not in own}
     return f"{{{_members(added)},{extra[1:]}" if added and extra[0] == "{" else extra
 
@@ -149,15 +194,24 @@ def _members(texts: Mapping[str, str]) -> str:
     return ",".join(f'"{name}":{text}' for name, text in texts.items())
 
 
-def _attachments(run: Cells) -> list[dict[str, str]]:
-    """Names, and types where they are told; not the addresses, which are others each time and let anybody read."""
+def attachments_of(run: Cells) -> list[Attachment]:
+    """A run's attachments by name, with types where they are told."""
     listed, stored = (run.get(name) if run.texts.get(name) not in _NONE else None for name in _ATTACHMENTS)
     if listed is not None and isinstance(listed.value, dict):
-        return [{"name": name} for name in sorted(listed.value)]
+        return [_attachment(name, listed.value[name]) for name in sorted(listed.value)]
     if stored is None or not isinstance(stored.value, dict):
         return []
     found = {
         name.removeprefix(_ATTACHMENT): each for name, each in stored.value.items() if name.startswith(_ATTACHMENT)
     }
-    types = {name: each.get("mime_type") if isinstance(each, dict) else None for name, each in found.items()}
-    return [{"name": name, **({"mime_type": each} if (each := types[name]) else {})} for name in sorted(types)]
+    return [_attachment(name, found[name]) for name in sorted(found)]
+
+
+def _attachment(name: str, told: Any) -> Attachment:
+    address, kind = (told.get("presigned_url"), told.get("mime_type")) if isinstance(told, dict) else (told, None)
+    return Attachment(name, *(each if isinstance(each, str) and each else None for each in (kind, address)))
+
+
+def named(attachment: Attachment) -> dict[str, Any]:
+    """Name, and type where it is told; not the address, which is another one each time and lets anybody read."""
+    return {"name": attachment.name, **({} if attachment.mime_type is None else {"mime_type": attachment.mime_type})}

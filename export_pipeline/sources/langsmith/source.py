@@ -14,13 +14,15 @@ from export_pipeline.errors import SourceSlowError, SourceUnreachableError
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.window import DayWindow, Window
 from export_pipeline.sources.http.client import IN_FLIGHT
+from export_pipeline.sources.http.files import FileLimits
 from export_pipeline.sources.http.intervals import least_requests, parts_of
 from export_pipeline.sources.http.reading import WindowReading
 from export_pipeline.sources.http.source import ApiSource
-from export_pipeline.sources.langsmith.api import Api, Query, Runs
+from export_pipeline.sources.langsmith.api import Api, Query
 from export_pipeline.sources.langsmith.check import report
 from export_pipeline.sources.langsmith.filter import filter_text
 from export_pipeline.sources.langsmith.rows import selected_by, selects
+from export_pipeline.sources.langsmith.runs import Runs
 from export_pipeline.sources.langsmith.stats import Stats
 from export_pipeline.sources.protocol import (
     DayFingerprint,
@@ -43,9 +45,9 @@ _DAYS_ONE_BY_ONE = 8
 class LangSmithSource(ApiSource):
     """The trace store of one workspace."""
 
-    def __init__(self, api: Api, *, at_once: int) -> None:
-        """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
-        self._api, self._at_once = api, at_once
+    def __init__(self, api: Api, *, at_once: int, files: FileLimits) -> None:
+        """`api` is closed with the source; `at_once` intervals of a day are read at once; `files` are attachments."""
+        self._api, self._at_once, self._files = api, at_once, files
 
     def connect(self) -> None:
         """Asks one question, so that a wrong address or key is told at once."""
@@ -99,7 +101,7 @@ class LangSmithSource(ApiSource):
         query = replace(query, with_feedbacks=fields is not None and "feedbacks" in fields)
         try:
             before = _fingerprint(self._api, query, window)
-            yield WindowReading(Runs(self._api, query), window, before, at_once=self._at_once)
+            yield WindowReading(Runs(self._api, query, self._files), window, before, at_once=self._at_once)
         finally:
             query.stop.set()
 

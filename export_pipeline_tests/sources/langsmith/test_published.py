@@ -3,7 +3,6 @@
 import json
 from contextlib import closing
 from datetime import date, timedelta
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -17,7 +16,6 @@ from export_pipeline.settings import PREFIX
 from export_pipeline.sources.factory import open_source
 from export_pipeline_tests.cli.command import run
 from export_pipeline_tests.orchestration.house import House, instance_of, materialize, materialized
-from export_pipeline_tests.servers import Weed
 from export_pipeline_tests.servers.langsmith import KEY, TENANT, LangSmith
 from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, add_day
 from export_pipeline_tests.sources.presets.known_stores import DAY
@@ -25,16 +23,6 @@ from export_pipeline_tests.sources.presets.known_stores import DAY
 pytestmark = pytest.mark.slow
 
 NEXT = DAY + timedelta(days=1)
-
-
-@pytest.fixture
-def house(tmp_path: Path, seaweedfs: Weed, server: LangSmith) -> House:
-    """A house whose trace store is the server."""
-    made = House(tmp_path, seaweedfs, start=DAY)
-    given = {"SOURCE_URL": server.source_url, "SOURCE_API_KEY": KEY, "SOURCE_WORKSPACE_ID": TENANT}
-    given["SOURCE_RATE"] = "10000"
-    made.variables.update({PREFIX + name: value for name, value in given.items()})
-    return made
 
 
 def settings_of(house: House) -> dict[str, str]:

@@ -150,6 +150,10 @@ class DayVerifier:
                 looked.problems.append((What.FILE_UNREADABLE, None, str(error)))
             for wrong in looked.problems:
                 self._note(check, state, wrong, key=there.key)
+        for what, expected, found, key in looked.attachments.problems(
+            self._export, self._store, deep=self._source is not None
+        ):
+            self._note(check, state, (what, expected, found), key=key)
         readable = told is None or looked.ids is not None or "id" not in manifest.fields
         if self._source is not None and readable and check.without_rows is None:
             check.counts.days_compared_with_source += 1

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from export_pipeline.exports.proof.verify.attachments import AttachmentNames
 from export_pipeline.exports.proof.verify.report import What
 from export_pipeline.files.bounded import BATCH_ROWS, BoundedParquet, OversizedError
 from export_pipeline.files.content_hash import ContentHash
@@ -93,11 +94,15 @@ class BlockFile(io.RawIOBase):
 
 @dataclass
 class FileCheck:
-    """What was found in a file. `ids` are sorted hashes of its ids, where it has them and could be read whole."""
+    """What was found in a file, and what it names.
+
+    `ids` are sorted hashes of its ids, where it has them and could be read whole.
+    """
 
     problems: list[Found] = field(default_factory=list)
     ids: pl.Series | None = None
     file: BlockFile | None = None
+    attachments: AttachmentNames = field(default_factory=AttachmentNames)
 
 
 def check_file(store: ObjectStore, manifest: Manifest, file: ManifestFile, *, size: int) -> FileCheck:
@@ -164,6 +169,8 @@ def _check_rows(check: FileCheck, data: BlockFile, manifest: Manifest, file: Man
     rows = _Rows(expected)
     for batch in parquet.batches():
         rows.add(batch)
+        if manifest.attachments is not None and manifest.attachments.count:
+            check.attachments.add(batch)
     if rows.count != file.rows:
         check.problems.append((What.ROWS, f"{file.rows:,}", f"{rows.count:,}"))
     if (content := rows.content.hexdigest()) != file.content_hash:

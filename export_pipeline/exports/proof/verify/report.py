@@ -34,6 +34,8 @@ class What(StrEnum):
     TIMES = "the first and last start_time differ"
     OUTSIDE_WINDOW = "rows lie outside the day"
     DUPLICATE_IDS = "an id occurs twice"
+    ATTACHMENT_MISSING = "an attachment is missing"
+    ATTACHMENT_DAMAGED = "an attachment is not what was copied"
     FOREIGN_OBJECT = "an object does not belong here"
     OPEN_UPLOAD = "an upload was left open"
     UNFINISHED = "a commit was decided on and is not finished"

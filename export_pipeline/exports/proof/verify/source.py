@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from export_pipeline.exports.commit.attachments import NamedAttachments
 from export_pipeline.exports.control.records import TableRecord
 from export_pipeline.exports.proof.verify.file import BlockFile, Found, file_ids, hashed
 from export_pipeline.exports.proof.verify.report import What
@@ -41,6 +42,8 @@ def compare_with_source(
     there, missing, rows, written = [pl.Series("ids", dtype=pl.UInt64)], _Named(), 0, 0
     content = ContentHash(arrow_schema(fields, manifest.format_version))
     with source.open(table.project_key, window, manifest.fields, filter=table.tree) as snapshot:
+        if manifest.attachments is not None:
+            snapshot.keep_attachments(NamedAttachments(table))
         for raw in snapshot.batches():
             batch = transform(raw)
             rows += batch.rows_source
