@@ -72,7 +72,7 @@ def open_source(settings: Settings, *, budgets: Budgets | None = None) -> RunSou
 def _langsmith(settings: Settings, budgets: Budgets | None) -> RunSource:
     from export_pipeline.sources.http.client import Access
     from export_pipeline.sources.http.files import FileLimits
-    from export_pipeline.sources.langsmith.api import RATES, Api
+    from export_pipeline.sources.langsmith.api import RATES, LangSmithApi
     from export_pipeline.sources.langsmith.source import LangSmithSource
 
     key = _api_key(settings, "LangSmith")
@@ -82,14 +82,14 @@ def _langsmith(settings: Settings, budgets: Budgets | None) -> RunSource:
     advice = f"{PREFIX}SOURCE_API_KEY, and {PREFIX}SOURCE_WORKSPACE_ID for a key of several workspaces"
     access = Access(service="LangSmith", headers=headers, secrets=(key,), advice=advice)
     clients = _Clients(settings, _LANGSMITH, access, budgets)
-    api = Api(clients.made(key, rate=settings.source_rate or RATES["v2"]), rate=settings.source_rate)
+    api = LangSmithApi(clients.made(key, rate=settings.source_rate or RATES["v2"]), rate=settings.source_rate)
     files = FileLimits(settings.attachment_mib * MIB, settings.private_endpoints)
     return _connected(LangSmithSource(api, at_once=settings.source_intervals, files=files))
 
 
 def _langfuse_cloud(settings: Settings, budgets: Budgets | None) -> RunSource:
     from export_pipeline.sources.http.client import Access
-    from export_pipeline.sources.langfuse_cloud.api import METRICS_RATE, RATE, Api
+    from export_pipeline.sources.langfuse_cloud.api import METRICS_RATE, RATE, LangfuseApi
     from export_pipeline.sources.langfuse_cloud.source import LangfuseCloudSource
 
     key = _api_key(settings, "Langfuse")
@@ -108,7 +108,7 @@ def _langfuse_cloud(settings: Settings, budgets: Budgets | None) -> RunSource:
     )
     clients = _Clients(settings, _LANGFUSE, access, budgets)
     observations = clients.made(key, rate=settings.source_rate or RATE)
-    api = Api(observations, clients.made(f"metrics of {key}", rate=METRICS_RATE))
+    api = LangfuseApi(observations, clients.made(f"metrics of {key}", rate=METRICS_RATE))
     return _connected(LangfuseCloudSource(api, at_once=settings.source_intervals))
 
 

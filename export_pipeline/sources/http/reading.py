@@ -152,7 +152,6 @@ class WindowReading(RunSnapshot):
                     return found
                 failure = f"{len(found):,} were read where counting them gives {counted:,}"
             except TooLargeError:
-                self._ask_for_less()
                 return self._read(interval)
             except _UnsteadyError as error:
                 failure = str(error)
@@ -161,10 +160,11 @@ class WindowReading(RunSnapshot):
             f"{interval.window}: {failure}"
         )
 
-    def _ask_for_less(self) -> None:
-        if self._page_rows == 1:
+    def _ask_for_less(self, rows: int) -> None:
+        """A page of so many rows was too large; another interval may have found that out meanwhile."""
+        if rows == 1:
             raise SourceUnusableError(f"{self._listing.service} gives a run that is larger than an answer may be")
-        self._page_rows = max(1, self._page_rows // 4)
+        self._page_rows = min(self._page_rows, max(1, rows // 4))
 
     def _once(self, interval: Interval) -> Outcome:
         found: list[Row] = []
@@ -173,7 +173,12 @@ class WindowReading(RunSnapshot):
         cursor: str | None = None
         reached, size, window = interval.end + _MARGIN, 0, interval.window
         while True:
-            page = self._listing.page(window, cursor, self._page_rows)
+            rows = self._page_rows
+            try:
+                page = self._listing.page(window, cursor, rows)
+            except TooLargeError:
+                self._ask_for_less(rows)
+                raise
             for row in page.rows:
                 if row.id in ids:
                     raise _UnsteadyError(f"the run {row.id} came twice")

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from typing_extensions import override
+
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import MIB
+from export_pipeline.sources.http.api import Api
 from export_pipeline.sources.http.client import MOST_BYTES, BadAnswerError, Client, MissingError, TooLargeError
 from export_pipeline.sources.http.exact import Cells, cells_of, listed
 from export_pipeline.sources.http.reading import MARGIN
@@ -48,6 +51,13 @@ Condition = dict[str, Any]
 """A condition of a filter, in the API's words."""
 
 
+@dataclass
+class LongKeys:
+    """Keys of metadata that a page before had long values under: asked for at once, a page need not come twice."""
+
+    known: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class Query:
     """Observations that fulfil all conditions; `groups` of their fields are asked for."""
@@ -55,34 +65,22 @@ class Query:
     project: str
     conditions: Sequence[Condition] = ()
     groups: str = CORE
+    long_keys: LongKeys = field(default_factory=LongKeys, compare=False)
     stop: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
-class Api:
+class LangfuseApi(Api):
     """One Langfuse, and the project of one key; its methods may be called from several threads at once."""
 
     def __init__(self, client: Client, metrics: Client) -> None:
         """`metrics` asks the same, and has limits of its own."""
-        self._client, self._metrics = client, metrics
-
-    @property
-    def address(self) -> str:
-        """Where it is."""
-        return self._client.base
-
-    @property
-    def service(self) -> str:
-        """What errors call it."""
-        return self._client.service
+        super().__init__(client)
+        self._metrics = metrics
 
     @property
     def rate(self) -> float:
         """Requests a second that all workers together may make of it, metrics aside."""
         return self._client.rate
-
-    def usage(self) -> str:
-        """A sentence on how near the limit is."""
-        return self._client.usage()
 
     def projects(self) -> list[Project]:
         """The key's project."""
@@ -90,48 +88,39 @@ class Api:
 
     def page(self, query: Query, window: Window, cursor: str | None, rows: int) -> RowPage:
         """A page of at most so many observations that start within the window or close to it, newest first."""
-        keys: frozenset[str] = frozenset()
+        keys = query.long_keys.known
         while True:
             asked = {"expandMetadata": ",".join(sorted(keys))} if keys else {}
             found, following = self._observations(
                 query, window, cursor, rows, lambda each: (row_of(each, query.project), _cut_keys(each)), **asked
             )
-            wanted = keys.union(*(cut for _, cut in found))
-            if wanted == keys:
+            needed = frozenset[str]().union(*(cut for _, cut in found))
+            if needed <= keys:
                 return RowPage([row for row, _ in found], following)
-            if len(",".join(wanted)) > MOST_KEYS:
+            # What only other pages have need not be asked for where it is too much together.
+            keys = keys | needed if _fit(keys | needed) else needed
+            if not _fit(keys):
                 raise TooLargeError
-            keys = wanted
+            query.long_keys.known = keys
 
     def spans(self, query: Query, window: Window, *, trace: str | None = None) -> Iterator[Span]:
         """The places of all observations that start within the window or close to it, newest first."""
-        cursor: str | None = None
-        cursors: set[str] = set()
-        while True:
-            asked = {} if trace is None else {"traceId": trace}
-            found, cursor = self._observations(query, window, cursor, SPANS_A_PAGE, span_of, **asked)
-            yield from found
-            if cursor is None:
-                return
-            if cursor in cursors:
-                raise SourceUnreachableError(f"{self.service} repeats a cursor where it lists {window}")
-            cursors.add(cursor)
+        asked = {} if trace is None else {"traceId": trace}
+        return self._all(
+            lambda cursor: self._observations(query, window, cursor, SPANS_A_PAGE, span_of, **asked), f"{window}"
+        )
 
     def scores(self, traces: Sequence[str], stop: threading.Event) -> Iterator[Score]:
         """The scores of these traces and of their observations."""
         for ids in _in_pieces(traces):
             given = {"traceId": ",".join(ids), "fields": "details,subject", "limit": str(SCORES_A_PAGE)}
-            cursor: str | None = None
-            cursors: set[str] = set()
-            while True:
-                path = f"/api/public/v3/scores?{urlencode(given if cursor is None else {**given, 'cursor': cursor})}"
-                found, cursor = self._client.ask("GET", path, _reader(score_of), stop=stop)
-                yield from (score for score in found if score is not None)
-                if cursor is None:
-                    break
-                if cursor in cursors:
-                    raise SourceUnreachableError(f"{self.service} repeats a cursor where it lists scores")
-                cursors.add(cursor)
+
+            def page(cursor: str | None, given: dict[str, str] = given) -> tuple[list[Score | None], str | None]:
+                more = {} if cursor is None else {"cursor": cursor}
+                path = f"/api/public/v3/scores?{urlencode({**given, **more})}"
+                return self._client.ask("GET", path, _reader(score_of), stop=stop)
+
+            yield from (score for score in self._all(page, "scores") if score is not None)
 
     def marks(self, query: Query, window: Window, *, seconds: float) -> list[Mark]:
         """What the API's metrics say of each day of the window that has observations; of at most 900 days."""
@@ -147,10 +136,23 @@ class Api:
         path = f"/api/public/v2/metrics?{urlencode({'query': json.dumps(asked)})}"
         return self._metrics.ask("GET", path, marks_of, seconds=seconds, stop=query.stop)
 
+    @override
     def close(self) -> None:
-        """Gives back the connections."""
-        self._client.close()
+        super().close()
         self._metrics.close()
+
+    def _all(self, page: Callable[[str | None], tuple[list[T], str | None]], what: str) -> Iterator[T]:
+        """What all pages list, each asked for with the cursor of the one before."""
+        cursor: str | None = None
+        cursors: set[str] = set()
+        while True:
+            found, cursor = page(cursor)
+            yield from found
+            if cursor is None:
+                return
+            if cursor in cursors:
+                raise SourceUnreachableError(f"{self.service} repeats a cursor where it lists {what}")
+            cursors.add(cursor)
 
     def _observations(
         self,
@@ -218,6 +220,10 @@ def _reader(made: Callable[[Cells], T]) -> Callable[[str], tuple[list[T], str | 
         return list(map(made, listed(cells, "data", answer))), cursor or None
 
     return read
+
+
+def _fit(keys: frozenset[str]) -> bool:
+    return len(",".join(keys)) <= MOST_KEYS
 
 
 def _cut_keys(observation: Cells) -> set[str]:

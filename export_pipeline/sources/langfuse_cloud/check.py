@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.http.source import shown
-from export_pipeline.sources.langfuse_cloud.api import Api, Query
+from export_pipeline.sources.langfuse_cloud.api import LangfuseApi, Query
 from export_pipeline.sources.langfuse_cloud.rows import ORIGINS, groups
 from export_pipeline.sources.protocol import ColumnReport, Project, SourceReport
 
@@ -13,7 +13,7 @@ _LOOK_BACK = timedelta(days=7)
 """In which a sample row is looked for."""
 
 
-def report(api: Api) -> SourceReport:
+def report(api: LangfuseApi) -> SourceReport:
     """Where each field comes from, and an observation of the last days."""
     projects = api.projects()
     return SourceReport(
@@ -34,7 +34,7 @@ def report(api: Api) -> SourceReport:
     )
 
 
-def _sample(api: Api, projects: list[Project]) -> dict[str, str | None] | None:
+def _sample(api: LangfuseApi, projects: list[Project]) -> dict[str, str | None] | None:
     now = datetime.now(UTC)
     for project in projects:
         page = api.page(Query(project.key, groups=groups(None)), Window(now - _LOOK_BACK, now), None, 1)

@@ -15,7 +15,7 @@ from export_pipeline.sources.http.intervals import least_requests
 from export_pipeline.sources.http.reading import Listing, WindowReading
 from export_pipeline.sources.http.rows import Row, RowPage
 from export_pipeline.sources.http.source import ApiSource
-from export_pipeline.sources.langfuse_cloud.api import SPANS_A_PAGE, Api, Query
+from export_pipeline.sources.langfuse_cloud.api import SPANS_A_PAGE, LangfuseApi, Query
 from export_pipeline.sources.langfuse_cloud.check import report
 from export_pipeline.sources.langfuse_cloud.filter import conditions_of
 from export_pipeline.sources.langfuse_cloud.rows import Span, groups, span_of_row, with_cells
@@ -46,7 +46,7 @@ _FEEDBACK = frozenset({"feedback_stats", "feedbacks"})
 class LangfuseCloudSource(ApiSource):
     """The trace store of one project."""
 
-    def __init__(self, api: Api, *, at_once: int) -> None:
+    def __init__(self, api: LangfuseApi, *, at_once: int) -> None:
         """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
         self._api, self._at_once = api, at_once
 
@@ -141,7 +141,7 @@ class LangfuseCloudSource(ApiSource):
 class _Observations(Listing):
     """The observations of a query, to be read interval by interval."""
 
-    def __init__(self, api: Api, query: Query, window: Window, *, with_scores: bool) -> None:
+    def __init__(self, api: LangfuseApi, query: Query, window: Window, *, with_scores: bool) -> None:
         self._api, self._query, self._with_scores = api, query, with_scores
         self.service, self.project, self.stop = api.service, query.project, query.stop
         self.page_rows = PAGE_ROWS

@@ -12,6 +12,7 @@ from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.times import instant, micros
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import MIB
+from export_pipeline.sources.http.api import Api
 from export_pipeline.sources.http.client import MOST_BYTES, BadAnswerError, Client, MissingError, RefusedError
 from export_pipeline.sources.http.reading import MARGIN
 from export_pipeline.sources.http.rows import RowPage
@@ -56,24 +57,15 @@ class Query:
     stop: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
-class Api:
+class LangSmithApi(Api):
     """One LangSmith; its methods may be called from several threads at once."""
 
     def __init__(self, client: Client, *, rate: float | None = None) -> None:
         """`rate`: requests a second, where it is not the version's that decides."""
-        self._client, self._rate = client, rate
+        super().__init__(client)
+        self._rate = rate
         self._shape: Shape | None = None
         self._unknown: frozenset[str] = frozenset()
-
-    @property
-    def address(self) -> str:
-        """Where it is."""
-        return self._client.base
-
-    @property
-    def service(self) -> str:
-        """What errors call it."""
-        return self._client.service
 
     @property
     def patience(self) -> float:
@@ -216,14 +208,6 @@ class Api:
             if len(listed) < _SESSIONS_A_PAGE:
                 return found
             last = listed[-1].key
-
-    def usage(self) -> str:
-        """A sentence on how near its limit is."""
-        return self._client.usage()
-
-    def close(self) -> None:
-        """Gives back the connections."""
-        self._client.close()
 
 
 def _listing(offset: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.http.source import shown
-from export_pipeline.sources.langsmith.api import Api, Query
+from export_pipeline.sources.langsmith.api import LangSmithApi, Query
 from export_pipeline.sources.langsmith.rows import DERIVED, MISSING, Shape, selected_by, selects
 from export_pipeline.sources.protocol import ColumnReport, Project, SourceReport
 
@@ -20,7 +20,7 @@ _LATE_DATA = (
 )
 
 
-def report(api: Api) -> SourceReport:
+def report(api: LangSmithApi) -> SourceReport:
     """Where each field comes from, and a run of one of the youngest projects."""
     shape, projects = api.shape, api.projects()
     warnings = []
@@ -51,7 +51,7 @@ def _origin(shape: Shape, field: str) -> tuple[str, str]:
     return "mapped", " ".join(selected_by(shape, field))
 
 
-def _sample(api: Api, projects: list[Project]) -> dict[str, str | None] | None:
+def _sample(api: LangSmithApi, projects: list[Project]) -> dict[str, str | None] | None:
     now = datetime.now(UTC)
     for project in reversed(projects[-_PROJECTS:]):
         query = Query(project.key, selects=tuple(selects(api.shape, None)))

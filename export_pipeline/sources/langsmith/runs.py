@@ -14,7 +14,7 @@ from export_pipeline.sources.http import client
 from export_pipeline.sources.http.files import BrokenFileError, FileLimits, RefusedFileError, fetched
 from export_pipeline.sources.http.reading import Listing
 from export_pipeline.sources.http.rows import Row, RowPage
-from export_pipeline.sources.langsmith.api import Api, Query
+from export_pipeline.sources.langsmith.api import LangSmithApi, Query
 from export_pipeline.sources.langsmith.rows import AttachedRow, Attachment, named, with_attachments
 from export_pipeline.sources.protocol import AttachmentSink
 
@@ -25,7 +25,7 @@ _AT_ONCE = 4
 class Runs(Listing):
     """The runs of a query."""
 
-    def __init__(self, api: Api, query: Query, files: FileLimits) -> None:
+    def __init__(self, api: LangSmithApi, query: Query, files: FileLimits) -> None:
         """`files`: which attachments are fetched, where any are."""
         self._api, self._query, self._files = api, query, files
         self._sink: AttachmentSink | None = None

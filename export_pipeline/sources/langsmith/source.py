@@ -18,7 +18,7 @@ from export_pipeline.sources.http.files import FileLimits
 from export_pipeline.sources.http.intervals import least_requests, parts_of
 from export_pipeline.sources.http.reading import WindowReading
 from export_pipeline.sources.http.source import ApiSource
-from export_pipeline.sources.langsmith.api import Api, Query
+from export_pipeline.sources.langsmith.api import LangSmithApi, Query
 from export_pipeline.sources.langsmith.check import report
 from export_pipeline.sources.langsmith.filter import filter_text
 from export_pipeline.sources.langsmith.rows import selected_by, selects
@@ -45,7 +45,7 @@ _DAYS_ONE_BY_ONE = 8
 class LangSmithSource(ApiSource):
     """The trace store of one workspace."""
 
-    def __init__(self, api: Api, *, at_once: int, files: FileLimits) -> None:
+    def __init__(self, api: LangSmithApi, *, at_once: int, files: FileLimits) -> None:
         """`api` is closed with the source; `at_once` intervals of a day are read at once; `files` are attachments."""
         self._api, self._at_once, self._files = api, at_once, files
 
@@ -120,7 +120,7 @@ def _pending(query: Query) -> Query:
     return replace(query, filter=both[0] if len(both) == 1 else f"and({', '.join(both)})")
 
 
-def _fingerprint(api: Api, query: Query, window: Window) -> DayFingerprint:
+def _fingerprint(api: LangSmithApi, query: Query, window: Window) -> DayFingerprint:
     stats = api.stats(query, window.start, window.end)
     pending = api.stats(_pending(query), window.start, window.end).rows if stats.rows else 0
     return stats.fingerprint(pending=pending)
@@ -129,7 +129,7 @@ def _fingerprint(api: Api, query: Query, window: Window) -> DayFingerprint:
 class _Days:
     """The days of a window that have rows, each counted by a question of its own, several at once."""
 
-    def __init__(self, api: Api, query: Query, seconds: float | None) -> None:
+    def __init__(self, api: LangSmithApi, query: Query, seconds: float | None) -> None:
         self._api, self._query = api, query
         self._seconds = seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds

@@ -173,6 +173,34 @@ def test_pages_that_are_too_large_are_asked_for_in_smaller_ones(server: Langfuse
     assert ids(source) == expected
 
 
+def test_pages_with_long_metadata_come_twice_only_until_their_keys_are_known(
+    server: Langfuse, source: RunSource, small_pages: None
+) -> None:
+    expected = add_day(server, 120)
+    for number, each in enumerate(server.observations):
+        each["metadata"] = {f"key {number % 2}": "x" * 300}
+
+    assert ids(source) == expected
+
+    pages = [asked for asked in server.asked(LIST) if "basic" in asked["fields"]]
+    apart = {(asked["fromStartTime"], asked.get("cursor")) for asked in pages}
+    assert len(pages) <= len(apart) + 4  # intervals that begin at once do not know of each other
+
+
+def test_more_keys_than_fit_a_request_are_asked_for_in_smaller_pages(
+    server: Langfuse, source: RunSource, small_pages: None
+) -> None:
+    expected = add_day(server, 120)
+    for number, each in enumerate(server.observations):
+        each["metadata"] = {f"key {number % 4}": "x" * 300, f"rare {number // 40} {'y' * 50}": "z" * 300}
+
+    assert ids(source) == expected
+
+    pages = [asked for asked in server.asked(LIST) if "basic" in asked["fields"]]
+    assert min(int(asked["limit"]) for asked in pages) < 20
+    assert max(len(asked.get("expandMetadata", "")) for asked in pages) <= 100
+
+
 def test_scores_that_cannot_be_read_end_the_day(server: Langfuse) -> None:
     add_day(server, 3)
     server.always[SCORES] = error_body
