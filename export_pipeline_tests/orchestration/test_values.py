@@ -21,7 +21,7 @@ FIRST, DAYS, RUNS = date(2026, 3, 13), 3, 9
 def fill(store: Store) -> None:
     """Three traces of three spans, a day each, with numbers for ids, references as floats, and JSON's null."""
     real = "REAL" if store.dialect == "sqlite" else "DOUBLE PRECISION"
-    blob = "BLOB" if store.dialect == "sqlite" else "BYTEA"
+    blob = "BYTEA" if store.dialect == "postgresql" else "BLOB"
     store.table("sessions", {"id": "INTEGER", "name": "TEXT"})
     store.insert("sessions", id=7, name="seven")
     store.table("runs", {

@@ -119,7 +119,10 @@ class Weed(S3Server):
         self.users = {
             name: Identity(name, f"key-{name}", secrets.token_hex(20), actions) for name, actions in rights.items()
         }
-        self.server = SeaweedFS(folder, identities=tuple(self.users.values()), buckets=(BUCKET,))
+        # Each bucket has volumes of its own, of which there are as many as the disk could hold full: too few for a
+        # bucket a test.
+        more = ("-volume.max=100000",)
+        self.server = SeaweedFS(folder, identities=tuple(self.users.values()), buckets=(BUCKET,), arguments=more)
         self.access_key_id, self.secret_access_key = self.identity("admin")
 
     @property
