@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -274,6 +275,7 @@ def _open_writer(sink: _CountingSink, schema: pa.Schema, compression: Compressio
     )
 
 
+@lru_cache(maxsize=16)
 def _with_field_ids(schema: pa.Schema) -> pa.Schema:
     return pa.schema(_with_field_id(field, _FIELD_IDS.get(field.name)) for field in schema)
 

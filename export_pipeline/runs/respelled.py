@@ -16,6 +16,8 @@ from export_pipeline.runs.ids import CANONICAL_UUID, parse_uuid, uuid_of
 from export_pipeline.runs.schema import RUN_FIELDS, Kind
 
 _IDS = tuple(each.name for each in RUN_FIELDS if each.kind is Kind.ID)
+_FIRST = 16
+"""Cells that are looked at one by one before all are: to ask Polars costs a small day a millisecond a column."""
 _STAMP = len("20260131T235959123456Z")
 _SEGMENTS = rf"^{SEGMENT_TIME}[^.]+(?:\.{SEGMENT_TIME}[^.]+)*$"
 
@@ -51,9 +53,11 @@ def _begins_with(pattern: str, column: pa.Array) -> bool:
     """Whether the first cell that is not null is of this form; so is a column without any."""
     if column.null_count == len(column):
         return True
-    # Arrow's own `index` begins threads, whose memory arenas stay: 50 MB for a day of large payloads.
-    first = pl.Series(column).is_not_null().arg_max() or 0
-    return re.fullmatch(pattern, column[first].as_py()) is not None
+    first = next((cell for cell in column[:_FIRST].to_pylist() if cell is not None), None)
+    if first is None:
+        # Arrow's own `index` begins threads, whose memory arenas stay: 50 MB for a day of large payloads.
+        first = column[pl.Series(column).is_not_null().arg_max() or 0].as_py()
+    return re.fullmatch(pattern, first) is not None
 
 
 def _respelled(column: pa.Array, uuids: dict[str, str]) -> pa.Array:

@@ -6,6 +6,7 @@ newest first. What it answers next can be changed, so that it plays every fault 
 
 import base64
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -189,8 +190,8 @@ class LangSmith:
             raise _RefusedError(401 if "x-api-key" not in headers else 403, f"no such key: {headers.get('x-api-key')}")
         if headers.get("x-tenant-id", TENANT) != TENANT:
             raise _RefusedError(403, "this key has no access to that workspace")
-        body = json.loads(asked.body) if asked.body else {}
         path = _path(asked)
+        body = json.loads(asked.body) if asked.body and not path.endswith("/multipart") else {}
         if path == "/api/v2/runs/query" and self.has_v2:
             return self._query_v2(body)
         path = path.removeprefix("/api/v1")
@@ -201,6 +202,7 @@ class LangSmith:
             ("GET", "/sessions"): lambda: self._sessions(parse_qs(urlsplit(asked.path).query)),
             ("POST", "/sessions"): lambda: self._create_session(body),
             ("POST", "/runs"): lambda: self._ingest(body),
+            ("POST", "/runs/multipart"): lambda: self._ingest_parts(headers["content-type"], asked.body),
             ("POST", "/feedback"): lambda: self._take_feedback(body),
             ("GET", "/feedback"): lambda: self._list_feedback(parse_qs(urlsplit(asked.path).query)),
         }
@@ -221,6 +223,21 @@ class LangSmith:
         name = body.pop("session_name", "default")
         project = next(key for key, each in self.projects.items() if each["name"] == name)
         self.runs[body["id"]] = {"trace_id": body["id"], **body, "session_id": project}
+        return _json({})
+
+    def _ingest_parts(self, content_type: str, body: bytes) -> Answer:
+        """Runs in parts: each by itself, then its payloads, each by its name, then the bytes of its attachments."""
+        for name, kind, content in _parts(content_type, body):
+            what, key, *rest = name.split(".")
+            if what == "attachment":
+                self.runs[key].setdefault("attachments", {})[rest[0]] = kind
+                self.files[key, rest[0]] = content
+            elif what != "post":
+                raise _RefusedError(422, f"unknown part {name}")
+            elif rest:
+                self.runs[key][rest[0]] = json.loads(content)
+            else:
+                self._ingest(json.loads(content))
         return _json({})
 
     def _take_feedback(self, body: dict[str, Any]) -> Answer:
@@ -382,6 +399,15 @@ def langsmith() -> Iterator[LangSmith]:
 
 def _path(asked: Asked) -> str:
     return urlsplit(asked.path).path
+
+
+def _parts(content_type: str, body: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """Name, type and content of the parts of a form."""
+    border = b"\r\n--" + content_type.partition("boundary=")[2].strip('"').encode()
+    for part in (b"\r\n" + body).split(border)[1:-1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        found = {name.lower(): value for name, value in re.findall(r"([\w-]+): ([^\r]*)", head.decode())}
+        yield found["content-disposition"].partition('name="')[2][:-1], found["content-type"], content
 
 
 def _json(value: Any, status: int = 200) -> Answer:

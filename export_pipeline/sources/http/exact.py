@@ -1,4 +1,8 @@
-"""JSON as it is written: numbers and payloads keep their text, so that no digit is lost."""
+"""JSON as it is written: numbers and payloads keep their text, so that no digit is lost.
+
+An answer is read by msgspec. What msgspec refuses is read once more, slowly, as Python's own `json` reads it: halves of
+surrogate pairs, which truncated texts have, and `NaN`.
+"""
 
 import json
 import re
@@ -6,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from json.decoder import JSONDecodeError, JSONDecoder, scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from typing_extensions import override
 
 from export_pipeline.sources.http.client import BadAnswerError
@@ -13,17 +18,8 @@ from export_pipeline.sources.http.client import BadAnswerError
 T = TypeVar("T")
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_WHITE = r"[ \t\n\r]*+"
-_PLAIN = r'"[^"\\\x00-\x1f]*+"'
-"""A text without escapes."""
-_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
-_TEXTS = rf"\[{_PLAIN}(?:,{_WHITE}{_PLAIN})*+\]"
-_SIMPLE = rf"{_PLAIN}|null|true|false|{_NUMBER}|\[\]|\{{\}}|{_TEXTS}"
-_NAME = re.compile(rf"{_WHITE}({_PLAIN}){_WHITE}:{_WHITE}")
-_MEMBERS = re.compile(rf"(?:{_WHITE}{_PLAIN}{_WHITE}:{_WHITE}(?:{_SIMPLE}){_WHITE},)*+")
-"""As many simple members as there are one behind the other, each with its comma: most of an answer, found at once."""
-_MEMBER = re.compile(rf'"([^"]*+)"{_WHITE}:{_WHITE}({_SIMPLE})')
-"""One of them."""
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_listed_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
@@ -42,8 +38,8 @@ class Cells(Mapping[str, Cell]):
 
     __slots__ = ("lists", "texts")
 
-    def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
+    def __init__(self, texts: dict[str, str] | None = None) -> None:
+        self.texts: dict[str, str] = {} if texts is None else texts
         self.lists: dict[str, list[Cells]] = {}
 
     @override
@@ -73,7 +69,10 @@ def cells_of(answer: str, *, lists: Collection[str]) -> Cells:
 
     Raises `BadAnswerError` where it is none.
     """
-    return _whole(answer, lambda at: _object(answer, at, lists))
+    try:
+        return _cells(_members.decode(answer), lists)
+    except (msgspec.DecodeError, RecursionError):
+        return _whole(answer, lambda at: _object(answer, at, lists))
 
 
 def objects_of(answer: str) -> list[Cells]:
@@ -84,7 +83,19 @@ def objects_of(answer: str) -> list[Cells]:
             raise BadAnswerError(f"the answer is not a list: {answer[:200]}")
         return _objects(answer, at)
 
-    return _whole(answer, read)
+    try:
+        return [_cells(members) for members in _listed_members.decode(answer)]
+    except (msgspec.DecodeError, RecursionError):
+        return _whole(answer, read)
+
+
+def _cells(members: Mapping[str, msgspec.Raw], lists: Collection[str] = ()) -> Cells:
+    cells = Cells({name: str(text, "utf-8") for name, text in members.items()})
+    for name in lists:
+        if cells.texts.get(name, "").startswith("["):
+            del cells.texts[name]
+            cells.lists[name] = [_cells(each) for each in _listed_members.decode(members[name])]
+    return cells
 
 
 def _whole(answer: str, read: Callable[[int], tuple[T, int]]) -> T:
@@ -118,9 +129,6 @@ def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[Cells, int
     if text[_after_blanks(text, at)] == "}":
         return cells, _after_blanks(text, at) + 1
     while True:
-        if not lists:
-            begin, at = at, _MEMBERS.match(text, at).end()  # type: ignore[union-attr]
-            cells.texts.update(_MEMBER.findall(text, begin, at))
         name, begin = _name(text, at)
         if name in lists and text[begin] == "[":
             cells.lists[name], at = _objects(text, begin)
@@ -138,8 +146,6 @@ def _object(text: str, at: int, lists: Collection[str] = ()) -> tuple[Cells, int
 
 def _name(text: str, at: int) -> tuple[str, int]:
     """The name of a member, and the place where its value begins."""
-    if (plain := _NAME.match(text, at)) is not None:
-        return plain[1][1:-1], plain.end()
     at = _after_blanks(text, at)
     if text[at] != '"':
         raise BadAnswerError("the answer is not JSON")

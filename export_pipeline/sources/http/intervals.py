@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 
 from export_pipeline.runs.times import instant, microseconds
 from export_pipeline.runs.window import Window
+from export_pipeline.settings import MIB
 
 ROWS = 5_000
 """What an interval should hold."""
-MOST_BYTES = 24 * 1024 * 1024
+BYTES = 8 * MIB
+"""What an interval should hold of JSON, as far as the size of its rows is known before it is read."""
+MOST_BYTES = 12 * MIB
 """Of JSON, after which an interval of which there is more is cut."""
 _MILLISECOND = 1_000
 
@@ -25,6 +28,14 @@ class Interval:
     def window(self) -> Window:
         """The same as a window."""
         return Window(instant(self.start), instant(self.end))
+
+    def parts(self, number: int) -> Iterator["Interval"]:
+        """So many equal parts, oldest first; fewer where it is too short for them."""
+        length = self.end - self.start
+        borders = {_whole(self.start + length * place // number) for place in range(1, number)}
+        inside = sorted(border for border in borders if self.start < border < self.end)
+        for first, last in zip([self.start, *inside], [*inside, self.end], strict=True):
+            yield replace(self, start=first, end=last)
 
     def split(self, reached: int) -> tuple["Interval", "Interval"] | None:
         """The older part, and the newer one, whose rows were read but for some close to the border.
@@ -52,12 +63,7 @@ def least_requests(rows: int, *pages: int) -> int:
 
 def cut(window: Window, rows: int) -> Iterator[Interval]:
     """The window in equal parts, oldest first, as many as its rows need if they are spread evenly."""
-    start, end = microseconds(window.start), microseconds(window.end)
-    parts = parts_of(rows)
-    borders = {_whole(start + (end - start) * number // parts) for number in range(1, parts)}
-    inside = sorted(border for border in borders if start < border < end)
-    for first, last in zip([start, *inside], [*inside, end], strict=True):
-        yield Interval(first, last)
+    return Interval(microseconds(window.start), microseconds(window.end)).parts(parts_of(rows))
 
 
 def _whole(at: int) -> int:

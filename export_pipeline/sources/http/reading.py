@@ -27,7 +27,7 @@ from export_pipeline.backoff import Backoff
 from export_pipeline.errors import SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.window import Window
 from export_pipeline.sources.http.client import TooLargeError
-from export_pipeline.sources.http.intervals import Interval, cut
+from export_pipeline.sources.http.intervals import BYTES, Interval, cut, parts_of
 from export_pipeline.sources.http.rows import Row, RowPage, batch_of
 from export_pipeline.sources.protocol import AttachmentSink, DayFingerprint, RunSnapshot
 
@@ -85,6 +85,8 @@ class WindowReading(RunSnapshot):
         """`before` is the window's, asked for before anything is read; `at_once` is how many intervals are."""
         self._listing, self._window, self._before, self._at_once = listing, window, before, at_once
         self._page_rows = listing.page_rows
+        self._row_bytes = 0.0
+        """Of JSON, in the interval that was read last."""
         self._counted: int | None = None
         self._is_begun = False
 
@@ -115,9 +117,12 @@ class WindowReading(RunSnapshot):
         What is read and not handed out yet counts too: an interval that is cut again and again must not pile up the
         newer part of each time.
         """
-        todo = deque(_Task(interval) for interval in cut(self._window, self._before.rows))
-        counted = 0
-        while todo:
+        todo: deque[_Task] = deque()
+        coming, counted = self._intervals(), 0
+        while True:
+            todo.extend(map(_Task, islice(coming, max(0, self._at_once - len(todo)))))
+            if not todo:
+                break
             free = self._at_once - sum(task.future is not None for task in todo)
             for place, task in enumerate(islice(todo, self._at_once)):
                 if task.future is None and (free > 0 or place == 0):
@@ -135,6 +140,13 @@ class WindowReading(RunSnapshot):
                 yield batch_of(found[:BATCH_ROWS])
                 del found[:BATCH_ROWS]
         self._counted = counted
+
+    def _intervals(self) -> Iterator[Interval]:
+        """The window's, made as they are asked for: shorter ones once rows have turned out to be large."""
+        rows = self._before.rows
+        for interval in cut(self._window, rows):
+            expected = rows / parts_of(rows) * self._row_bytes
+            yield from interval.parts(max(1, math.ceil(expected / BYTES)))
 
     def _read(self, interval: Interval) -> Outcome:
         """Reads an interval until its rows are as many as the API counts."""
@@ -191,6 +203,8 @@ class WindowReading(RunSnapshot):
                 if interval.start <= row.start < interval.end:
                     found.append(row)
                     size += row.size
+            if found:
+                self._row_bytes = size / len(found)
             cursor = page.cursor
             if cursor is None:
                 return sorted(found, key=lambda row: (row.start, row.id))

@@ -7,6 +7,7 @@ from typing_extensions import override
 from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.allocator import give_back_large_buffers
 from export_pipeline.sources.http.rows import Row, batch_of
 from export_pipeline.sources.protocol import ProjectKey, RunSource, UnassignedRows
 
@@ -15,6 +16,9 @@ class ApiSource(RunSource):
     """A trace store behind an API."""
 
     epoch_unit: EpochUnit = "s"
+
+    def __init__(self) -> None:
+        give_back_large_buffers()
 
     @override
     def changed(

@@ -48,6 +48,7 @@ class LangfuseCloudSource(ApiSource):
 
     def __init__(self, api: LangfuseApi, *, at_once: int) -> None:
         """`api` is closed with the source; `at_once` is how many intervals of a day are read at once."""
+        super().__init__()
         self._api, self._at_once = api, at_once
 
     def connect(self) -> None:

@@ -19,6 +19,7 @@ from export_pipeline.sources.http.rows import RowPage
 from export_pipeline.sources.langsmith.feedback import NOTHING, expected_of, feedbacks_of
 from export_pipeline.sources.langsmith.filter import between, moment
 from export_pipeline.sources.langsmith.pages import page_of
+from export_pipeline.sources.langsmith.quick_rows import quick_page
 from export_pipeline.sources.langsmith.rows import (
     OPTIONAL,
     AttachedRow,
@@ -141,6 +142,9 @@ class LangSmithApi(Api):
         rated: dict[str, int] = {}
 
         def read(text: str) -> RowPage:
+            is_plain = name == "items" and not query.with_feedbacks
+            if is_plain and (quick := quick_page(text, query.project, with_addresses=query.with_addresses)):
+                return quick
             page = page_of(text, runs=name)
             found = [row_of(run, query.project, with_addresses=query.with_addresses) for run in page.runs]
             if query.with_feedbacks:

@@ -25,7 +25,8 @@ _START_TIME, _EXTRA, _SESSION_ID, _PARENT_RUN_ID = (
 _WORDS = [_PLACES[name] for name in ("run_type", "status", "trace_tier")]
 """Columns whose case is another one in v2."""
 _ATTACHMENT = "attachment."
-_ATTACHMENTS = ("attachments", "s3_urls")
+ATTACHMENTS = ("attachments", "s3_urls")
+"""What tells of them, in each version."""
 _NONE = frozenset({None, "null", "{}"})
 _EMPTY_OBJECT = re.compile(r"\{\s*\}")
 _V2: dict[str, tuple[str, ...]] = {
@@ -116,12 +117,27 @@ def row_of(run: Cells, project: str, *, with_addresses: bool = False) -> Row:
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
     cells = _cells(run.texts)
-    attachments = attachments_of(run)
-    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
-    cells[_START_TIME], cells[_SESSION_ID] = None, of
-    cells[_EXTRA] = _extra(extra, metadata, list(map(named, attachments)), taken=None)
+    cells[_SESSION_ID] = of
     if "parent_run_id" not in run.texts:
-        cells[_PARENT_RUN_ID] = _last(run)
+        cells[_PARENT_RUN_ID] = last_of(run.texts.get("parent_run_ids", "[]"))
+    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
+    attachments = attachments_of(run)
+    return made_row(start, own, cells, extra, metadata, attachments=attachments, with_addresses=with_addresses)
+
+
+def made_row(
+    start: int,
+    own: str,
+    cells: list[str | None],
+    extra: str,
+    metadata: str,
+    *,
+    attachments: Sequence[Attachment],
+    with_addresses: bool,
+) -> Row:
+    """The row of the cells as the API has them, with what it writes in another way, or beside them, put into them."""
+    cells[_START_TIME] = None
+    cells[_EXTRA] = _extra(extra, metadata, list(map(named, attachments)), taken=None)
     for place in _WORDS:
         if (word := cells[place]) is not None:
             cells[place] = word.lower()
@@ -162,11 +178,12 @@ def _text(run: Cells, name: str) -> str | None:
     return string_of(text) if text is not None and text[0] == '"' else None
 
 
-def _last(run: Cells) -> str | None:
-    if run.texts.get("parent_run_ids", "[]") in {"[]", "null"}:
+def last_of(ancestors: str) -> str | None:
+    """The last of a JSON list of texts; None where it has none, or is no such list."""
+    if ancestors in {"[]", "null"}:
         return None
-    ancestors = run["parent_run_ids"].value
-    last = ancestors[-1] if isinstance(ancestors, list) and ancestors else None
+    found = json.loads(ancestors)
+    last = found[-1] if isinstance(found, list) and found else None
     return last if isinstance(last, str) else None
 
 
@@ -196,7 +213,7 @@ def _members(texts: Mapping[str, str]) -> str:
 
 def attachments_of(run: Cells) -> list[Attachment]:
     """A run's attachments by name, with types where they are told."""
-    listed, stored = (run.get(name) if run.texts.get(name) not in _NONE else None for name in _ATTACHMENTS)
+    listed, stored = (run.get(name) if run.texts.get(name) not in _NONE else None for name in ATTACHMENTS)
     if listed is not None and isinstance(listed.value, dict):
         return [_attachment(name, listed.value[name]) for name in sorted(listed.value)]
     if stored is None or not isinstance(stored.value, dict):

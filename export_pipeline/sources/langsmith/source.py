@@ -47,6 +47,7 @@ class LangSmithSource(ApiSource):
 
     def __init__(self, api: LangSmithApi, *, at_once: int, files: FileLimits) -> None:
         """`api` is closed with the source; `at_once` intervals of a day are read at once; `files` are attachments."""
+        super().__init__()
         self._api, self._at_once, self._files = api, at_once, files
 
     def connect(self) -> None:

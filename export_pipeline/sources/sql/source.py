@@ -17,6 +17,7 @@ from export_pipeline.runs.filter_tree import Filter
 from export_pipeline.runs.schema import RUN_FIELDS
 from export_pipeline.runs.times import EpochUnit
 from export_pipeline.runs.window import Window
+from export_pipeline.sources.allocator import give_back_large_buffers
 from export_pipeline.sources.presets.choose import NAMES, Choice
 from export_pipeline.sources.presets.store import Tables
 from export_pipeline.sources.protocol import (
@@ -30,7 +31,6 @@ from export_pipeline.sources.protocol import (
     SourceReport,
     UnassignedRows,
 )
-from export_pipeline.sources.sql.allocator import give_back_large_buffers
 from export_pipeline.sources.sql.connection_limit import ConnectionLimit
 from export_pipeline.sources.sql.dialect import Dialect
 from export_pipeline.sources.sql.failing import ExpressionError

@@ -58,6 +58,20 @@ def test_an_object_is_read_as_json_reads_it_and_refused_where_json_refuses_it(se
                 cells_of(broken, lists=())
 
 
+HALF = '"cut off \\ud83d"'
+"""Half of a surrogate pair, as a text has it that was cut off within one."""
+
+
+@pytest.mark.parametrize("text", [HALF, "NaN", "[-Infinity]", f'{{"a": {HALF}, "b": 0.10}}', f"[{HALF}]"])
+def test_what_is_not_quite_json_keeps_its_text_as_do_its_neighbours(text: str) -> None:
+    items = f'[ {{"a": {text}, "cost": 1.10}}, {{"cost": 12345678901234567890.0}} ]'
+    cells = cells_of(f'{{"items": {items}, "next": 1e400}}', lists={"items"})
+    assert cells["next"].text == "1e400"
+    expected = [{"a": text, "cost": "1.10"}, {"cost": "12345678901234567890.0"}]
+    assert [each.texts for each in cells.lists["items"]] == expected
+    assert [each.texts for each in objects_of(items)] == expected
+
+
 @pytest.mark.parametrize(
     "text", ['{"items":[],"next":1}', '{ "next" : 1 , "items" : [ ] }', '{"a":["x"],"items":[],"b":1}']
 )

@@ -4,12 +4,14 @@ Called with the address of the API, the key and the name of a project; the answe
 """
 
 import asyncio
+import base64
 import datetime
 import json
 import sys
 import uuid
 from typing import Any
 
+ATTACHMENTS = {"photo zoé": ("image/png", b"\x89PNG\r\n\x1a\n\0--\r\n"), "empty": ("text/plain", b"")}
 MIDNIGHT = datetime.datetime(2026, 3, 14, tzinfo=datetime.UTC)
 
 
@@ -81,6 +83,11 @@ def write(client: Any, project: str) -> None:
             start_time=start,
             dotted_order=segment(start, number),
         )
+    seen = hour + datetime.timedelta(seconds=3)
+    run = {"id": run_id(6), "trace_id": run_id(6), "session_name": project, "name": "look", "run_type": "chain"}
+    times = {"start_time": seen, "end_time": seen, "dotted_order": segment(seen, 6)}
+    payloads = {"inputs": {"what": "this"}, "outputs": {}, "attachments": ATTACHMENTS}
+    client.multipart_ingest(create=[{**run, **times, **payloads}])
     client.create_feedback(run_id(2), key="helpful", score=1, trace_id=run_id(1))
     client.create_feedback(
         run_id(2),
@@ -97,8 +104,8 @@ async def read(client: Any, project: str) -> list[dict[str, Any]]:
     """The runs of the day."""
     selects = (
         "ID PROJECT_ID TRACE_ID PARENT_RUN_IDS NAME RUN_TYPE START_TIME END_TIME STATUS IS_ROOT DOTTED_ORDER INPUTS "
-        "OUTPUTS EXTRA METADATA EVENTS FEEDBACK_STATS TAGS ERROR TOTAL_TOKENS PROMPT_TOKENS COMPLETION_TOKENS "
-        "TOTAL_COST PROMPT_COST COMPLETION_COST"
+        "OUTPUTS EXTRA METADATA ATTACHMENTS EVENTS FEEDBACK_STATS TAGS ERROR TOTAL_TOKENS PROMPT_TOKENS "
+        "COMPLETION_TOKENS TOTAL_COST PROMPT_COST COMPLETION_COST"
     )
     query = client.runs.query_v2(
         project_ids=[project],
@@ -110,6 +117,17 @@ async def read(client: Any, project: str) -> list[dict[str, Any]]:
     return [run.model_dump(mode="json", exclude_unset=True) async for run in query]
 
 
+def fetched(runs: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The attachments of each run that has any, in base64."""
+    import requests
+
+    named = {run["id"]: run["attachments"] for run in runs if run["attachments"]}
+    return {
+        run: {name: base64.b64encode(requests.get(url, timeout=60).content).decode() for name, url in files.items()}
+        for run, files in named.items()
+    }
+
+
 def main(address: str, key: str, name: str) -> None:
     """Writes, and reads back."""
     from langsmith import Client
@@ -118,7 +136,8 @@ def main(address: str, key: str, name: str) -> None:
     write(client, name)
     (project,) = [each for each in client.list_projects() if each.name == name]
     feedback = [each.model_dump(mode="json") for each in client.list_feedback(run_ids=[run_id(2)])]
-    told = {"runs": asyncio.run(read(client, str(project.id))), "feedback": feedback}
+    runs = asyncio.run(read(client, str(project.id)))
+    told = {"runs": runs, "feedback": feedback, "attachments": fetched(runs)}
     sys.stdout.write(f"{json.dumps(told)}\n")
 
 

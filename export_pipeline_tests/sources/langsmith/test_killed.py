@@ -1,15 +1,22 @@
-"""A worker that is killed at random moments leaves the whole day, an earlier one, or none: in order, each run once."""
+"""A worker that is killed at random moments leaves the whole day, an earlier one, or none: in order, each run once.
 
+What a day that is there says of attachments is true: each that it names lies in the bucket.
+"""
+
+import io
+import json
 import os
 import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from export_pipeline.exports.budget import shared_budgets
@@ -19,7 +26,7 @@ from export_pipeline.sources.http import intervals
 from export_pipeline.sources.langsmith import api
 from export_pipeline_tests.control_databases import new_sqlite
 from export_pipeline_tests.exports.commit import children
-from export_pipeline_tests.exports.commit.bench import Bench, make_store, new_export
+from export_pipeline_tests.exports.commit.bench import QUICK, Bench, make_store, new_export
 from export_pipeline_tests.exports.commit.promises import check_nothing_left
 from export_pipeline_tests.servers import Rclone
 from export_pipeline_tests.servers.http import Answer, Asked
@@ -29,8 +36,11 @@ from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, add_day
 pytestmark = pytest.mark.slow
 
 ATTEMPTS = 12
-MOST_REQUESTS = 45
-"""As many as a whole day takes, about."""
+RUNS = 240
+REQUESTS = 45
+"""As many as a whole day takes, about, without attachments."""
+WITH_ATTACHMENTS = 6
+"""One run of so many has some."""
 
 
 @pytest.fixture
@@ -88,23 +98,52 @@ def rows_of(server: LangSmith) -> list[tuple[str, str]]:
     return [(run["id"], run["name"]) for run in runs]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_no_kill_leaves_a_short_a_doubled_or_an_unordered_day(bench: Bench, server: LangSmith, seed: int) -> None:
+def attach(server: LangSmith, run: str, number: int) -> None:
+    """Gives a run two attachments, of which one is that of another run too."""
+    contents = {"own": f"of {number}".encode() * 1_000, "shared": bytes([number % 3]) * 100_000}
+    server.runs[run]["attachments"] = dict.fromkeys(contents, "image/png")
+    server.files.update({(run, name): content for name, content in contents.items()})
+
+
+def named(bench: Bench) -> dict[tuple[str, str], bytes]:
+    """What lies in the bucket where the day's file says that attachments lie, by run and name."""
+    data = bench.file()
+    found: dict[tuple[str, str], bytes] = {}
+    frame = pl.DataFrame() if data is None else pl.read_parquet(io.BytesIO(data), columns=["id", "extra"])
+    for run, extra in frame.iter_rows():
+        for entry in json.loads(extra or "{}").get("attachments", ()):
+            answer = bench.server.client().get_object(Bucket=bench.export.bucket, Key=entry["key"])
+            found[run, entry["name"]] = answer["Body"].read()
+    return found
+
+
+@pytest.mark.parametrize(("seed", "attachments"), [(1, False), (2, True)])
+def test_no_kill_leaves_a_short_a_doubled_or_an_unordered_day(
+    bench: Bench, server: LangSmith, seed: int, attachments: bool
+) -> None:
     chance = random.Random(seed)
-    add_day(server, bench.export.project, 240)
-    attempt, days, ended = children.attempt_of(bench, []), [], []
+    server.storage = f"http://127.0.0.1:{server.port}"
+    begun, files = add_day(server, bench.export.project, RUNS), RUNS // WITH_ATTACHMENTS * 2 if attachments else 0
+    for number, (_, run) in enumerate(begun[: RUNS if attachments else 0 : WITH_ATTACHMENTS]):
+        attach(server, run, number)
+    limits = replace(QUICK, attachments=attachments)
+    attempt, days, ended = children.attempt_of(bench, [], limits=limits), [], []
     for number in range(ATTEMPTS + 1):
-        server.add_run(bench.export.project, MIDNIGHT + timedelta(seconds=chance.randrange(86_400)), name=f"n {number}")
+        start = MIDNIGHT + timedelta(seconds=chance.randrange(86_400))
+        run = server.add_run(bench.export.project, start, name=f"n {number}")
+        if attachments:
+            attach(server, run, 1_000 + number)
         days.append(rows_of(server))
         is_last, at_request = number == ATTEMPTS, chance.random() < 0.5
         process = worker_of(attempt, server, None if at_request or is_last else chance.randrange(1, 30))
         server.always.clear()
         if at_request and not is_last:
-            server.always[""] = kills_at(chance.randrange(1, MOST_REQUESTS), process.kill)
+            server.always[""] = kills_at(chance.randrange(1, REQUESTS + files), process.kill)
         process.start()
         process.join(120)
         ended.append(process.exitcode)
         assert bench.published() in [None, *days]
+        assert named(bench).items() <= server.files.items()
         with bench.control.begin() as transaction:
             children.expire_leases(transaction)
 
@@ -112,4 +151,5 @@ def test_no_kill_leaves_a_short_a_doubled_or_an_unordered_day(bench: Bench, serv
     assert ended.count(-signal.SIGKILL) >= ATTEMPTS // 2
     assert ended[-1] == 0
     assert bench.published() == days[-1]
+    assert named(bench) == server.files
     check_nothing_left(bench)

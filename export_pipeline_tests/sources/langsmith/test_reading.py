@@ -11,7 +11,8 @@ import pytest
 
 from export_pipeline.errors import SourceUnreachableError
 from export_pipeline.runs.window import Window
-from export_pipeline.sources.http import intervals
+from export_pipeline.settings import Settings
+from export_pipeline.sources.http import intervals, reading
 from export_pipeline.sources.langsmith import api
 from export_pipeline.sources.protocol import ProjectKey, RunSource
 from export_pipeline_tests.servers.http import Answer, Asked
@@ -20,6 +21,7 @@ from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, add_day, ids,
 from export_pipeline_tests.sources.presets.known_stores import DAY
 
 QUERY, STATS = "/runs/query", "/runs/stats"
+AT_ONCE = Settings.model_fields["source_intervals"].default
 
 
 @pytest.fixture
@@ -50,6 +52,16 @@ def test_a_large_day_is_cut_into_intervals(
 
     assert ids(source_of(server), project) == expected
     assert len(server.asked(STATS)) == 2 + 12
+
+
+def test_runs_that_turn_out_large_are_read_in_shorter_intervals(
+    server: LangSmith, source: RunSource, project: str, small_intervals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BYTES", 50 * 1_000)
+    expected = add_day(server, project, 600, inputs={"text": "x" * 1_000})
+
+    assert ids(source, project) == expected
+    assert len(server.asked(STATS)) == 2 + AT_ONCE + (12 - AT_ONCE) * 2
 
 
 @pytest.mark.parametrize("most_bytes", [100, 5_000, 40_000])

@@ -1,16 +1,21 @@
 """What LangSmith's own SDK has written comes out of the source as that SDK reads it."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
+from export_pipeline.runs.window import Window
+from export_pipeline.sources.protocol import AttachmentSink, KeptAttachment, ProjectKey
 from export_pipeline_tests.servers.langsmith import KEY, LangSmith, langsmith
 from export_pipeline_tests.sources.langsmith import sdk_process
 from export_pipeline_tests.sources.langsmith.runs import source_of
-from export_pipeline_tests.sources.presets.known_stores import answer_of, exported
+from export_pipeline_tests.sources.presets.known_stores import DAY, answer_of, exported
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +27,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LangSmit
     """A server that the SDK has written to, and what it reads there."""
     with langsmith() as server:
         folder = tmp_path_factory.mktemp("sdk")
+        server.storage = f"http://127.0.0.1:{server.port}"
         told = answer_of(sdk_process.__file__, f"http://127.0.0.1:{server.port}", KEY, PROJECT, folder=folder)
         yield server, told
 
@@ -35,8 +41,9 @@ def test_the_source_and_the_sdk_tell_the_same_runs(written: tuple[LangSmith, Any
 
     found = exported(source, project.key)
 
-    expected = sorted((expected_of(run) for run in told["runs"]), key=lambda run: (run["start_time"], run["id"]))
-    assert [run["id"][-1] for run in expected] == ["4", "1", "2", "3", "5"]
+    runs = [expected_of(run, has_types=not has_v2) for run in told["runs"]]
+    expected = sorted(runs, key=lambda run: (run["start_time"], run["id"]))
+    assert [run["id"][-1] for run in expected] == ["4", "1", "2", "3", "6", "5"]
     assert [comparable(row, expected[0]) for row in found] == expected
 
 
@@ -55,9 +62,56 @@ def test_the_source_and_the_sdk_tell_the_same_feedback(written: tuple[LangSmith,
     assert [each["comment"] for each in told["feedback"] if each["correction"]] == ['it said "no"']
 
 
-def expected_of(run: dict[str, Any]) -> dict[str, Any]:
-    """What is exported of a run, from what the SDK tells of it."""
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_the_source_and_the_sdk_fetch_the_same_attachments(written: tuple[LangSmith, Any], has_v2: bool) -> None:
+    server, told = written
+    server.has_v2 = has_v2
+    source, kept = source_of(server), Kept()
+    (project,) = source.projects()
+
+    with source.open(ProjectKey(project.key), Window.of_day(DAY)) as snapshot:
+        assert snapshot.keep_attachments(kept)
+        extras = [
+            (run, json.loads(extra or "{}"))
+            for batch in snapshot.batches()
+            for run, extra in zip(batch.column("id").to_pylist(), batch.column("extra").to_pylist(), strict=True)
+        ]
+
+    found = {
+        run: {each["name"]: kept.contents[each["sha256"]] for each in extra["attachments"]}
+        for run, extra in extras
+        if "attachments" in extra
+    }
+    (attached,) = told["attachments"]
+    assert found == {attached: {name: content for name, (_, content) in sdk_process.ATTACHMENTS.items()}}
+    fetched = told["attachments"][attached].items()
+    assert found[attached] == {name: base64.b64decode(content) for name, content in fetched}
+
+
+class Kept(AttachmentSink):
+    """Keeps attachments by the hashes of their bytes."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+
+    @override
+    def keep(self, pieces: Iterable[bytes]) -> KeptAttachment:
+        content = b"".join(pieces)
+        digest = hashlib.sha256(content).hexdigest()
+        self.contents[digest] = content
+        return KeptAttachment(digest, digest, len(content))
+
+    @override
+    def miss(self) -> None:
+        raise AssertionError("an attachment is not to be had")
+
+
+def expected_of(run: dict[str, Any], *, has_types: bool) -> dict[str, Any]:
+    """What is exported of a run, from what the SDK tells of it; `has_types`: with the types of attachments."""
     extra = {**run["extra"], **({"metadata": run["metadata"]} if run["metadata"] else {})}
+    if run["attachments"]:
+        kinds = {name: {"mime_type": kind} if has_types else {} for name, (kind, _) in sdk_process.ATTACHMENTS.items()}
+        extra["attachments"] = [{"name": name, **kinds[name]} for name in sorted(run["attachments"])]
     return {
         "id": run["id"],
         "trace_id": run["trace_id"],
