@@ -12,6 +12,7 @@ from benchmarks.api import answers_under_load
 from benchmarks.backfill import large_backfill
 from benchmarks.days import days, print_parts
 from benchmarks.exports import small_exports
+from benchmarks.langsmith import langsmith
 from benchmarks.location import location
 from benchmarks.program import environment_python
 from benchmarks.servers import Servers
@@ -101,6 +102,10 @@ class Bench:
         sizes = self.preset.sample.rows, self.preset.rows
         sources(self.servers, rows=sizes[0], many_rows=sizes[1], rounds=min(self.rounds, 3))
 
+    def langsmith(self) -> None:
+        """A large day out of an API."""
+        langsmith(self.servers, rows=self.preset.rows)
+
     def exports(self) -> None:
         """Small bulk exports with the daemon."""
         small_exports(self.servers, rounds=self.rounds)
@@ -123,6 +128,7 @@ SUBJECTS: dict[str, Callable[[Bench], None]] = {
     "location": Bench.location,
     "api": Bench.api,
     "sources": Bench.sources,
+    "langsmith": Bench.langsmith,
     "exports": Bench.exports,
     "backfill": Bench.backfill,
 }

@@ -20,6 +20,7 @@ from measured import options, run
 import export_pipeline.sources.postgres.source
 import export_pipeline.sources.sqlite.source
 from export_pipeline.errors import ExportPipelineError
+from export_pipeline.exports.budget import shared_budgets
 from export_pipeline.exports.commit.day import DayRequest
 from export_pipeline.exports.commit.publish_days import publish_days
 from export_pipeline.exports.commit.publisher import Publisher, PublishLimits
@@ -36,13 +37,16 @@ given = options()
 if os.environ["EXPORT_PIPELINE_SOURCE_URL"].startswith("clickhouse"):
     import clickhouse_connect  # noqa: F401
 
-    import export_pipeline.sources.clickhouse.source  # noqa: F401
+    import export_pipeline.sources.clickhouse.source
+if os.environ["EXPORT_PIPELINE_SOURCE_URL"].startswith("langsmith"):
+    import export_pipeline.sources.langsmith.source  # noqa: F401
 
 
 def work() -> dict[str, Any]:
     """Publishes the days of each project, one project after the other."""
     settings = load_settings().resolved()
-    control, source = open_control(settings), open_source(settings)
+    control = open_control(settings)
+    source = open_source(settings, budgets=shared_budgets(control))
     store = S3Store(DestinationConfig.from_settings(settings), Credentials.from_settings(settings))
     first = date.fromisoformat(given["first_day"])
     days = [first + timedelta(days=number) for number in range(given["days"])]
