@@ -75,7 +75,12 @@ def to_mlflow(address: str, first: date) -> None:
     """By `mlflow`'s tracing."""
     import mlflow
     from mlflow.entities import SpanStatus
+    from mlflow.store.tracking.rest_store import RestStore
+    from packaging.version import Version
 
+    # The SDK waits three seconds for the server's version, and takes a server that is slower for an old one, whose
+    # spans lie in files and not in the database. This server is of the same package.
+    RestStore._get_server_version = staticmethod(lambda _: Version(mlflow.__version__))  # noqa: SLF001
     mlflow.set_tracking_uri(address)
     project = ""
     for name, start, question, model, fails in conversations(first):
