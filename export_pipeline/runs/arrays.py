@@ -20,6 +20,17 @@ def text_array(values: Sequence[bytes | None]) -> pa.StringArray:
     return _array(pa.string(), values, pa.py_buffer(offsets), pa.py_buffer(b"".join(present)))
 
 
+def strings_array(values: Sequence[str | None]) -> pa.StringArray:
+    """Strings; one with half of a surrogate pair, which JSON can write and UTF-8 cannot, becomes bytes of no UTF-8."""
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), pa.string())
+    whole = "".join(filter(None, values))
+    if not whole.isascii():
+        return text_array([None if value is None else value.encode(errors="surrogatepass") for value in values])
+    offsets = array("i", accumulate((len(value) if value else 0 for value in values), initial=0))
+    return _array(pa.string(), values, pa.py_buffer(offsets), pa.py_buffer(whole.encode()))
+
+
 def instants_array(micros: Sequence[int | None]) -> pa.TimestampArray:
     """Instants from microseconds since 1970."""
     return _array(pa.timestamp("us", tz="UTC"), micros, _int64s(micros))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.runs import tree
-from export_pipeline.runs.arrays import text_array
+from export_pipeline.runs.arrays import array_of, text_array
 from export_pipeline.runs.cells import FLAGS
 from export_pipeline.runs.ids import CANONICAL_UUID
 from export_pipeline.runs.schema import (
@@ -42,6 +42,8 @@ _STRINGS = rf"^\[(?:{_STRING}(?:, ?{_STRING})*)?\]$"
 _COMPACT_STRINGS = rf"^\[(?:{_STRING}(?:,{_STRING})*)?\]$"
 _WITHOUT_ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,6})?"
 _ZONE = r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
+_FIRST, _LAST = (array_of([value], pa.int64())[0] for value in (MIN_MICROS, MAX_MICROS))
+"""As Arrow has them: what compares with a number of Python's imports pandas where that is installed."""
 _TREE = ("id", *tree.COLUMNS)
 _MISPLACED = "misplaced"
 _ID = 36
@@ -255,5 +257,5 @@ def _text_times(texts: pa.Array, epoch_unit: EpochUnit) -> pa.Array:
     except pa.ArrowInvalid:
         parts = [number_found]
     parsed = pc.coalesce(*parts)
-    inside = pc.and_(pc.greater_equal(parsed, MIN_MICROS), pc.less_equal(parsed, MAX_MICROS))
+    inside = pc.and_(pc.greater_equal(parsed, _FIRST), pc.less_equal(parsed, _LAST))
     return pc.if_else(inside, parsed, pa.nulls(1, pa.int64())[0]).view(pa.timestamp("us", tz="UTC"))

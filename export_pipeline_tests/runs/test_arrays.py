@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from export_pipeline.runs.arrays import array_of, flags_array, instants_array, text_array
+from export_pipeline.runs.arrays import array_of, flags_array, instants_array, strings_array, text_array
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,25 @@ def test_bytes_pass_unchecked_and_masks_select() -> None:
     assert instants_array([1, 2, 3]).filter(flags_array([True, False, True])).cast(pa.int64()).to_pylist() == [1, 3]
 
 
+@pytest.mark.parametrize(
+    "values", [[], ["a", "", None, "bc"], [None, None], ["é", None, "✈a", ""], [None, "x" * 70_000]]
+)
+def test_strings_are_those_that_were_given(values: list[str | None]) -> None:
+    found = strings_array(values)
+    found.validate(full=True)
+    assert (found.type, found.to_pylist(), found.null_count) == (pa.string(), values, values.count(None))
+
+
+def test_half_of_a_surrogate_pair_is_kept_as_bytes() -> None:
+    assert strings_array(["a", "b\ud83d", None]).view(pa.binary()).to_pylist() == [b"a", b"b\xed\xa0\xbd", None]
+
+
 def test_making_arrays_does_not_import_pandas() -> None:
     code = (
         "import sys; from decimal import Decimal; import pyarrow as pa\n"
-        "from export_pipeline.runs.arrays import array_of\n"
+        "from export_pipeline.runs.arrays import array_of, strings_array\n"
+        "from export_pipeline.runs.fast_path import _text_times\n"
+        "_text_times(strings_array(['2026-03-14T10:00:00Z', None]), 's')\n"
         "for values, kind in [(['a'], pa.string()), ([1, None], pa.int64()), ([True], pa.bool_()),\n"
         "                     ([Decimal(1)], pa.decimal128(18, 12)), ([['a']], pa.list_(pa.string()))]:\n"
         "    array_of(values, kind)\n"

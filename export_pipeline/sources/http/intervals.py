@@ -7,8 +7,9 @@ from export_pipeline.runs.times import instant, microseconds
 from export_pipeline.runs.window import Window
 from export_pipeline.settings import MIB
 
-ROWS = 5_000
-"""What an interval should hold."""
+ROWS = 4_900
+"""What an interval should hold: a little less than five of the largest pages, so that runs close to its borders need no
+page more."""
 BYTES = 8 * MIB
 """What an interval should hold of JSON, as far as the size of its rows is known before it is read."""
 MOST_BYTES = 12 * MIB

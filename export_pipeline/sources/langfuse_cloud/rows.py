@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from msgspec.structs import replace
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.times import micros

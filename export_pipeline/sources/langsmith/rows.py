@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
@@ -74,8 +75,7 @@ class Attachment:
     address: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AttachedRow(Row):
+class AttachedRow(Row, frozen=True, gc=False):
     """A row whose attachments are to be copied, and what its `extra` is made of."""
 
     attachments: tuple[Attachment, ...]

@@ -75,7 +75,7 @@ def test_the_time_is_that_of_the_versions_limit(server: LangSmith, has_v2: bool,
         pace = source.pace
         assert pace is not None
         assert pace.rate == rate
-        assert pace.requests(1_000_000) == (2 + 200 * (5 + 1) if has_v2 else 2 + 200 * (50 + 1))
+        assert pace.requests(1_000_000) == (2 + 205 * (5 + 1) if has_v2 else 2 + 205 * (49 + 1))
         assert pace.requests(1) == 4
 
 
