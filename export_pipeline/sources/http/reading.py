@@ -202,7 +202,7 @@ class WindowReading(RunSnapshot):
                 reached = min(reached, row.start)
                 if interval.start <= row.start < interval.end:
                     found.append(row)
-                    size += row.size
+            size += page.size
             if found:
                 self._row_bytes = size / len(found)
             cursor = page.cursor

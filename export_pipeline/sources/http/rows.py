@@ -40,10 +40,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class RowPage:
-    """Rows in the order of a page, and what to ask for the next one with; None after the last one."""
+    """Rows in the order of a page, and what to ask for the next one with; None after the last one.
+
+    `size` is how many characters they have, about.
+    """
 
     rows: list[Row]
     cursor: str | None
+    size: int
 
 
 def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:

@@ -96,7 +96,8 @@ class LangfuseApi(Api):
             )
             needed = frozenset[str]().union(*(cut for _, cut in found))
             if needed <= keys:
-                return RowPage([row for row, _ in found], following)
+                rows_found = [row for row, _ in found]
+                return RowPage(rows_found, following, sum(row.size for row in rows_found))
             # What only other pages have need not be asked for where it is too much together.
             keys = keys | needed if _fit(keys | needed) else needed
             if not _fit(keys):

@@ -150,7 +150,7 @@ class LangSmithApi(Api):
             if query.with_feedbacks:
                 counts = zip(found, map(expected_of, page.runs), strict=True)
                 rated.update({row.id: count for row, count in counts if count})
-            return RowPage(found, page.cursor)
+            return RowPage(found, page.cursor, len(text))
 
         most = MOST_BYTES_OF_ONE if rows == 1 else MOST_BYTES
         page = self._client.ask(

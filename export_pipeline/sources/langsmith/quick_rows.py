@@ -60,7 +60,7 @@ def quick_page(answer: str, project: str, *, with_addresses: bool) -> RowPage | 
         if row is None:
             return None
         rows.append(row)
-    return RowPage(rows, page.next_cursor or None) if page.cursors == _NULL else None
+    return RowPage(rows, page.next_cursor or None, len(answer)) if page.cursors == _NULL else None
 
 
 def _row(members: tuple[Any, ...], project: str, *, with_addresses: bool) -> Row | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from msgspec.structs import replace
-from typing_extensions import override
 
 from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
@@ -81,12 +80,6 @@ class AttachedRow(Row, frozen=True, gc=False):
     attachments: tuple[Attachment, ...]
     extra: str
     metadata: str
-
-    @property
-    @override
-    def size(self) -> int:
-        addresses = sum(len(each.address or "") for each in self.attachments)
-        return sum(map(len, filter(None, self.cells))) + len(self.extra) + len(self.metadata) + addresses
 
 
 def selects(shape: Shape, fields: Collection[str] | None) -> list[str]:
@@ -208,7 +201,7 @@ def _extra(extra: str, metadata: str, attachments: Sequence[Mapping[str, Any]], 
 
 
 def _members(texts: Mapping[str, str]) -> str:
-    return ",".join(f'"{name}":{text}' for name, text in texts.items())
+    return ",".join([f'"{name}":{text}' for name, text in texts.items()])
 
 
 def attachments_of(run: Cells) -> list[Attachment]:

@@ -38,7 +38,8 @@ def slowly(answer: str, *, with_addresses: bool) -> RowPage | None:
     """What the page says value by value; None where it is refused."""
     try:
         page = page_of(answer, runs="items")
-        return RowPage([row_of(run, PROJECT, with_addresses=with_addresses) for run in page.runs], page.cursor)
+        rows = [row_of(run, PROJECT, with_addresses=with_addresses) for run in page.runs]
+        return RowPage(rows, page.cursor, len(answer))
     except BadAnswerError:
         return None
 

@@ -57,7 +57,7 @@ def test_a_large_day_is_cut_into_intervals(
 def test_runs_that_turn_out_large_are_read_in_shorter_intervals(
     server: LangSmith, source: RunSource, project: str, small_intervals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "BYTES", 50 * 1_000)
+    monkeypatch.setattr(reading, "BYTES", 50 * 1_500)
     expected = add_day(server, project, 600, inputs={"text": "x" * 1_000})
 
     assert ids(source, project) == expected
