@@ -12,10 +12,9 @@ from pathlib import Path
 from benchmarks.langsmith_server import DAY, PROJECT
 from benchmarks.program import run_program
 from benchmarks.servers import SCRIPTS, Servers
+from benchmarks.sources import LIMIT_MB
 from export_pipeline.sources.langsmith.api import RATES
 
-LIMIT_MB = 500
-"""Of the worker, whatever the size of the day."""
 LIMIT_RATIO = 1.3
 """Of the wall time to what the requests take at the rate that is allowed."""
 CHARACTERS = (300, 5_000)

@@ -32,25 +32,22 @@ class Day:
 
     def first_from(self, at: str) -> int:
         """The number of the first run that starts then or later."""
-        offset = (datetime.fromisoformat(at) - MIDNIGHT) / MICROSECOND
-        number = min(self.runs, max(0, ceil(offset / self._distance) - 1))
-        while number < self.runs and self._start(number) < offset:
+        wanted = datetime.fromisoformat(at)
+        number = min(self.runs, max(0, ceil((wanted - MIDNIGHT) / MICROSECOND / self._distance) - 1))
+        while number < self.runs and self._start(number) < wanted:
             number += 1
         return number
 
-    def _start(self, number: int) -> int:
-        return int(number * self._distance)
+    def _start(self, number: int) -> datetime:
+        return MIDNIGHT + int(number * self._distance) * MICROSECOND
 
     def run(self, number: int) -> str:
         """As the API's second version writes it."""
         first = number - number % A_TRACE
-        start, own, trace = MIDNIGHT + self._start(number) * MICROSECOND, _id(number), _id(first)
-        stamp = f"{start:%Y%m%dT%H%M%S%f}Z"
-        path = (
-            stamp + own
-            if number == first
-            else f"{MIDNIGHT + self._start(first) * MICROSECOND:%Y%m%dT%H%M%S%f}Z" + (f"{trace}.{stamp}{own}")
-        )
+        start, own, trace = self._start(number), _id(number), _id(first)
+        path = f"{_stamp(start)}{own}"
+        if number != first:
+            path = f"{_stamp(self._start(first))}{trace}.{path}"
         at, words = f"{start:%Y-%m-%dT%H:%M:%S.%f}Z", self._words[number % len(WORDS) :][: self._characters]
         return (
             f'{{"id":"{own}","name":"ChatOpenAI","run_type":"LLM","status":"SUCCESS","start_time":"{at}","end_time":'
@@ -82,6 +79,10 @@ class Day:
 
 def _id(number: int) -> str:
     return f"0190aaaa-0000-7000-8000-{number:012x}"
+
+
+def _stamp(start: datetime) -> str:
+    return f"{start:%Y%m%dT%H%M%S%f}Z"
 
 
 def serve(day: Day) -> None:

@@ -15,7 +15,8 @@ class Deadline:
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self.passed = False
-        self._socket = sock
+        # TLS within a proxy's TLS is no socket, but has one.
+        self._socket: socket.socket = getattr(sock, "socket", sock)
         self.ends_at: float | None = None
         """On the clock of `time.monotonic`; None where it cannot pass any more."""
         self.extend(seconds)

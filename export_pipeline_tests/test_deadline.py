@@ -67,6 +67,22 @@ def test_a_shorter_time_takes_the_place_of_a_longer_one(ends: Ends) -> None:
     assert deadline.passed
 
 
+class Within:
+    """A connection within another one, as urllib3 makes of TLS through a proxy's TLS: no socket itself."""
+
+    def __init__(self, outer: socket.socket) -> None:
+        self.socket = outer
+
+
+def test_a_connection_within_another_one_is_ended_too_and_so_are_those_after_it(ends: Ends) -> None:
+    deadline = Deadline(Within(ends[0]), 0.05)  # type: ignore[arg-type]  # urllib3 says it were one
+    assert ends[0].recv(1) == b""
+    assert deadline.passed
+    later = Deadline(ends[1], 0.05)
+    assert ends[1].recv(1) == b""
+    assert later.passed
+
+
 def test_a_thousand_deadlines_need_one_thread(ends: Ends) -> None:
     Deadline(ends[0], NEVER).cancel()
     before = threading.active_count()

@@ -39,7 +39,7 @@ class Cells(Mapping[str, Cell]):
     __slots__ = ("lists", "texts")
 
     def __init__(self, texts: dict[str, str] | None = None) -> None:
-        self.texts: dict[str, str] = {} if texts is None else texts
+        self.texts = {} if texts is None else texts
         self.lists: dict[str, list[Cells]] = {}
 
     @override
@@ -90,11 +90,12 @@ def objects_of(answer: str) -> list[Cells]:
 
 
 def _cells(members: Mapping[str, msgspec.Raw], lists: Collection[str] = ()) -> Cells:
-    cells = Cells({name: str(text, "utf-8") for name, text in members.items()})
-    for name in lists:
-        if cells.texts.get(name, "").startswith("["):
-            del cells.texts[name]
-            cells.lists[name] = [_cells(each) for each in _listed_members.decode(members[name])]
+    cells = Cells()
+    for name, text in members.items():
+        if name in lists and memoryview(text)[0] == ord("["):
+            cells.lists[name] = [_cells(each) for each in _listed_members.decode(text)]
+        else:
+            cells.texts[name] = str(text, "utf-8")
     return cells
 
 

@@ -16,6 +16,8 @@ SCHEMA = pa.schema(
     pa.field(field.name, RAW_TYPES[field.kind][0 if field.name == "start_time" else -1]) for field in RUN_FIELDS
 )
 """All as text, but the time that places a row in its day."""
+PLACES = {field.name: place for place, field in enumerate(RUN_FIELDS)}
+"""Where a row's cells stand."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

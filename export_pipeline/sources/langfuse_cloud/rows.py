@@ -11,14 +11,13 @@ from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.http.exact import Cell, Cells, cells_of
-from export_pipeline.sources.http.rows import Row
+from export_pipeline.sources.http.rows import PLACES, Row
 
 CORE = "core"
 """The group of fields with the ids, the type and the times."""
 _GROUPS = {"inputs": "io", "outputs": "io", "extra": "metadata,model,trace_context"}
 _ALWAYS = "core,basic,time,usage,trace_context"
 _RUN_TYPES = {"GENERATION": "llm", "EMBEDDING": "embedding", "TOOL": "tool", "RETRIEVER": "retriever"}
-_PLACES = {field.name: place for place, field in enumerate(RUN_FIELDS)}
 _METADATA = {
     "ls_model_name": ("model", "providedModelName"),
     "thread_id": ("sessionId",),
@@ -126,7 +125,7 @@ def span_of(observation: Cells) -> Span:
 
 def span_of_row(row: Row) -> Span:
     """The place of a row."""
-    trace, parent = row.cells[_PLACES["trace_id"]], row.cells[_PLACES["parent_run_id"]]
+    trace, parent = row.cells[PLACES["trace_id"]], row.cells[PLACES["parent_run_id"]]
     return Span(row.id, trace or row.id, parent, row.start)
 
 
@@ -134,7 +133,7 @@ def with_cells(row: Row, cells: Mapping[str, str | None]) -> Row:
     """The row with other cells in the named columns."""
     changed = list(row.cells)
     for name, cell in cells.items():
-        changed[_PLACES[name]] = cell
+        changed[PLACES[name]] = cell
     return replace(row, cells=tuple(changed))
 
 

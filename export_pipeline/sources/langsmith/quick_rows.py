@@ -11,16 +11,15 @@ from msgspec import UNSET, Raw, UnsetType
 from export_pipeline.runs.schema import RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.exact import Cells, string_of
-from export_pipeline.sources.http.rows import Row, RowPage
+from export_pipeline.sources.http.rows import PLACES, Row, RowPage
 from export_pipeline.sources.langsmith.rows import ATTACHMENTS, attachments_of, last_of, made_row
 
 _NULL = Raw(b"null")
 _JSON = frozenset({Kind.JSON, Kind.STRINGS})
 _WRITTEN = _JSON | {Kind.COUNT, Kind.COST, Kind.FLAG}
 """Kinds of columns whose values are taken as they are written."""
-_PLACES = {field.name: place for place, field in enumerate(RUN_FIELDS)}
 _ID, _START_TIME, _SESSION_ID, _PARENT, _ANCESTORS, _EXTRA = (
-    _PLACES[name] for name in ("id", "start_time", "session_id", "parent_run_id", "parent_run_ids", "extra")
+    PLACES[name] for name in ("id", "start_time", "session_id", "parent_run_id", "parent_run_ids", "extra")
 )
 _RAW = [(place, field.kind in _JSON) for place, field in enumerate(RUN_FIELDS) if field.kind in _WRITTEN]
 """The places of these, and whether they are JSON in the file too."""

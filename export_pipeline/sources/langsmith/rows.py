@@ -12,17 +12,16 @@ from export_pipeline.runs.schema import DEFAULT_FIELDS, RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.http.exact import Cells, string_of
-from export_pipeline.sources.http.rows import Row
+from export_pipeline.sources.http.rows import PLACES, Row
 from export_pipeline.sources.protocol import COPIED_ATTACHMENTS
 
 Shape = Literal["v1", "v2"]
 
 _COLUMNS = [(field.name, field.kind in {Kind.JSON, Kind.STRINGS}) for field in RUN_FIELDS]
-_PLACES = {name: place for place, (name, _) in enumerate(_COLUMNS)}
 _START_TIME, _EXTRA, _SESSION_ID, _PARENT_RUN_ID = (
-    _PLACES[name] for name in ("start_time", "extra", "session_id", "parent_run_id")
+    PLACES[name] for name in ("start_time", "extra", "session_id", "parent_run_id")
 )
-_WORDS = [_PLACES[name] for name in ("run_type", "status", "trace_tier")]
+_WORDS = [PLACES[name] for name in ("run_type", "status", "trace_tier")]
 """Columns whose case is another one in v2."""
 _ATTACHMENT = "attachment."
 ATTACHMENTS = ("attachments", "s3_urls")
@@ -147,7 +146,7 @@ def with_attachments(row: AttachedRow, entries: Sequence[Mapping[str, Any]]) -> 
 
 def with_feedbacks(row: Row, records: str) -> Row:
     """The row with the records of its feedback, a JSON list."""
-    place = _PLACES["feedbacks"]
+    place = PLACES["feedbacks"]
     return replace(row, cells=(*row.cells[:place], records, *row.cells[place + 1 :]))
 
 

@@ -123,9 +123,10 @@ def test_no_kill_leaves_a_short_a_doubled_or_an_unordered_day(
 ) -> None:
     chance = random.Random(seed)
     server.storage = f"http://127.0.0.1:{server.port}"
-    begun, files = add_day(server, bench.export.project, RUNS), RUNS // WITH_ATTACHMENTS * 2 if attachments else 0
-    for number, (_, run) in enumerate(begun[: RUNS if attachments else 0 : WITH_ATTACHMENTS]):
+    begun = add_day(server, bench.export.project, RUNS)
+    for number, (_, run) in enumerate(begun[::WITH_ATTACHMENTS] if attachments else []):
         attach(server, run, number)
+    requests = REQUESTS + len(server.files)
     limits = replace(QUICK, attachments=attachments)
     attempt, days, ended = children.attempt_of(bench, [], limits=limits), [], []
     for number in range(ATTEMPTS + 1):
@@ -138,7 +139,7 @@ def test_no_kill_leaves_a_short_a_doubled_or_an_unordered_day(
         process = worker_of(attempt, server, None if at_request or is_last else chance.randrange(1, 30))
         server.always.clear()
         if at_request and not is_last:
-            server.always[""] = kills_at(chance.randrange(1, REQUESTS + files), process.kill)
+            server.always[""] = kills_at(chance.randrange(1, requests), process.kill)
         process.start()
         process.join(120)
         ended.append(process.exitcode)
