@@ -18,6 +18,7 @@ from export_pipeline.exports.projects.registry import list_projects, sync_projec
 from export_pipeline.orchestration.build import build_definitions
 from export_pipeline.settings import PREFIX, Settings, load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline_tests.clock import half_a_day_away
 from export_pipeline_tests.servers import S3Server
 
 START = date(2026, 3, 1)
@@ -48,6 +49,7 @@ class House:
             PREFIX + "SECRET_ACCESS_KEY": server.secret_access_key,
             PREFIX + "ALLOW_PRIVATE_ENDPOINTS": "true",
             PREFIX + "START_DATE": start.isoformat(),
+            PREFIX + "DAILY_AT": half_a_day_away(),
         }
         with closing(self._traces()) as traces:
             traces.executescript(_TABLES)

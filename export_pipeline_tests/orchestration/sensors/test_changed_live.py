@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.exports.watch.overdue import last_due
 from export_pipeline.settings import PREFIX
-from export_pipeline_tests.clock import half_a_day_away, today
+from export_pipeline_tests.clock import today
 from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.orchestration.daemon import Daemon
 from export_pipeline_tests.orchestration.house import House, materialize, materialized
@@ -34,7 +34,6 @@ def test_the_daemon_exports_late_days_again_and_posts_notices(
 ) -> None:
     house = House(tmp_path, rclone, start=FIRST)
     house.variables |= {PREFIX + "WEBHOOK_URL": f"{posted.url}/hook", PREFIX + "WEBHOOK_SECRET": "a key"}
-    house.variables[PREFIX + "DAILY_AT"] = half_a_day_away()
     project = house.add_project("chat", days=[FIRST, LAST])
     house.sync()
     known_for_years(house.control)

@@ -7,14 +7,8 @@ import sqlalchemy as sa
 from export_pipeline.errors import SettingsError
 from export_pipeline.exports.control.tables import notices
 from export_pipeline.settings import PREFIX
-from export_pipeline_tests.clock import half_a_day_away
 from export_pipeline_tests.control_rows import known_for_years
 from export_pipeline_tests.orchestration.house import START, House
-
-
-@pytest.fixture(autouse=True)
-def no_schedule_now(house: House) -> None:
-    house.variables[PREFIX + "DAILY_AT"] = half_a_day_away()
 
 
 def tick(house: House, instance: dg.DagsterInstance, *, cursor: str | None = None) -> tuple[str, str]:
