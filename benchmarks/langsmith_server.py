@@ -1,12 +1,16 @@
-"""A LangSmith with one project and one day of so many runs, none of which it holds: they are written as they are asked.
+"""A LangSmith with one project and one day of so many runs, kept in a file as pages have them: newest first.
 
-Called with the number of runs and the characters of each payload; the first line that it prints is its port. `GET
-/asked` answers how many questions about runs it was asked.
+So it takes little of the machine that it shares with who reads it. Called with the number of runs and the characters of
+each payload; the first line that it prints is its port. `GET /asked` answers how many questions about runs it was
+asked.
 """
 
 import json
+import os
 import re
 import sys
+import tempfile
+from array import array
 from datetime import UTC, date, datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import ceil
@@ -29,6 +33,13 @@ class Day:
         self.runs, self._characters = runs, characters
         self._words = WORDS * (characters // len(WORDS) + 2)
         self._distance = timedelta(days=1) / MICROSECOND / runs
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._ends = array("q", [0]) * (runs + 1)
+        """Where each run ends in the file, which begins with the last one."""
+        for number in reversed(range(runs)):
+            self._file.write(f"{self._run(number)},".encode())
+            self._ends[number] = self._file.tell()
+        self._file.flush()
 
     def first_from(self, at: str) -> int:
         """The number of the first run that starts then or later."""
@@ -41,7 +52,7 @@ class Day:
     def _start(self, number: int) -> datetime:
         return MIDNIGHT + int(number * self._distance) * MICROSECOND
 
-    def run(self, number: int) -> str:
+    def _run(self, number: int) -> str:
         """As the API's second version writes it."""
         first = number - number % A_TRACE
         start, own, trace = self._start(number), _id(number), _id(first)
@@ -61,20 +72,22 @@ class Day:
             '"feedback_stats":{}}'
         )
 
-    def page(self, asked: dict[str, Any]) -> str:
+    def page(self, asked: dict[str, Any]) -> bytes:
         """The answer to a question for runs, newest first; the cursor is the number of the first run of the page."""
         first, end = self.first_from(asked["min_start_time"]), self.first_from(asked["max_start_time"])
         end = int(asked.get("cursor") or end)
         begin = max(first, end - asked["page_size"])
-        runs = ",".join(self.run(number) for number in range(end - 1, begin - 1, -1))
-        return f'{{"items":[{runs}],"next_cursor":{json.dumps(str(begin) if begin > first else None)}}}'
+        size = self._ends[begin] - self._ends[end] - 1 if begin < end else 0
+        runs = os.pread(self._file.fileno(), size, self._ends[end])
+        return b'{"items":[%b],"next_cursor":%b}' % (runs, json.dumps(str(begin) if begin > first else None).encode())
 
-    def stats(self, asked: dict[str, Any]) -> str:
+    def stats(self, asked: dict[str, Any]) -> bytes:
         """The answer to a question for statistics; none of the runs is pending."""
         bounds = dict(BOUND.findall(asked.get("filter") or ""))
         first = self.first_from(bounds.get("gte", asked["start_time"]))
         found = (self.first_from(bounds["lt"]) if "lt" in bounds else self.runs) - first
-        return json.dumps({"run_count": 0 if "pending" in (asked.get("filter") or "") else max(0, found)})
+        rows = 0 if "pending" in (asked.get("filter") or "") else max(0, found)
+        return json.dumps({"run_count": rows}).encode()
 
 
 def _id(number: int) -> str:
@@ -94,18 +107,17 @@ def serve(day: Day) -> None:
         wbufsize = -1
 
         def do_GET(self) -> None:
-            self._answer(json.dumps(len(asked)) if self.path == "/asked" else json.dumps([PROJECT]))
+            self._answer(json.dumps(len(asked) if self.path == "/asked" else [PROJECT]).encode())
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if "project_ids" not in body and "session" not in body:
-                self._answer("{}", status=422)
+                self._answer(b"{}", status=422)
                 return
             asked.append(self.path)
             self._answer(day.stats(body) if self.path.endswith("/stats") else day.page(body))
 
-        def _answer(self, text: str, *, status: int = 200) -> None:
-            content = text.encode()
+        def _answer(self, content: bytes, *, status: int = 200) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -5,9 +5,10 @@ cost.
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from decimal import Decimal
 from itertools import accumulate
+from struct import pack
 from typing import Any
 
 import pyarrow as pa
@@ -16,19 +17,18 @@ import pyarrow as pa
 def text_array(values: Sequence[bytes | None]) -> pa.StringArray:
     """Strings from their bytes, which are not checked: they may not be UTF-8."""
     present = [value or b"" for value in values]
-    offsets = array("i", accumulate(map(len, present), initial=0))
-    return _array(pa.string(), values, pa.py_buffer(offsets), pa.py_buffer(b"".join(present)))
+    return _array(pa.string(), values, _offsets(present), pa.py_buffer(b"".join(present)))
 
 
 def strings_array(values: Sequence[str | None]) -> pa.StringArray:
     """Strings; one with half of a surrogate pair, which JSON can write and UTF-8 cannot, becomes bytes of no UTF-8."""
     if values.count(None) == len(values):
         return pa.nulls(len(values), pa.string())
-    whole = "".join(filter(None, values))
+    present = [value or "" for value in values]
+    whole = "".join(present)
     if not whole.isascii():
         return text_array([None if value is None else value.encode(errors="surrogatepass") for value in values])
-    offsets = array("i", accumulate((len(value) if value else 0 for value in values), initial=0))
-    return _array(pa.string(), values, pa.py_buffer(offsets), pa.py_buffer(whole.encode()))
+    return _array(pa.string(), values, _offsets(present), pa.py_buffer(whole.encode()))
 
 
 def instants_array(micros: Sequence[int | None]) -> pa.TimestampArray:
@@ -38,7 +38,7 @@ def instants_array(micros: Sequence[int | None]) -> pa.TimestampArray:
 
 def flags_array(values: Sequence[bool | None]) -> pa.BooleanArray:
     """Truths."""
-    return _array(pa.bool_(), values, _bits(values, bool))
+    return _array(pa.bool_(), values, _bits(map(bool, values)))
 
 
 def array_of(values: Sequence[Any], data_type: pa.DataType) -> pa.Array:
@@ -55,15 +55,19 @@ def array_of(values: Sequence[Any], data_type: pa.DataType) -> pa.Array:
         return _array(data_type, values, pa.py_buffer(b"".join(_decimal(value, data_type) for value in values)))
     if pa.types.is_list(data_type) and None not in values:
         items = array_of([item for value in values for item in value], data_type.value_type)
-        offsets = array("i", accumulate(map(len, values), initial=0))
-        return pa.Array.from_buffers(data_type, len(values), [None, pa.py_buffer(offsets)], children=[items])
+        return pa.Array.from_buffers(data_type, len(values), [None, _offsets(values)], children=[items])
     raise TypeError(f"no array of the type {data_type} can be made")
 
 
 def _array(data_type: pa.DataType, values: Sequence[object], *buffers: pa.Buffer) -> pa.Array:
     nulls = values.count(None)
-    validity = _bits(values, lambda value: value is not None) if nulls else None
+    validity = _bits([value is not None for value in values]) if nulls else None
     return pa.Array.from_buffers(data_type, len(values), [validity, *buffers], null_count=nulls)
+
+
+def _offsets(values: Sequence[Sized]) -> pa.Buffer:
+    """Where each begins, and where the last one ends."""
+    return pa.py_buffer(pack(f"{len(values) + 1}i", *accumulate(map(len, values), initial=0)))
 
 
 def _int64s(values: Sequence[int | None]) -> pa.Buffer:
@@ -75,9 +79,6 @@ def _decimal(value: Decimal | None, data_type: pa.Decimal128Type) -> bytes:
     return scaled.to_bytes(16, "little", signed=True)
 
 
-def _bits(values: Sequence[object], is_set: Callable[[object], bool]) -> pa.Buffer:
-    bits = bytearray((len(values) + 7) // 8)
-    for number, value in enumerate(values):
-        if is_set(value):
-            bits[number >> 3] |= 1 << (number & 7)
-    return pa.py_buffer(bits)
+def _bits(truths: Iterable[bool]) -> pa.Buffer:
+    octets = bytes(truths)
+    return pa.Array.from_buffers(pa.uint8(), len(octets), [None, pa.py_buffer(octets)]).cast(pa.bool_()).buffers()[1]

@@ -250,7 +250,7 @@ def _pool(base: str) -> urllib3.PoolManager:
 
 def _text(answer: urllib3.BaseHTTPResponse, most_bytes: int) -> str:
     pieces, size = [], 0
-    for piece in answer.stream(MIB, decode_content=True):
+    for piece in answer.stream(MOST_BYTES, decode_content=True):  # mostly one, which is not copied once more
         pieces.append(piece)
         size += len(piece)
         if size > most_bytes:

@@ -3,18 +3,29 @@
 Only for speed, and to the same effect as `rows.py`, to which every page is left that has anything unusual in it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
 
 from export_pipeline.runs.schema import RUN_FIELDS, Kind
 from export_pipeline.runs.times import micros
 from export_pipeline.sources.http.exact import Cells, string_of
 from export_pipeline.sources.http.rows import PLACES, Row, RowPage
-from export_pipeline.sources.langsmith.rows import ATTACHMENTS, attachments_of, last_of, made_row
+from export_pipeline.sources.langsmith.rows import (
+    ATTACHMENTS,
+    WORDS,
+    AttachedRow,
+    Attachment,
+    attachments_of,
+    last_of,
+    merged_extra,
+)
 
 _NULL = Raw(b"null")
+_COLUMNS = len(RUN_FIELDS)
 _JSON = frozenset({Kind.JSON, Kind.STRINGS})
 _WRITTEN = _JSON | {Kind.COUNT, Kind.COST, Kind.FLAG}
 """Kinds of columns whose values are taken as they are written."""
@@ -53,29 +64,59 @@ def quick_page(answer: str, project: str, *, with_addresses: bool) -> RowPage | 
         page = _pages.decode(answer)
     except (msgspec.DecodeError, RecursionError):
         return None
-    rows: list[Row] = []
-    for run in page.items:
-        row = _row(msgspec.structs.astuple(run), project, with_addresses=with_addresses)
-        if row is None:
-            return None
-        rows.append(row)
-    return RowPage(rows, page.next_cursor or None, len(answer)) if page.cursors == _NULL else None
+    rows = _rows(page.items, project, with_addresses=with_addresses) if page.items else []
+    if rows is None or page.cursors != _NULL:
+        return None
+    return RowPage(rows, page.next_cursor or None, len(answer))
 
 
-def _row(members: tuple[Any, ...], project: str, *, with_addresses: bool) -> Row | None:
-    *cells, of, metadata, listed, stored = members
-    own, start, of = cells[_ID], micros(cells[_START_TIME]), of or cells[_SESSION_ID]
-    if own is None or start is None or (of is not None and of.lower() != project.lower()):
+def _rows(runs: Sequence[Any], project: str, *, with_addresses: bool) -> list[Row] | None:
+    """Made column by column: run by run they take more than twice as long."""
+    members: list[Sequence[Any]] = list(zip(*map(astuple, runs), strict=True))
+    columns, (given, metadata, listed, stored) = members[:_COLUMNS], members[_COLUMNS:]
+    ids, starts = columns[_ID], list(map(micros, columns[_START_TIME]))
+    projects = [of or other for of, other in zip(given, columns[_SESSION_ID], strict=True)]
+    if None in ids or None in starts or any(of is not None and of.lower() != project.lower() for of in set(projects)):
         return None
     for place, is_json in _RAW:
-        raw = cells[place]
-        text = "null" if raw is _NULL else str(raw, "utf-8")
-        is_text = text[0] == '"' and not is_json
-        cells[place] = None if text == "null" else string_of(text) if is_text else text
-    cells[_SESSION_ID] = of
-    if cells[_PARENT] is UNSET:
-        cells[_PARENT] = last_of(cells[_ANCESTORS] or "null")
-    found = {name: str(raw, "utf-8") for name, raw in zip(ATTACHMENTS, (listed, stored), strict=True) if raw != _NULL}
-    attachments = attachments_of(Cells(found)) if found else []
-    extra, metadata = cells[_EXTRA] or "null", str(metadata, "utf-8")
-    return made_row(start, own, cells, extra, metadata, attachments=attachments, with_addresses=with_addresses)
+        columns[place] = _texts(columns[place], is_json=is_json)
+    columns[_START_TIME], columns[_SESSION_ID] = _nothing(runs), projects
+    columns[_PARENT] = [
+        last_of(ancestors or "null") if parent is UNSET else parent
+        for parent, ancestors in zip(columns[_PARENT], columns[_ANCESTORS], strict=True)
+    ]
+    for place in WORDS:
+        columns[place] = [word and word.lower() for word in columns[place]]
+    beside = columns[_EXTRA], _texts(metadata, is_json=True), _attachments(listed, stored)
+    columns[_EXTRA] = list(map(merged_extra, *beside))
+    rows: list[Row] = list(map(Row, starts, ids, zip(*columns, strict=True)))  # type: ignore[arg-type]  # no None
+    return [_attached(*each) for each in zip(rows, *beside, strict=True)] if with_addresses else rows
+
+
+def _attached(row: Row, extra: str | None, metadata: str | None, attachments: Sequence[Attachment]) -> Row:
+    return AttachedRow(row.start, row.id, row.cells, tuple(attachments), extra, metadata) if attachments else row
+
+
+def _texts(raws: Sequence[Raw], *, is_json: bool) -> Sequence[str | None]:
+    """The cells of a column whose values are taken as they are written, but for texts where it is no JSON column."""
+    if raws.count(_NULL) == len(raws):
+        return _nothing(raws)
+    if is_json:
+        return [None if raw == _NULL else str(raw, "utf-8") for raw in raws]
+    written = b"\0".join(raws).decode()  # at once, as they are short: there is no such character in JSON
+    texts = [None if text == "null" else text for text in written.split("\0")]
+    return [string_of(text) if text and text[0] == '"' else text for text in texts] if '"' in written else texts
+
+
+def _nothing(rows: Sequence[object]) -> Sequence[None]:
+    return (None,) * len(rows)
+
+
+def _attachments(*columns: Sequence[Raw]) -> Sequence[Sequence[Attachment]]:
+    """Each run's, by what both versions tell of them."""
+    texts = zip(*(_texts(raws, is_json=True) for raws in columns), strict=True)
+    return [() if told == (None, None) else attachments_of(_cells(told)) for told in texts]
+
+
+def _cells(told: tuple[str | None, ...]) -> Cells:
+    return Cells({name: text for name, text in zip(ATTACHMENTS, told, strict=True) if text is not None})

@@ -1,7 +1,6 @@
 """A run of the API as a raw row, in both shapes that the API has: `v2`, and `v1` while it lives."""
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,13 +20,12 @@ _COLUMNS = [(field.name, field.kind in {Kind.JSON, Kind.STRINGS}) for field in R
 _START_TIME, _EXTRA, _SESSION_ID, _PARENT_RUN_ID = (
     PLACES[name] for name in ("start_time", "extra", "session_id", "parent_run_id")
 )
-_WORDS = [PLACES[name] for name in ("run_type", "status", "trace_tier")]
+WORDS = [PLACES[name] for name in ("run_type", "status", "trace_tier")]
 """Columns whose case is another one in v2."""
 _ATTACHMENT = "attachment."
 ATTACHMENTS = ("attachments", "s3_urls")
 """What tells of them, in each version."""
 _NONE = frozenset({None, "null", "{}"})
-_EMPTY_OBJECT = re.compile(r"\{\s*\}")
 _V2: dict[str, tuple[str, ...]] = {
     "tenant_id": (),
     "session_id": ("PROJECT_ID",),
@@ -77,8 +75,8 @@ class AttachedRow(Row, frozen=True, gc=False):
     """A row whose attachments are to be copied, and what its `extra` is made of."""
 
     attachments: tuple[Attachment, ...]
-    extra: str
-    metadata: str
+    extra: str | None
+    metadata: str | None
 
 
 def selects(shape: Shape, fields: Collection[str] | None) -> list[str]:
@@ -109,30 +107,16 @@ def row_of(run: Cells, project: str, *, with_addresses: bool = False) -> Row:
     if of is not None and of.lower() != project.lower():
         raise BadAnswerError(f"the run {own} is one of another project, {of}")
     cells = _cells(run.texts)
-    cells[_SESSION_ID] = of
+    cells[_SESSION_ID], cells[_START_TIME] = of, None
     if "parent_run_id" not in run.texts:
         cells[_PARENT_RUN_ID] = last_of(run.texts.get("parent_run_ids", "[]"))
-    extra, metadata = run.texts.get("extra", "null"), run.texts.get("metadata", "null")
-    attachments = attachments_of(run)
-    return made_row(start, own, cells, extra, metadata, attachments=attachments, with_addresses=with_addresses)
-
-
-def made_row(
-    start: int,
-    own: str,
-    cells: list[str | None],
-    extra: str,
-    metadata: str,
-    *,
-    attachments: Sequence[Attachment],
-    with_addresses: bool,
-) -> Row:
-    """The row of the cells as the API has them, with what it writes in another way, or beside them, put into them."""
-    cells[_START_TIME] = None
-    cells[_EXTRA] = _extra(extra, metadata, list(map(named, attachments)), taken=None)
-    for place in _WORDS:
+    for place in WORDS:
         if (word := cells[place]) is not None:
             cells[place] = word.lower()
+    extra, metadata = cells[_EXTRA], run.texts.get("metadata")
+    metadata = None if metadata == "null" else metadata
+    attachments = attachments_of(run)
+    cells[_EXTRA] = merged_extra(extra, metadata, attachments)
     if attachments and with_addresses:
         return AttachedRow(start, own, tuple(cells), tuple(attachments), extra, metadata)
     return Row(start, own, tuple(cells))
@@ -140,7 +124,7 @@ def made_row(
 
 def with_attachments(row: AttachedRow, entries: Sequence[Mapping[str, Any]]) -> Row:
     """The row with these words on its attachments."""
-    extra = _extra(row.extra, row.metadata, entries, taken=COPIED_ATTACHMENTS[1])
+    extra = _merged(row.extra, row.metadata, entries, taken=COPIED_ATTACHMENTS[1])
     return Row(row.start, row.id, (*row.cells[:_EXTRA], extra, *row.cells[_EXTRA + 1 :]))
 
 
@@ -174,33 +158,42 @@ def last_of(ancestors: str) -> str | None:
     """The last of a JSON list of texts; None where it has none, or is no such list."""
     if ancestors in {"[]", "null"}:
         return None
+    if ancestors[0] == "[" and ancestors[-2:] == '"]' and "\\" not in ancestors:
+        return ancestors[:-2].rpartition('"')[2]
     found = json.loads(ancestors)
     last = found[-1] if isinstance(found, list) and found else None
     return last if isinstance(last, str) else None
 
 
-def _extra(extra: str, metadata: str, attachments: Sequence[Mapping[str, Any]], *, taken: str | None) -> str | None:
-    """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are.
+def merged_extra(extra: str | None, metadata: str | None, attachments: Sequence[Attachment]) -> str | None:
+    """What the API gives beside each other and LangSmith's own files have in one, and which attachments there are."""
+    return _merged(extra, metadata, [named(each) for each in attachments] if attachments else ())
 
-    A member that the run has itself stays; attachments are called `taken` then, where that is given.
-    """
-    added = {} if metadata == "null" or _EMPTY_OBJECT.fullmatch(metadata) else {"metadata": metadata}
+
+def _merged(
+    extra: str | None, metadata: str | None, attachments: Sequence[Mapping[str, Any]], *, taken: str | None = None
+) -> str | None:
+    """A member that the run has itself stays; attachments are called `taken` then, where that is given."""
+    added = {} if metadata is None or _is_empty(metadata) else {"metadata": metadata}
     if attachments:
         added["attachments"] = json.dumps(attachments, ensure_ascii=False)
     if not added:
-        return None if extra == "null" else extra
-    if extra == "null" or _EMPTY_OBJECT.fullmatch(extra):
-        return f"{{{_members(added)}}}"
-    if any(f'"{name}"' in extra for name in added):
-        own = json.loads(extra)
-        if taken is not None and attachments and "attachments" in own:
+        return extra
+    own = extra or "{}"
+    if any(f'"{name}"' in own for name in added):
+        members = json.loads(own)
+        if taken is not None and attachments and "attachments" in members:
             added[taken] = added["attachments"]
-        added = {name: text for name, text in added.items() if name not in own}
-    return f"{{{_members(added)},{extra[1:]}" if added and extra[0] == "{" else extra
+        added = {name: text for name, text in added.items() if name not in members}
+    if not added or own[0] != "{":
+        return extra
+    first = ",".join([f'"{name}":{text}' for name, text in added.items()])
+    return f"{{{first}}}" if _is_empty(own) else f"{{{first},{own[1:]}"
 
 
-def _members(texts: Mapping[str, str]) -> str:
-    return ",".join([f'"{name}":{text}' for name, text in texts.items()])
+def _is_empty(text: str) -> bool:
+    """Whether it is an object without members."""
+    return not text.startswith('{"') and text[0] == "{" and not text[1:-1].strip()
 
 
 def attachments_of(run: Cells) -> list[Attachment]:

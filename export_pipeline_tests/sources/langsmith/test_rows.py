@@ -6,10 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from export_pipeline.sources.http.client import BadAnswerError
 from export_pipeline.sources.langsmith.pages import page_of
-from export_pipeline.sources.langsmith.rows import Shape, row_of, selects
+from export_pipeline.sources.langsmith.rows import Shape, last_of, row_of, selects
 from export_pipeline_tests.servers.langsmith import LangSmith
 from export_pipeline_tests.sources.langsmith.runs import MIDNIGHT, source_of
 from export_pipeline_tests.sources.presets.known_stores import exported
@@ -210,3 +212,18 @@ def test_payloads_that_are_not_exported_are_not_asked_for(shape: Shape) -> None:
 
     assert {name.lower() for name in set(everything) - set(little)} >= {"inputs", "extra", "events", "error"}
     assert {"outputs", "id", "start_time"} <= {name.lower() for name in little}
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    ),
+    separators=st.sampled_from([(",", ":"), (", ", ": "), (" , ", " : ")]),
+    ensure_ascii=st.booleans(),
+)
+def test_the_parent_is_the_last_of_the_ancestors_however_they_are_written(
+    value: Any, separators: tuple[str, str], ensure_ascii: bool
+) -> None:
+    last = value[-1] if isinstance(value, list) and value else None
+    text = json.dumps(value, separators=separators, ensure_ascii=ensure_ascii)
+    assert last_of(text) == (last if isinstance(last, str) else None)
