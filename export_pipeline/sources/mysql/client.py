@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from export_pipeline.database_url import shown
 from export_pipeline.errors import ExportPipelineError, SettingsError
 from export_pipeline.settings import PREFIX
-from export_pipeline.sources.mysql.errors import CUT, LOCK_SECONDS, UNKNOWN_VARIABLE, MysqlErrors
+from export_pipeline.sources.mysql.errors import CUT, LOCK_SECONDS, NOT_PRIVILEGED, UNKNOWN_VARIABLE, MysqlErrors
 
 SCHEMES = ("mysql", "mariadb")
 _CONNECT_SECONDS = 10
@@ -38,7 +38,6 @@ _COMMON = {
     "group_concat_max_len": "4294967295",
     "div_precision_increment": "4",
     "max_sort_length": "4096",
-    "max_error_count": "65535",
     "lock_wait_timeout": str(LOCK_SECONDS),
     "net_write_timeout": str(_LONG),
     "net_read_timeout": str(_LONG),
@@ -55,6 +54,8 @@ _MARIADB = {
     "idle_readonly_transaction_timeout": "0",
 }
 _MYSQL = {"cte_max_recursion_depth": "1000", "max_execution_time": "0"}
+_MOST_WARNINGS = 65_535
+"""That a server lists, and counts, after a statement."""
 _INTEGERS = dict.fromkeys((1, 2, 3, 8, 9, 13), int)
 _DECIMALS = (0, 246)
 _NOTE = 1003
@@ -85,6 +86,7 @@ class Mysql:
         connection = self._connected()
         try:
             self._set(connection, {**_COMMON, **(_MARIADB if is_mariadb(connection) else _MYSQL)})
+            self._list_all_warnings(connection)
             self.run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         except BaseException:
             hang_up(connection)
@@ -146,6 +148,14 @@ class Mysql:
             for name, value in settings.items():
                 self._set_if_known(connection, name, value)
 
+    def _list_all_warnings(self, connection: Any) -> None:
+        """Of those that MySQL does not list to others than its administrators `_refuse_cut_values` knows by number."""
+        try:
+            self._set(connection, {"max_error_count": str(_MOST_WARNINGS)})
+        except ExportPipelineError as error:
+            if getattr(error, "number", None) != NOT_PRIVILEGED:
+                raise
+
     def _set_if_known(self, connection: Any, name: str, value: str) -> None:
         try:
             self._set(connection, {name: value})
@@ -192,7 +202,7 @@ class Mysql:
                     del row
                 ended = True
                 if cursor.warning_count:
-                    self._refuse_cut_values(connection)
+                    self._refuse_cut_values(connection, cursor.warning_count)
         except ExportPipelineError:
             ended = True  # the answer ended with it
             raise
@@ -204,17 +214,20 @@ class Mysql:
 
     def explained(self, connection: Any, sql: str) -> list[str]:
         """The query as the server has understood it, with the full names of its tables."""
-        word = "EXPLAIN EXTENDED" if is_mariadb(connection) else "EXPLAIN"
+        word = "EXPLAIN EXTENDED" if is_mariadb(connection) else "EXPLAIN FORMAT=TRADITIONAL"
         with self._translated():
             connection.query(f"{word} {sql}")
             told = connection.show_warnings()
         return [words.decode("utf-8", "replace") for _, number, words in told if number == _NOTE]
 
-    def _refuse_cut_values(self, connection: Any) -> None:
+    def _refuse_cut_values(self, connection: Any, warnings: int) -> None:
         """A value that is too long to be made is cut or null, with a warning only."""
-        for _, number, words in connection.show_warnings():
+        told = [(number, words.decode("utf-8", "replace")) for _, number, words in connection.show_warnings()]
+        for number, words in told:
             if number in CUT:
-                raise self.errors.of_server(number, words.decode("utf-8", "replace"))
+                raise self.errors.of_server(number, words)
+        if len(told) < warnings or warnings >= _MOST_WARNINGS:
+            raise self.errors.of_unlisted_warnings(len(told), warnings, first=told[0][1] if told else "none is listed")
 
     def kill(self, thread_id: int, server: Sequence[Any]) -> None:
         """Makes the server end a connection, if the one that answers now is the `server` (`server_of`) that has it."""

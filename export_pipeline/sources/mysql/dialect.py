@@ -80,10 +80,11 @@ class MysqlDialect(Dialect):
     def finds(self, own: Column, key: str) -> str | None:
         """The condition that a row has this id (as `id` has it), served by an index on it."""
         kind = family(own.type)
-        if kind == "integer":
-            return f"{own.sql} = CASE WHEN {key} REGEXP '^-?[0-9]{{1,19}}$' THEN CAST({key} AS DECIMAL(20, 0)) END"
-        if kind == "decimal":
-            return f"{own.sql} = CASE WHEN {key} REGEXP '^-?[0-9]{{1,30}}$' THEN CAST({key} AS DECIMAL(65, 30)) END"
+        if kind in {"integer", "decimal"}:
+            digits, most, number = exact(key), 19, "DECIMAL(20, 0)"  # MySQL has no patterns for bytes
+            if kind == "decimal":
+                most, number = 30, "DECIMAL(65, 30)"
+            return f"{own.sql} = CASE WHEN {digits} REGEXP '^-?[0-9]{{1,{most}}}$' THEN CAST({digits} AS {number}) END"
         if kind == "binary":
             return f"{own.sql} = UNHEX({key})"
         if kind != "text":

@@ -9,6 +9,8 @@ from export_pipeline.sources.sql.failing import ExpressionError
 NO_SUCH_TABLE, UNKNOWN_DATABASE = 1146, 1049
 NOT_PERMITTED = {1044, 1142, 1143, 1370}
 UNKNOWN_VARIABLE = 1193
+NOT_PRIVILEGED = 1227
+"""To do what only some accounts may, whatever the rights on tables."""
 LOCK_SECONDS = 30
 """How long a lock on a table is waited for."""
 CUT = {1153, 1260, 1301}
@@ -101,6 +103,14 @@ class MysqlErrors:
         if number in _UNUSABLE or number in NOT_PERMITTED or state.startswith(("42", "28", "3D")):
             return RefusedByServerError(f"{store} cannot be read: {told}", number=number)
         return SourceUnreachableError(f"{store} broke off: {told}")
+
+    def of_unlisted_warnings(self, listed: int, warnings: int, *, first: str) -> ExportPipelineError:
+        """The error where a value that was cut may be among warnings that the server does not list."""
+        return SourceUnusableError(
+            f"the trace store ({self._place}) cannot be read: of {warnings:,} warnings or more the server lists "
+            f"{listed:,}, so that a value that was cut may be among the others; the first: {self._clean(first)}; "
+            "correct the expression of the mapping that causes them, or set max_error_count to 65535 on the server"
+        )
 
 
 def number_of(error: Exception) -> int | None:

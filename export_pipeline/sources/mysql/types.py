@@ -25,9 +25,11 @@ def type_of(code: int, collation: str, *, is_json: bool = False) -> str:
     """The type of a column: a word, behind which a text has its collation. `is_json`: a text that holds JSON."""
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if code == _JSON:
+        return "json utf8mb4_bin"  # MySQL's own type calls its collation binary
     if collation == _BINARY:
         return _BINARY
-    return f"{'json' if is_json or code == _JSON else 'text'} {collation}"
+    return f"{'json' if is_json else 'text'} {collation}"
 
 
 def family(type_: str) -> str:

@@ -3,6 +3,7 @@
 import builtins
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -288,3 +289,45 @@ def test_records_of_feedback_that_the_server_would_cut_fail_the_day(mariadb: Mar
         source.close()
     finally:
         mysql_store.run(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+WARNING = "runs: {fields: {name: {sql: 'concat(CAST(name AS SIGNED), name)'}}}"
+
+
+def test_warnings_that_are_listed_do_no_harm(mysql_store: Store) -> None:
+    mysql_store.runs(unique=True)
+    for number in range(1, 101):
+        mysql_store.add(number, START, name="x")
+    with closing(mysql_store.source(WARNING)) as source:
+        assert [row["name"] for row in rows_of(source)] == [b"0x"] * 100
+
+
+def test_warnings_of_which_some_are_not_listed_fail_the_day(
+    mysql_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mysql_store.runs(unique=True)
+    for number in range(1, 101):
+        mysql_store.add(number, START, name="x")
+    monkeypatch.setattr(client, "_MOST_WARNINGS", 10)
+    with (
+        closing(mysql_store.source(WARNING)) as source,
+        pytest.raises(SourceUnusableError, match=r"of 100 warnings or more the server lists 10, .*Truncated incorrect"),
+    ):
+        rows_of(source)
+
+
+def test_an_account_that_may_not_say_how_many_warnings_are_listed_reads_all_the_same(
+    mysql_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all = client.Mysql._set
+
+    def as_in_mysql(self: client.Mysql, connection: Any, settings: dict[str, str]) -> None:
+        if "max_error_count" in settings:
+            raise self.errors.of_server(1227, "Access denied; you need SESSION_VARIABLES_ADMIN", state="42000")
+        set_all(self, connection, settings)
+
+    monkeypatch.setattr(client.Mysql, "_set", as_in_mysql)
+    mysql_store.runs(unique=True)
+    mysql_store.add(1, START)
+    with closing(mysql_store.source()) as source:
+        assert len(rows_of(source)) == 1
