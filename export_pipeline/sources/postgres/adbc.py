@@ -40,6 +40,8 @@ class Adbc:
         self.pool = ConnectionPool()
         self.on_replica = False
         """Whether the server is one; known once a session has begun."""
+        self.version = 0
+        """The server's, as its `server_version_num` has it; known once a session has begun."""
         self._database: Any = None
 
     def connect(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import override
 
-from export_pipeline.errors import ExportPipelineError, SourceUnreachableError
+from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.runs.arrays import text_array
 from export_pipeline.runs.ids import canonical
 from export_pipeline.runs.schema import RUN_FIELDS, Kind, RunField
@@ -33,12 +33,15 @@ _BEGIN = (
 )
 # The first statement that needs a snapshot takes it: everything that must come before is in `_BEGIN`, or a lock.
 # In a database without an encoding text is whatever bytes it is, which the transform mends and counts.
-_FIRST = f"""SELECT pg_is_in_recovery(), {{definition}},
+_FIRST = f"""SELECT pg_is_in_recovery(), {{definition}}, current_setting('server_version_num')::int,
 set_config('client_encoding',
   CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true),
 CASE WHEN current_setting('server_version_num')::int >= 170000 THEN set_config('transaction_timeout', '0', true) END,
 set_config('{PROJECT_SETTING}', $1, true),
 set_config('{TENANT_SETTING}', $2, true)"""
+
+_OLDEST = 140_000
+"""The first version in which `extract` gives exact numbers."""
 
 
 class PostgresSession(Session):
@@ -57,7 +60,12 @@ class PostgresSession(Session):
             keys = ("", "") if project is None else (project.id, canonical(project.tenant or ""))
             bound = [key if can_be_text(key) else "" for key in keys]
             first = self.rows(_FIRST.format(definition=definition(tables.names)), bound)[0]
-            self._adbc.on_replica, self.definition = first[0], first[1]
+            self._adbc.on_replica, self.definition, self._adbc.version = first[:3]
+            if self._adbc.version < _OLDEST:
+                raise SourceUnusableError(
+                    f"the trace store ({self._adbc.place}) is PostgreSQL {self._adbc.version // 10_000}, which reckons "
+                    "times in floating point and loses microseconds; PostgreSQL 14 or newer is needed"
+                )
         except BaseException:
             self.close()
             raise

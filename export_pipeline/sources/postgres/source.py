@@ -35,7 +35,7 @@ class PostgresSource(SqlSource):
         self._adbc, self._row_security = Adbc(url), row_security
         self._tables: Tables | None = None
         dialect = PostgresDialect(choice.mapping.epoch_unit)
-        words = PostgresFilterWords(dialect)
+        words = PostgresFilterWords(dialect, self._adbc)
         super().__init__(
             choice=choice,
             dialect=dialect,

@@ -5,6 +5,7 @@ import pytest
 from export_pipeline.errors import ExportPipelineError, SourceUnreachableError, SourceUnusableError
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.factory import open_source
+from export_pipeline.sources.postgres import session
 from export_pipeline.sources.postgres.adbc import Adbc
 from export_pipeline.sources.postgres.codes import refusals
 from export_pipeline.sources.postgres.errors import PostgresErrors
@@ -84,6 +85,14 @@ def test_too_many_connections_are_no_refusal_for_good(postgres: Postgres) -> Non
     postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'few' CONNECTION LIMIT 0")
     with pytest.raises(SourceUnreachableError, match="too many connections"):
         open_source(settings_for(url.replace(f"postgres:{postgres.password}", f"{name}:few")))
+
+
+def test_a_server_that_reckons_times_in_floating_point_is_refused(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_OLDEST", 990_000)
+    with pytest.raises(SourceUnusableError, match=r"is PostgreSQL \d\d, .* PostgreSQL 14 or newer is needed"):
+        postgres_store.source()
 
 
 def test_several_hosts_are_tried_in_turn(postgres: Postgres) -> None:
