@@ -7,8 +7,9 @@ from export_pipeline.runs.ids import ANY_UUID
 from export_pipeline.runs.times import BLANKS, MAX_MICROS, MIN_MICROS
 from export_pipeline.sources.postgres.adbc import Adbc
 from export_pipeline.sources.postgres.dialect import INTEGERS, NATIVE, PostgresDialect, cleaned
+from export_pipeline.sources.postgres.json_text import is_json, is_shallow
 from export_pipeline.sources.sql.dialect import Column
-from export_pipeline.sources.sql.filter_json import MAX_DEPTH, MAX_KEY
+from export_pipeline.sources.sql.filter_json import MAX_KEY
 from export_pipeline.sources.sql.filter_words import BoundKind, FilterWords, ListPlace, PathPlace
 
 SETTING = "export_pipeline.p"
@@ -20,16 +21,6 @@ _NUMBER = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?0*[0-9]{1,3})?$"
 _UUID = f"^(urn:uuid:)?({ANY_UUID}|[{{]{ANY_UUID}[}}])$"
 _STAMP = "[0-9]{8}T[0-9]{12}Z"
 _DOTTED = f"^({_STAMP}[^.]+[.])*{_STAMP}[^.]+$"
-_STRING = r'"(?:[^"\\]|\\.)*"'
-ASKED_FROM = 160_000
-"""The first version that can be asked whether a text is JSON."""
-_A_STRING, _A_VALUE = "\\u0001", "\\u0002"
-"""Signs that are in no JSON: what stands for a string, and for another value, while a text is parsed."""
-_STRICT_STRING = r'"(?:[^"\\\u0001-\u001f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
-_SCALAR = r"-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null"
-_EITHER = f"[{_A_STRING}{_A_VALUE}]"
-_MEMBER = f"{_A_STRING}:{_EITHER}"
-_INNERMOST = f"\\[(?:{_EITHER}(?:,{_EITHER})*)?\\]|[{{](?:{_MEMBER}(?:,{_MEMBER})*)?[}}]"
 _PLACES: dict[PathPlace, str] = {
     "root": f"^{_STAMP}([^.]+)",
     "parent": f"{_STAMP}([^.]+)[.][^.]+$",
@@ -191,10 +182,7 @@ class PostgresFilterWords(FilterWords):
             return f"(SELECT to_json({column.sql}) AS value)"
         text = f"(SELECT {self._dialect.text(column)} AS t OFFSET 0) AS raw"
         clean = f"(SELECT {cleaned('raw.t')} AS t FROM {text} OFFSET 0) AS clean"
-        is_json = (
-            "pg_input_is_valid(clean.t, 'json')" if self._server.version >= ASKED_FROM else is_json_text("clean.t")
-        )
-        readable = f"{_is_shallow('clean.t')} AND {is_json}"
+        readable = f"{is_shallow('clean.t')} AND {is_json('clean.t', version=self._server.version)}"
         return f"(SELECT CASE WHEN {readable} THEN clean.t::json END AS value FROM {clean} OFFSET 0)"
 
 
@@ -204,33 +192,3 @@ def _words(*, is_set: bool) -> str:
 
 def _if(value: str, kind: str) -> str:
     return f"CASE WHEN json_typeof({value}) = '{kind}' THEN {value} END"
-
-
-def _is_shallow(text: str) -> str:
-    """Counted exactly only where there are enough brackets: the server's parser fails on what is nested too deep."""
-    many = f"octet_length({text}) - octet_length(replace(replace({text}, '[', ''), '{{', '')) > {MAX_DEPTH}"
-    marks = f"regexp_replace(regexp_replace({text}, '{_STRING}', '', 'g'), '[^][{{}}]', '', 'g')"
-    steps = (
-        "SELECT sum(CASE WHEN c.mark IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY c.place) AS depth "
-        f"FROM string_to_table({marks}, NULL) WITH ORDINALITY AS c(mark, place)"
-    )
-    return (
-        f"CASE WHEN {many} THEN COALESCE((SELECT max(s.depth) <= {MAX_DEPTH} FROM ({steps}) AS s), true) ELSE true END"
-    )
-
-
-def is_json_text(text: str) -> str:
-    """Parses the text: its strings and scalars, then list by list and object by object from the inside, become signs.
-
-    The text is JSON where a single sign is left in the end. Signs that it has itself are what JSON forbids.
-    """
-    strings = f"regexp_replace({text}, '{_STRICT_STRING}', E'{_A_STRING}', 'g')"
-    scalars = f"regexp_replace({strings}, '{_SCALAR}', E'{_A_VALUE}', 'g')"
-    first = f"regexp_replace({scalars}, '[ \\t\\n\\r]', '', 'g')"
-    next_ = (
-        f"SELECT regexp_replace(p.t, '{_INNERMOST}', E'{_A_VALUE}', 'g') FROM parsed AS p WHERE p.t ~ '{_INNERMOST}'"
-    )
-    return (
-        f"{text} !~ '{_EITHER}' AND (WITH RECURSIVE parsed(t) AS (SELECT {first} UNION ALL {next_}) "
-        f"SELECT bool_or(p.t ~ '^{_EITHER}$') FROM parsed AS p)"
-    )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.sources.postgres import filter as postgres_filter
-from export_pipeline.sources.postgres.filter import is_json_text
+from export_pipeline.sources.postgres import json_text
+from export_pipeline.sources.postgres.json_text import is_json
 from export_pipeline_tests.servers import Postgres
 from export_pipeline_tests.sources.stores import START, Store, matching
 
@@ -82,7 +82,7 @@ def test_a_text_is_parsed_as_postgresql_parses_it(postgres: Postgres) -> None:
     texts += ["".join(chance.choices(SIGNS, k=chance.randrange(7))) for _ in range(4_000)]
     listed = ", ".join("('" + text.replace("'", "''") + "')" for text in dict.fromkeys(texts))
     rows = postgres.execute(
-        f"SELECT t, pg_input_is_valid(t, 'json'), {is_json_text('t')} FROM (VALUES {listed}) AS x(t)"
+        f"SELECT t, pg_input_is_valid(t, 'json'), {is_json('t', version=140_000)} FROM (VALUES {listed}) AS x(t)"
     )
     assert [(text, valid) for text, valid, parsed in rows if parsed is not valid] == []
     assert min(sum(valid for _, valid, _ in rows), sum(not valid for _, valid, _ in rows)) > 500
@@ -97,6 +97,6 @@ def test_filters_mean_the_same_on_servers_before_16(postgres_store: Store, monke
     conditions = ['has(tags, "a")', 'and(eq(metadata_key, "env"), eq(metadata_value, "prod"))']
     with closing(postgres_store.source()) as source:
         newer = [matching(source, condition) for condition in conditions]
-    monkeypatch.setattr(postgres_filter, "ASKED_FROM", 990_000)
+    monkeypatch.setattr(json_text, "ASKED_FROM", 990_000)
     with closing(postgres_store.source()) as source:
         assert [matching(source, condition) for condition in conditions] == newer == [[0, 1], [0]]
