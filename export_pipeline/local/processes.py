@@ -61,6 +61,7 @@ class Child:
         self._on_line = on_line
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._process: subprocess.Popen[str]
+        self._is_interrupted = False
         self.log = log
 
     def __enter__(self) -> Self:
@@ -95,8 +96,9 @@ class Child:
             return None
 
     def interrupt(self) -> None:
-        """Asks it and what it started to end, as Ctrl-C in a terminal does."""
-        if self.status is None:
+        """Asks it and what it started to end, as Ctrl-C in a terminal does; once: many break off at a second one."""
+        if self.status is None and not self._is_interrupted:
+            self._is_interrupted = True
             os.killpg(self._process.pid, signal.SIGINT)
 
     def last_words(self, lines: int = 12) -> str:

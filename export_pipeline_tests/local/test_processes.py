@@ -53,6 +53,26 @@ def test_it_is_interrupted_together_with_what_it_started(tmp_path: Path) -> None
     wait_for(lambda: _gone(int(lines[0])), what="the end of the grandchild")
 
 
+def test_it_is_interrupted_once(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = """
+import signal, time
+got = []
+signal.signal(signal.SIGINT, lambda *_: got.append(1))
+print("ready")
+while not got:
+    time.sleep(0.01)
+print("told")
+time.sleep(0.5)
+print(len(got))
+"""
+    with Child(_python(code), environment=os.environ, log=tmp_path / "log", on_line=lines.append) as child:
+        wait_for(lambda: lines == ["ready"], what="the child's first line")
+        child.interrupt()
+        wait_for(lambda: lines == ["ready", "told"], what="the child's second line")
+    assert lines == ["ready", "told", "1"]
+
+
 def test_what_ignores_the_interrupt_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export_pipeline.local.processes._PATIENCE", 0.3)
     code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up'); time.sleep(600)"
