@@ -14,49 +14,14 @@ from export_pipeline_tests.sources.stores import START, Store, matching
 
 pytestmark = pytest.mark.slow
 
-SIGNS = [
-    *"{}[]:,\"\\ \t\n-+.0123456789eEutrfalsn/b'",
-    "\x01",
-    "\x02",
-    "\x1f",
-    "é",
-    "🌍",
-    "null",
-    "true",
-    '"a"',
-    "\\u00e9",
-]
+SIGNS = [*"{}[]:,\"\\ \t\n-+.0123456789eEutrfalsn/b'\x01\x02\x1fé🌍", "null", "true", '"a"', "\\u00e9"]
 WRITTEN = [
-    *("", " ", "null", "nul", "NaN", "1 2", "01", "-", "-0", "1.", ".5", "1e5", "1E+05", "1e", "[1,]", "[,1]", "[]]"),
-    *(
-        '{"a":1}',
-        "{'a':1}",
-        '{"a"}',
-        '{"a":}',
-        "{1:2}",
-        '{"a":1,}',
-        '{"a":1 "b":2}',
-        '"a" "b"',
-        '["a""b"]',
-        "truefalse",
-    ),
-    *(
-        '"\\q"',
-        '"\\u12"',
-        '"\\ud83d"',
-        '"a\nb"',
-        '"a\\nb"',
-        '"',
-        '"a',
-        'a"',
-        '"a\\"',
-        "[\x02]",
-        "\x01",
-        "{\x01:\x02}",
-        "﻿1",
-    ),
-    *("[" * 150 + "]" * 150, "[" * 150 + "]" * 149, '{"a":' * 99 + "1" + "}" * 99, " [ ] ", "[1\f]", "[1\v]", "\xa01"),
-]
+    "", " ", "null", "nul", "NaN", "1 2", "01", "-", "-0", "1.", ".5", "1e5", "1E+05", "1e", "[1,]", "[,1]", "[]]",
+    '{"a":1}', "{'a':1}", '{"a"}', '{"a":}', "{1:2}", '{"a":1,}', '{"a":1 "b":2}', '"a" "b"', '["a""b"]', "truefalse",
+    '"\\q"', '"\\u12"', '"\\ud83d"', '"a\nb"', '"a\\nb"', '"', '"a', 'a"', '"a\\"', "[\x02]", "\x01", "{\x01:\x02}",
+    "\ufeff1", "[" * 150 + "]" * 150, "[" * 150 + "]" * 149, '{"a":' * 99 + "1" + "}" * 99, " [ ] ", "[1\f]", "[1\v]",
+    "\xa01",
+]  # fmt: skip
 
 
 def mutated(chance: random.Random) -> str:
@@ -78,7 +43,7 @@ def value_of(chance: random.Random, depth: int) -> Any:
 
 def test_a_text_is_parsed_as_postgresql_parses_it(postgres: Postgres) -> None:
     chance = random.Random(16)
-    texts = [*WRITTEN, *(mutated(chance) for _ in range(4_000)), *map(repr, range(3))]
+    texts = [*WRITTEN, *(mutated(chance) for _ in range(4_000))]
     texts += ["".join(chance.choices(SIGNS, k=chance.randrange(7))) for _ in range(4_000)]
     listed = ", ".join("('" + text.replace("'", "''") + "')" for text in dict.fromkeys(texts))
     rows = postgres.execute(
